@@ -1,0 +1,82 @@
+//! What a speaker is told to be. The shell makes it of the cluster's file.
+
+use crate::types::{Asn, Family, Prefix, RouterId};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeakerConfig {
+    pub asn: Asn,
+    pub router_id: RouterId,
+    pub connect_retry: Duration,
+    pub peers: Vec<PeerConfig>,
+    pub ranges: Vec<RangeConfig>,
+    pub policies: BTreeMap<String, Policy>,
+    /// Announced besides what the kernel's blocks say.
+    pub originate: Vec<Prefix>,
+    /// Whether the Loc-RIB goes to the kernel.
+    pub install: bool,
+    /// How many equal paths a route may use.
+    pub max_paths: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerConfig {
+    pub name: String,
+    pub address: IpAddr,
+    pub port: u16,
+    pub session: SessionConfig,
+}
+
+/// Peers may dial in from a range; each becomes a dynamic peer named `NAME/ADDRESS`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RangeConfig {
+    pub name: String,
+    pub range: Prefix,
+    pub limit: usize,
+    pub session: SessionConfig,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionConfig {
+    pub asn: Asn,
+    pub passive: bool,
+    /// Zero (no keepalives) or at least 3 s.
+    pub hold_time: Duration,
+    pub families: Vec<Family>,
+    /// `None`: the capability is not sent, and the peer's is ignored.
+    pub graceful_restart: Option<Duration>,
+    pub route_reflector_client: bool,
+    pub import: PolicyName,
+    pub export: PolicyName,
+    pub local_address: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyName {
+    All,
+    None,
+    Node,
+    Named(String),
+}
+
+/// The first rule that matches decides; none: rejected.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Policy {
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Empty: every prefix.
+    pub prefixes: Vec<PrefixMatch>,
+    pub accept: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefixMatch {
+    pub within: Prefix,
+    pub ge: u8,
+    pub le: u8,
+}

@@ -1,0 +1,74 @@
+//! What a speaker is told, and what it answers.
+
+use crate::config::SpeakerConfig;
+use crate::report::Report;
+use crate::types::{ConnId, NextHop, PeerId, Prefix};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Somebody dialled in.
+    Accepted { conn: ConnId, link: Link },
+    /// An [`Action::Connect`] came true.
+    Connected { conn: ConnId, link: Link },
+    /// An [`Action::Connect`] did not.
+    ConnectFailed { conn: ConnId, why: String },
+    /// Bytes from the peer, in order, cut anywhere.
+    Received { conn: ConnId, bytes: &'a [u8] },
+    /// The peer, or the network, has ended the connection.
+    Closed { conn: ConnId, why: String },
+    /// A deadline has passed (see `Speaker::deadline`).
+    Due,
+    /// The whole set of prefixes this node owns: the kernel's protocol-97 blocks.
+    Blocks(BTreeSet<Prefix>),
+    /// What the kernel holds of ours (protocol 96), once, before the first peer is dialled.
+    Adopted(Vec<InstalledRoute>),
+    /// The kernel refused or lost a route; it will be asked again.
+    FibFailed { prefix: Prefix, why: String },
+    /// A checked configuration takes the place of the old one.
+    Configure(Box<SpeakerConfig>),
+    /// The last event. Restart: every connection is closed silently, so that peers keep our routes
+    /// (RFC 4724 §4); the kernel's routes stay.
+    Stop,
+}
+
+/// The two ends of a connection, and what the interface under it can be reached by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub ipv6_link_local: Option<Ipv6Addr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledRoute {
+    pub prefix: Prefix,
+    /// Sorted.
+    pub next_hops: Vec<NextHop>,
+}
+
+/// How the process came to be (RFC 4724 §4.1): what OPENs may truthfully say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Start {
+    /// The R bit: an earlier process of this boot ran here and did not leave.
+    pub restarting: bool,
+    /// The F bits: the kernel has kept forwarding what that process installed.
+    pub forwarding_kept: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Dial; answer with `Connected` or `ConnectFailed`.
+    Connect { conn: ConnId, peer: PeerId, remote: SocketAddr, local: Option<IpAddr> },
+    /// There is something to send: call `Speaker::pull` whenever the socket has room, until it
+    /// answers that nothing is left.
+    Wake { conn: ConnId },
+    /// Send what `pull` still gives, then close. No `Closed` is expected.
+    Close { conn: ConnId },
+    /// Bring the kernel to this: `None` removes the route.
+    Fib { prefix: Prefix, next_hops: Option<Vec<NextHop>> },
+    Report(Report),
+}

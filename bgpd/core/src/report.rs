@@ -1,0 +1,38 @@
+//! What happened, as data. `bgpd::observe` turns each into a log line and a number.
+
+use crate::types::{Family, PeerId, Prefix};
+use crate::wire::Notification;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    PeerUp { peer: PeerId, name: String },
+    /// `stale`: routes kept because the peer is restarting (RFC 4724 §4.2).
+    PeerDown { peer: PeerId, name: String, cause: Cause, stale: usize },
+    StateChanged { peer: PeerId, name: String, from: &'static str, to: &'static str },
+    ConnectionRefused { remote: std::net::SocketAddr, why: &'static str },
+    EndOfRib { peer: PeerId, name: String, family: Family },
+    /// Stale routes removed: by EoR, by timer, or because the peer did not keep forwarding.
+    StaleSwept { peer: PeerId, name: String, family: Family, routes: usize },
+    /// An UPDATE was malformed, and RFC 7606 let the session live.
+    UpdateError { peer: PeerId, name: String, error: String, withdrawn: usize },
+    RouteRefreshed { peer: PeerId, name: String, family: Family },
+    /// Adopted kernel routes that nobody announced again.
+    FibSwept { family: Family, routes: usize },
+    FibFailed { prefix: Prefix, why: String },
+    /// Our own restart is over: every peer's EoR has come, or the timer.
+    Restarted,
+    Reconfigured { changes: Vec<String> },
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cause {
+    Sent(Notification),
+    Received(Notification),
+    HoldTimerExpired,
+    Closed(String),
+    ConnectFailed(String),
+    Collision,
+    Deconfigured,
+    Stopped,
+}

@@ -1,0 +1,111 @@
+//! The nouns every module uses.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub use mainstay_prefix::Prefix;
+
+/// An autonomous system number, four octets (RFC 6793).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Asn(pub u32);
+
+impl Asn {
+    /// AS_TRANS, what stands in two-octet fields for a number that does not fit (RFC 6793 §9).
+    pub const TRANS: Self = Self(23456);
+}
+
+impl fmt::Display for Asn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Asn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AS{}", self.0)
+    }
+}
+
+/// BGP Identifier; never zero once it has passed an OPEN (RFC 6286 §2.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouterId(pub Ipv4Addr);
+
+impl fmt::Display for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// An address family and subsequent family that we route.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Family {
+    Ipv4Unicast,
+    Ipv6Unicast,
+}
+
+impl Family {
+    pub const ALL: [Self; 2] = [Self::Ipv4Unicast, Self::Ipv6Unicast];
+
+    #[must_use]
+    pub const fn of(prefix: &Prefix) -> Self {
+        if prefix.is_ipv4() { Self::Ipv4Unicast } else { Self::Ipv6Unicast }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4Unicast => "ipv4-unicast",
+            Self::Ipv6Unicast => "ipv6-unicast",
+        })
+    }
+}
+
+/// Where packets go next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NextHop {
+    V4(Ipv4Addr),
+    /// The link-local address is used when there is one (RFC 2545 §3).
+    V6 { global: Ipv6Addr, link_local: Option<Ipv6Addr> },
+}
+
+impl NextHop {
+    /// The address to compare, to show, and to hand to the kernel unless there is a link-local one.
+    #[must_use]
+    pub const fn addr(&self) -> IpAddr {
+        match self {
+            Self::V4(a) => IpAddr::V4(*a),
+            Self::V6 { global, .. } => IpAddr::V6(*global),
+        }
+    }
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.addr(), f)
+    }
+}
+
+impl fmt::Debug for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V6 { global, link_local: Some(ll) } => write!(f, "{global}+{ll}"),
+            _ => fmt::Display::fmt(self, f),
+        }
+    }
+}
+
+/// One TCP connection, numbered by whoever opened it: the core for those it dials, the shell for
+/// those it accepts. Never reused within a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId(pub u64);
+
+/// One peer, in the order of configuration and then of appearance. Never reused within a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerId(pub u32);

@@ -1,0 +1,206 @@
+//! Messages as values.
+
+use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
+
+/// RFC 4271 §4.1.
+pub const HEADER_LEN: usize = 19;
+pub const MAX_LEN: usize = 4096;
+pub const PORT: u16 = 179;
+
+/// What the two OPENs have agreed on that changes how later bytes are read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Context {
+    /// AS numbers in AS_PATH and AGGREGATOR have four octets (RFC 6793 §4.1).
+    pub four_octet_as: bool,
+    /// The session is internal: LOCAL_PREF and reflection attributes are believed.
+    pub internal: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message<'a> {
+    Open(Open),
+    Update(Update<'a>),
+    Notification(Notification),
+    Keepalive,
+    RouteRefresh(AfiSafi),
+}
+
+/// A pair of codes that need not be one of ours (RFC 4760 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AfiSafi {
+    pub afi: u16,
+    pub safi: u8,
+}
+
+impl From<Family> for AfiSafi {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::Ipv4Unicast => Self { afi: 1, safi: 1 },
+            Family::Ipv6Unicast => Self { afi: 2, safi: 1 },
+        }
+    }
+}
+
+impl AfiSafi {
+    #[must_use]
+    pub fn family(self) -> Option<Family> {
+        Family::ALL.into_iter().find(|f| Self::from(*f) == self)
+    }
+}
+
+/// RFC 4271 §4.2. The version is always 4: another one does not decode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// The four-octet number where that capability is present, else the two-octet field.
+    pub asn: Asn,
+    /// Seconds; 0 or at least 3.
+    pub hold_time: u16,
+    pub router_id: RouterId,
+    pub capabilities: Vec<Capability>,
+}
+
+/// RFC 5492; the codes are IANA's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Capability {
+    Multiprotocol(AfiSafi),
+    RouteRefresh,
+    EnhancedRouteRefresh,
+    ExtendedMessage,
+    FourOctetAs(Asn),
+    GracefulRestart(GracefulRestart),
+    Unknown { code: u8, value: Vec<u8> },
+}
+
+/// RFC 4724 §3, with the N bit of RFC 8538 §2.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GracefulRestart {
+    pub restarting: bool,
+    pub notification: bool,
+    /// Seconds, 12 bits.
+    pub time: u16,
+    pub families: Vec<GracefulFamily>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GracefulFamily {
+    pub family: AfiSafi,
+    pub forwarding: bool,
+}
+
+/// RFC 4271 §4.5. Codes by number: unknown ones are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    pub code: u8,
+    pub subcode: u8,
+    pub data: Vec<u8>,
+}
+
+/// One UPDATE. The prefixes are validated but still in the message's bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update<'a> {
+    /// What is announced, at most one section a family; empty where `fault` says treat-as-withdraw.
+    pub announced: Sections<Announced<'a>>,
+    pub withdrawn: Sections<Withdrawn<'a>>,
+    /// Present when something is announced. Its `next_hop` is that of the first section.
+    pub attributes: Option<Attributes>,
+    /// The UPDATE was malformed and yet the session lives (RFC 7606 §2): what was announced now
+    /// stands in `withdrawn`, or an attribute was discarded.
+    pub fault: Option<UpdateFault>,
+    /// The message is the End-of-RIB marker of this family (RFC 4724 §2).
+    pub end_of_rib: Option<Family>,
+}
+
+/// At most two entries: the message's own IPv4 fields, and the multiprotocol attribute.
+pub type Sections<T> = [Option<T>; 2];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Announced<'a> {
+    pub family: Family,
+    pub next_hop: NextHop,
+    pub nlri: Nlri<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Withdrawn<'a> {
+    pub family: Family,
+    pub nlri: Nlri<'a>,
+}
+
+/// Prefixes as they stand in a message. Only the decoder makes one, after it has checked all of
+/// it, so reading cannot fail. Iterate with `for prefix in nlri`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nlri<'a> {
+    pub(super) family: Family,
+    pub(super) bytes: &'a [u8],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateFault {
+    /// "ORIGIN has the undefined value 9"
+    pub text: String,
+    /// Treat-as-withdraw; false: only the attribute was discarded.
+    pub withdraw: bool,
+}
+
+/// The path attributes of a route, next hop included. Two routes with equal attributes share one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Attributes {
+    pub next_hop: NextHop,
+    pub origin: Origin,
+    pub as_path: AsPath,
+    pub med: Option<u32>,
+    pub local_pref: Option<u32>,
+    pub atomic_aggregate: bool,
+    pub aggregator: Option<Aggregator>,
+    /// RFC 1997.
+    pub communities: Vec<u32>,
+    /// RFC 4360.
+    pub extended_communities: Vec<u64>,
+    /// RFC 8092.
+    pub large_communities: Vec<[u32; 3]>,
+    /// RFC 4456 §8.
+    pub originator_id: Option<RouterId>,
+    pub cluster_list: Vec<RouterId>,
+    /// Transitive attributes we do not know, passed on with the Partial bit (RFC 4271 §5).
+    pub unknown: Vec<RawAttribute>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    Igp,
+    Egp,
+    Incomplete,
+}
+
+/// RFC 4271 §4.3 b.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct AsPath(pub Vec<Segment>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Segment {
+    pub kind: SegmentKind,
+    /// Never empty.
+    pub asns: Vec<Asn>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SegmentKind {
+    Set,
+    Sequence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Aggregator {
+    pub asn: Asn,
+    pub router_id: RouterId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RawAttribute {
+    pub flags: u8,
+    pub code: u8,
+    pub value: Vec<u8>,
+}
+
+/// What the encoder is given to announce or withdraw.
+pub type Prefixes<'a> = &'a [Prefix];

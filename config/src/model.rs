@@ -1,0 +1,182 @@
+//! What one node ends up with: checked values, defaults filled in. The daemons see only this.
+
+use mainstay_prefix::Prefix;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One node's share of the cluster's file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeConfig {
+    pub name: String,
+    /// The node's own address as the file has it.
+    pub address: Option<IpAddr>,
+    pub labels: BTreeMap<String, String>,
+    pub network: Network,
+    pub bgp: Bgp,
+    pub ipam: Ipam,
+    pub netmon: Netmon,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Network {
+    pub mode: Mode,
+    /// Without repetition, in the order IPv4, IPv6; never empty.
+    pub families: Vec<Family>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    None,
+    Simple,
+    Bgp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bgp {
+    pub asn: u32,
+    pub router_id: Ipv4Addr,
+    /// `None`: connect only.
+    pub listen: Option<Listen>,
+    pub graceful_restart: GracefulRestart,
+    /// How often a lost or refused connection is tried again (RFC 4271 §8.2.1.1, ConnectRetryTime).
+    pub connect_retry: Duration,
+    /// Peers selected for this node, mesh peers included, ordered by name; names are unique.
+    pub peers: Vec<Peer>,
+    /// Ranges from which peers may dial in, ordered by name.
+    pub ranges: Vec<Range>,
+    pub policies: BTreeMap<String, Vec<Rule>>,
+    /// Announced without an ipamd.
+    pub originate: Vec<Prefix>,
+    pub fib: Fib,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listen {
+    pub port: u16,
+    /// Empty: every address.
+    pub addresses: Vec<IpAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GracefulRestart {
+    pub enabled: bool,
+    /// What we ask of peers, whole seconds, at most 4095 s (RFC 4724 §3).
+    #[serde(serialize_with = "seconds")]
+    pub restart_time: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Peer {
+    pub name: String,
+    pub address: IpAddr,
+    /// Interface of a link-local `address`.
+    pub interface: Option<String>,
+    pub port: u16,
+    #[serde(flatten)]
+    pub session: PeerSession,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Range {
+    pub name: String,
+    pub range: Prefix,
+    /// How many peers of this range there may be at once.
+    pub limit: usize,
+    #[serde(flatten)]
+    pub session: PeerSession,
+}
+
+/// What a fixed peer and a range have in common.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PeerSession {
+    pub asn: u32,
+    /// Never dial.
+    pub passive: bool,
+    #[serde(serialize_with = "seconds")]
+    pub hold_time: Duration,
+    /// TCP MD5 (RFC 2385): where the key is. Read by bgpd, not by `config check`.
+    pub password_file: Option<PathBuf>,
+    pub families: Vec<Family>,
+    pub graceful_restart: GracefulRestart,
+    pub route_reflector_client: bool,
+    pub import: PolicyRef,
+    pub export: PolicyRef,
+    /// Source address of our connections.
+    pub local_address: Option<IpAddr>,
+    /// eBGP only: TTL of our packets; 1 unless the peer is not on a shared link.
+    pub multihop: Option<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyRef {
+    All,
+    None,
+    /// Own blocks out, at most a default route in: the default for eBGP.
+    Node,
+    #[serde(untagged)]
+    Named(String),
+}
+
+/// First match decides; a policy that ends without one rejects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// Empty: every prefix. Otherwise one of them must match.
+    pub prefixes: Vec<PrefixMatch>,
+    pub accept: bool,
+}
+
+/// A prefix of length `ge..=le` inside `within`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PrefixMatch {
+    pub within: Prefix,
+    pub ge: u8,
+    pub le: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fib {
+    pub install: bool,
+    /// Kernel table; `main` is 254.
+    pub table: u32,
+    /// Metric of our routes. Not 0, where the kernel's own and static routes stand.
+    pub metric: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ipam {
+    pub pools: Vec<Pool>,
+    #[serde(serialize_with = "seconds")]
+    pub stickiness: Duration,
+    #[serde(serialize_with = "seconds")]
+    pub cooldown: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pool {
+    pub name: String,
+    pub cidr: Prefix,
+    /// The blocks this node holds, in order.
+    pub blocks: Vec<Prefix>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Netmon {
+    /// Where /metrics is served.
+    pub listen: std::net::SocketAddr,
+}
+
+fn seconds<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&format_args!("{}s", d.as_secs_f64()))
+}
