@@ -66,7 +66,8 @@ pub enum Action {
     /// There is something to send: call `Speaker::pull` whenever the socket has room, until it
     /// answers that nothing is left.
     Wake { conn: ConnId },
-    /// Send what `pull` still gives, then close. No `Closed` is expected.
+    /// Send what `pull` still gives, then close; a connection still being dialled is given up.
+    /// No `Closed` is expected.
     Close { conn: ConnId },
     /// Bring the kernel to this: `None` removes the route.
     Fib { prefix: Prefix, next_hops: Option<Vec<NextHop>> },

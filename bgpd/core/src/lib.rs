@@ -16,5 +16,7 @@
 pub mod config;
 pub mod event;
 pub mod report;
+pub mod speaker;
 pub mod types;
+pub mod view;
 pub mod wire;

@@ -8,6 +8,8 @@ pub enum Report {
     PeerUp { peer: PeerId, name: String },
     /// `stale`: routes kept because the peer is restarting (RFC 4724 §4.2).
     PeerDown { peer: PeerId, name: String, cause: Cause, stale: usize },
+    /// An attempt ended before the session was up.
+    SessionFailed { peer: PeerId, name: String, cause: Cause },
     StateChanged { peer: PeerId, name: String, from: &'static str, to: &'static str },
     ConnectionRefused { remote: std::net::SocketAddr, why: &'static str },
     EndOfRib { peer: PeerId, name: String, family: Family },
@@ -15,6 +17,9 @@ pub enum Report {
     StaleSwept { peer: PeerId, name: String, family: Family, routes: usize },
     /// An UPDATE was malformed, and RFC 7606 let the session live.
     UpdateError { peer: PeerId, name: String, error: String, withdrawn: usize },
+    /// Our side of the link has no address of this family, so nothing of it is announced there.
+    NoNextHop { peer: PeerId, name: String, family: Family },
+    /// The peer has asked for everything again (RFC 2918).
     RouteRefreshed { peer: PeerId, name: String, family: Family },
     /// Adopted kernel routes that nobody announced again.
     FibSwept { family: Family, routes: usize },

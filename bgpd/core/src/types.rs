@@ -101,10 +101,23 @@ impl fmt::Debug for NextHop {
     }
 }
 
-/// One TCP connection, numbered by whoever opened it: the core for those it dials, the shell for
-/// those it accepts. Never reused within a process.
+/// One TCP connection, numbered by whoever opened it: the core for those it dials, with the top bit
+/// set; the shell for those it accepts, with the top bit clear. Never reused within a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// The `n`th connection that the core has dialled.
+    #[must_use]
+    pub const fn dialled(n: u64) -> Self {
+        Self(n | 1 << 63)
+    }
+
+    #[must_use]
+    pub const fn is_dialled(self) -> bool {
+        self.0 >> 63 == 1
+    }
+}
 
 /// One peer, in the order of configuration and then of appearance. Never reused within a process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -1,0 +1,156 @@
+//! What a speaker looks like from outside: plain data for the API, read at one moment.
+
+use crate::types::{Asn, Family, Prefix, RouterId};
+use crate::wire::Attributes;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The speaker in one glance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overview {
+    pub asn: Asn,
+    pub router_id: RouterId,
+    /// Static and dynamic ones.
+    pub peers: usize,
+    pub established: usize,
+    /// Routes in the Loc-RIB, both families, IPv4 first.
+    pub loc_rib: [(Family, usize); 2],
+    /// Sorted.
+    pub originated: Vec<Prefix>,
+    pub fib: FibView,
+    /// An earlier process ran here, and not every peer has told all it knows yet.
+    pub restarting: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FibView {
+    pub install: bool,
+    /// Routes in the kernel, as far as we know.
+    pub installed: usize,
+    /// Found there at start.
+    pub adopted: usize,
+    /// Found there at start and not confirmed by a peer yet.
+    pub stale: usize,
+    /// Wanted and refused.
+    pub failed: usize,
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerView {
+    pub id: crate::types::PeerId,
+    pub name: String,
+    pub address: IpAddr,
+    pub local_address: Option<IpAddr>,
+    pub local_asn: Asn,
+    pub remote_asn: Asn,
+    /// `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm`, `Established`.
+    pub state: &'static str,
+    pub in_state: Duration,
+    pub dynamic: bool,
+    pub passive: bool,
+    pub remote_router_id: Option<RouterId>,
+    /// As agreed, or as configured while there is no session.
+    pub hold_time: Duration,
+    pub keepalive: Duration,
+    /// How often a session has come up.
+    pub established_count: u64,
+    pub last_error: Option<String>,
+    /// The families of the session, or those configured while there is none.
+    pub families: Vec<PeerFamilyView>,
+    pub graceful_restart: GracefulRestartView,
+    pub received: Counters,
+    pub sent: Counters,
+    /// What the peer's OPEN offered, by name.
+    pub capabilities: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerFamilyView {
+    pub family: Family,
+    /// Prefixes in the Adj-RIB-In.
+    pub received: usize,
+    /// Of these, let in.
+    pub accepted: usize,
+    /// Prefixes in the Adj-RIB-Out.
+    pub advertised: usize,
+    pub stale: usize,
+    pub eor_received: bool,
+    pub eor_sent: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct GracefulRestartView {
+    pub negotiated: bool,
+    pub peer_restart_time: Duration,
+    /// Its routes are kept as stale.
+    pub peer_restarting: bool,
+    /// Family and F bit, as its last OPEN had them.
+    pub families: Vec<(Family, bool)>,
+}
+
+/// Messages by type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    pub open: u64,
+    pub update: u64,
+    pub notification: u64,
+    pub keepalive: u64,
+    pub route_refresh: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RibKind {
+    Loc,
+    /// Before policy; rejected paths are marked.
+    AdjIn,
+    /// What the peer has been told.
+    AdjOut,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteQuery {
+    pub rib: RibKind,
+    /// Name or address; needed for the two Adj-RIBs. See [`Speaker::find_peer`].
+    ///
+    /// [`Speaker::find_peer`]: crate::speaker::Speaker::find_peer
+    pub peer: Option<String>,
+    pub family: Option<Family>,
+    pub prefix: Option<(Prefix, Match)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    Exact,
+    /// The route that an address of the prefix would take.
+    Longest,
+    /// The prefix and everything inside it.
+    Covered,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteView {
+    pub prefix: Prefix,
+    /// The best first.
+    pub paths: Vec<PathView>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PathView {
+    /// `None`: originated here.
+    pub peer: Option<String>,
+    pub best: bool,
+    /// Used beside the best one.
+    pub multipath: bool,
+    pub stale: bool,
+    /// The import rules refused it (Adj-RIB-In only).
+    pub rejected: bool,
+    /// In the kernel.
+    pub installed: bool,
+    /// The next hop of an originated path is unspecified.
+    pub attributes: Arc<Attributes>,
+    /// Why it is not the best, or why it was refused.
+    pub reason: Option<&'static str>,
+    pub age: Duration,
+}
