@@ -1,1 +1,18 @@
+//! The project's own hosts: network namespaces with real daemons, real peers and real CNI plugins.
+//!
+//! A test builds a [`netns::Netns`] a host, joins them with [`netns::veth`], starts processes in
+//! them ([`daemons`], [`bird`], [`frr`], [`gobgp`]) and waits with [`wait::eventually`]. Dropping a
+//! value ends what it stands for, also when the test panics; then the logs are printed.
 
+pub mod bird;
+pub mod client;
+pub mod daemons;
+pub mod frr;
+pub mod gobgp;
+pub mod lab;
+pub mod monitor;
+pub mod netns;
+pub mod proc;
+pub mod scratch;
+pub mod stream;
+pub mod wait;

@@ -1,0 +1,58 @@
+# The recipes; .ci/run runs the same ones. `make` alone lists them.
+
+export CARGO_TERM_COLOR ?= auto
+CARGO ?= cargo
+KEEP ?=
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: ## install the Debian packages that demo and tests use, if any is missing
+	@tests/setup.sh
+
+demo: setup ## build, run three nodes and a switch, show what Mainstay does (KEEP=1 leaves it running)
+	@$(CARGO) build --release --bins --workspace
+	@KEEP=$(KEEP) target/release/mainstay-demo
+
+test: setup lint ## format, clippy, unit, property and end-to-end tests
+	@$(CARGO) build --workspace --bins
+	@$(CARGO) test --workspace
+
+lint: ## formatting and clippy, warnings denied
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+unit: ## the tests that need neither root nor peers
+	@$(CARGO) test --workspace --lib
+
+e2e: setup ## the end-to-end tests alone (T=name runs the matching ones)
+	@$(CARGO) build --workspace --bins
+	@$(CARGO) test -p mainstay-tests --test e2e -- $(T)
+
+bench: ## micro-benchmarks of the hot paths
+	@$(CARGO) bench --workspace --benches
+
+bench-peers: setup ## the same work by BIRD, FRR, host-local and Mainstay; rewrites docs/benchmarks.md
+	@$(CARGO) build --release --bins --workspace
+	@target/release/mainstay-bench-peers
+
+proto: ## make proto/src/gen from the .proto files again
+	@UPDATE_GENERATED=1 $(CARGO) test -q -p mainstay-proto
+
+golden: ## rewrite the golden files of tests; read the diff
+	@UPDATE_GOLDEN=1 INSTA_UPDATE=always $(CARGO) test --workspace --lib --bins
+
+deny: ## licences, duplicate versions and sources of dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
+	@$(CARGO) deny check licenses bans sources
+
+install: ## install binaries, units, CNI plugins under DESTDIR (default /)
+	@$(CARGO) build --release --bins --workspace
+	@deploy/install.sh "$(DESTDIR)"
+
+clean: ## remove what was built
+	@$(CARGO) clean
+
+.PHONY: help setup demo test lint unit e2e bench bench-peers proto golden deny install clean

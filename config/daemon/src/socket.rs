@@ -1,0 +1,98 @@
+//! One daemon a directory, and its unix sockets.
+
+use crate::args::make_dir;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use tokio::net::UnixListener;
+
+/// Held as long as the daemon lives; the kernel lets go of it however the daemon dies.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("another {daemon} is running here (pid {pid}, lock {path}); stop it first, or give this one its own --run-dir and --state-dir", path = path.display())]
+    Taken { daemon: String, pid: String, path: PathBuf },
+    #[error("cannot lock {path}", path = path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve on {path}", path = path.display())]
+pub struct BindError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl Lock {
+    /// Takes `<dir>/<daemon>.lock`, or says who has it. The directory is made if need be.
+    pub fn take(dir: &Path, daemon: &str) -> Result<Self, LockError> {
+        let path = dir.join(format!("{daemon}.lock"));
+        lock(dir, &path, daemon).map_err(|source| LockError::Io { path, source })?
+    }
+}
+
+fn lock(dir: &Path, path: &Path, daemon: &str) -> io::Result<Result<Lock, LockError>> {
+    make_dir(dir)?;
+    let options = OpenOptions::new().read(true).write(true).create(true).mode(0o644).clone();
+    let mut file = options.truncate(false).open(path)?;
+    if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+        let mut pid = String::new();
+        file.by_ref().take(32).read_to_string(&mut pid)?;
+        let pid = pid.trim().to_owned();
+        return Ok(Err(LockError::Taken { daemon: daemon.into(), pid, path: path.into() }));
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(Ok(Lock { _file: file }))
+}
+
+/// Listens on a unix socket that only root may use. A socket file left by a daemon that died is
+/// replaced: the caller holds the [`Lock`] of its directory, so nobody serves on it.
+pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
+    let listen = || {
+        if let Some(dir) = path.parent() {
+            make_dir(dir)?;
+        }
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    };
+    listen().map_err(|source| BindError { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_told_who_holds_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Lock::take(dir.path(), "bgpd").unwrap();
+        let error = Lock::take(dir.path(), "bgpd").unwrap_err().to_string();
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+        Lock::take(dir.path(), "ipamd").unwrap();
+        drop(first);
+        Lock::take(dir.path(), "bgpd").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_left_behind_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/x.sock");
+        drop(bind(&path).unwrap());
+        assert!(path.exists());
+        bind(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

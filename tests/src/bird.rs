@@ -1,0 +1,84 @@
+//! BIRD 2 as a peer.
+
+use crate::netns::Netns;
+use crate::proc::{Proc, start_in, tool};
+use crate::scratch::Scratch;
+use crate::wait::eventually;
+use std::process::Command;
+
+#[derive(Debug)]
+pub struct Bird {
+    proc: Proc,
+    dir: Scratch,
+}
+
+impl Bird {
+    /// Starts it with this configuration and waits until it answers.
+    #[must_use]
+    pub fn start(host: &Netns, config: &str) -> Self {
+        let dir = Scratch::new("bird");
+        let text = format!("log stderr all;\n{config}");
+        let path = dir.write("bird.conf", &text).display().to_string();
+        let socket = dir.path().join("bird.ctl").display().to_string();
+        let args = ["-f", "-c", &path, "-s", &socket];
+        let proc = start_in(host, "bird", &tool("bird", "bird2"), &args, dir.path());
+        let bird = Self { proc, dir };
+        eventually(10, "BIRD answers", || bird.ask("show status"));
+        bird
+    }
+
+    /// `birdc WORDS…`
+    pub fn ask(&self, words: &str) -> Result<String, String> {
+        let out = Command::new(tool("birdc", "bird2"))
+            .arg("-s")
+            .arg(self.dir.path().join("bird.ctl"))
+            .args(words.split_whitespace())
+            .output()
+            .map_err(|e| format!("birdc: {e}"))?;
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        if out.status.success() && !text.contains("Unable to connect") {
+            Ok(text)
+        } else {
+            Err(text)
+        }
+    }
+
+    /// Waits until protocol `name` is Established.
+    #[track_caller]
+    pub fn established(&self, name: &str, seconds: u64) {
+        eventually(seconds, &format!("BIRD's {name} is Established"), || {
+            let text = self.ask(&format!("show protocols {name}"))?;
+            if text.contains("Established") { Ok(()) } else { Err(text) }
+        });
+    }
+
+    /// Since when the session is up, as BIRD tells: it changes when the session was ever lost.
+    #[must_use]
+    pub fn since(&self, name: &str) -> String {
+        let text = self.ask(&format!("show protocols {name}")).unwrap_or_default();
+        let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(4).unwrap_or_default().to_owned()
+    }
+
+    /// Whether a route for exactly this prefix is in its table.
+    #[must_use]
+    pub fn has_route(&self, prefix: &str) -> bool {
+        self.ask(&format!("show route {prefix}")).is_ok_and(|text| text.contains(prefix))
+    }
+
+    pub fn proc(&mut self) -> &mut Proc {
+        &mut self.proc
+    }
+
+    /// Leave it running when this value is dropped.
+    pub fn keep(&mut self) {
+        self.proc.keep();
+        self.dir.keep();
+    }
+
+    /// How to ask it by hand.
+    #[must_use]
+    pub fn console(&self) -> String {
+        format!("birdc -s {}", self.dir.path().join("bird.ctl").display())
+    }
+}

@@ -1,0 +1,151 @@
+//! One node: a host with Mainstay's daemons and its command line.
+
+use crate::netns::Netns;
+use crate::proc::{Proc, bin};
+use crate::scratch::Scratch;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+#[derive(Debug)]
+pub struct Node {
+    pub name: String,
+    pub host: Netns,
+    pub dir: Scratch,
+    config: PathBuf,
+    tied: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    Bgpd,
+    Ipamd,
+    Netmon,
+}
+
+impl Daemon {
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Bgpd => "mainstay-bgpd",
+            Self::Ipamd => "mainstay-ipamd",
+            Self::Netmon => "mainstay-netmon",
+        }
+    }
+}
+
+impl Node {
+    /// `config` is the cluster's file; the node reads a copy of its own, so that a test can edit it.
+    #[must_use]
+    pub fn new(name: &str, host: Netns, config: &str) -> Self {
+        Self::at(name, host, config, Scratch::new(name), true)
+    }
+
+    #[must_use]
+    pub fn at(name: &str, host: Netns, config: &str, dir: Scratch, tied: bool) -> Self {
+        let path = dir.write("mainstay.yaml", config);
+        Self { name: name.to_owned(), host, dir, config: path, tied }
+    }
+
+    #[must_use]
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Another text in the place of the configuration.
+    pub fn configure(&self, text: &str) {
+        self.dir.write("mainstay.yaml", text);
+    }
+
+    /// Starts a daemon and waits until it says that it serves; panics with its log if it does not.
+    #[must_use]
+    #[track_caller]
+    pub fn start(&self, daemon: Daemon) -> Proc {
+        let (mut ready, proc) = self.launch(daemon);
+        let mut fds = [PollFd::new(&ready, PollFlags::IN)];
+        let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let n = poll(&mut fds, Some(&limit)).expect("poll");
+        let mut said = [0; 6];
+        assert!(
+            n == 1 && ready.read(&mut said).unwrap_or(0) > 0,
+            "{} on {} did not become ready:\n{}",
+            daemon.program(),
+            self.name,
+            proc.log()
+        );
+        proc
+    }
+
+    /// Starts a daemon that is expected to refuse; its log once it has ended.
+    #[track_caller]
+    pub fn start_failing(&self, daemon: Daemon) -> String {
+        let (_ready, mut proc) = self.launch(daemon);
+        let before = proc.log().len();
+        let status = proc.wait(std::time::Duration::from_secs(10));
+        let said = proc.log().split_off(before.min(proc.log().len()));
+        assert!(!status.success(), "{} should have failed: {said}", daemon.program());
+        proc.log()
+    }
+
+    fn launch(&self, daemon: Daemon) -> (std::io::PipeReader, Proc) {
+        let (ready, tell) = std::io::pipe().expect("pipe");
+        let fd = tell.as_raw_fd();
+        let mut command = self.host.command(bin(daemon.program()));
+        command
+            .args(["--config".as_ref(), self.config.as_os_str()])
+            .args(["--node", &self.name])
+            .args(["--run-dir".as_ref(), self.run_dir().as_os_str()])
+            .args(["--state-dir".as_ref(), self.dir.path().join("state").as_os_str()])
+            .args(["--ready-fd", &fd.to_string()]);
+        // SAFETY: one system call on a descriptor that the closure owns.
+        unsafe {
+            command.pre_exec(move || Ok(fcntl_setfd(tell.as_fd(), FdFlags::empty())?));
+        }
+        let log = self.dir.path().join(format!("{}.log", daemon.program()));
+        let what = format!("{} on {}", daemon.program(), self.name);
+        // The command, and with it our end of the pipe, is gone once it is started.
+        (ready, Proc::start_tied(&what, command, &log, self.tied))
+    }
+
+    /// `mainstay --run-dir … WORDS`; its whole outcome.
+    #[must_use]
+    pub fn cli(&self, words: &[&str]) -> Output {
+        self.host
+            .command(bin("mainstay"))
+            .args(["--run-dir".as_ref(), self.run_dir().as_os_str()])
+            .args(words)
+            .output()
+            .expect("mainstay runs")
+    }
+
+    /// The same with `-o json`, read.
+    pub fn json(&self, words: &[&str]) -> Result<serde_json::Value, String> {
+        let mut all = vec!["-o", "json"];
+        all.extend(words);
+        let out = self.cli(&all);
+        let text = String::from_utf8_lossy(&out.stdout);
+        serde_json::from_str(&text)
+            .map_err(|e| format!("{e}: {text}{}", String::from_utf8_lossy(&out.stderr)))
+    }
+
+    /// Netmon's page, fetched inside the host.
+    pub fn metrics(&self, listen: &str) -> Result<String, String> {
+        crate::client::http_get(&self.host, listen, "/metrics")
+    }
+}
+
+/// The value of the first sample whose line starts with `series` ("name{label=\"x\"}").
+#[must_use]
+pub fn sample(metrics: &str, series: &str) -> Option<f64> {
+    let line = metrics.lines().find(|l| l.starts_with(series))?;
+    line.rsplit(' ').next()?.parse().ok()
+}

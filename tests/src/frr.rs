@@ -1,0 +1,93 @@
+//! FRR (zebra and bgpd) as a peer.
+
+use crate::netns::Netns;
+use crate::proc::{Proc, start_in, tool};
+use crate::scratch::Scratch;
+use crate::wait::eventually;
+use std::process::Command;
+
+#[derive(Debug)]
+pub struct Frr {
+    _zebra: Proc,
+    bgpd: Proc,
+    dir: Scratch,
+}
+
+impl Frr {
+    /// Starts zebra and bgpd with this configuration and waits until bgpd answers.
+    #[must_use]
+    pub fn start(host: &Netns, config: &str) -> Self {
+        let dir = Scratch::new("frr");
+        let text = format!("log stdout\n{config}");
+        dir.write("frr.conf", &text);
+        // FRR gives up root for its own user, who then makes its sockets here.
+        let chown = Command::new("chown").args(["-R", "frr:frr"]).arg(dir.path()).status();
+        assert!(chown.is_ok_and(|s| s.success()), "no user frr: apt-get install frr");
+        let zebra = daemon(host, "zebra", &dir);
+        eventually(10, "zebra listens", || exists(&dir, "zserv.api"));
+        let bgpd = daemon(host, "bgpd", &dir);
+        let frr = Self { _zebra: zebra, bgpd, dir };
+        eventually(10, "FRR answers", || frr.ask("show version"));
+        frr
+    }
+
+    /// `vtysh -c WORDS`
+    pub fn ask(&self, words: &str) -> Result<String, String> {
+        let out = Command::new(tool("vtysh", "frr"))
+            .arg("--vty_socket")
+            .arg(self.dir.path())
+            .args(["-d", "bgpd", "-c", words])
+            .output()
+            .map_err(|e| format!("vtysh: {e}"))?;
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        if out.status.success() {
+            Ok(text)
+        } else {
+            Err(text + &String::from_utf8_lossy(&out.stderr))
+        }
+    }
+
+    /// The same, as JSON.
+    pub fn json(&self, words: &str) -> Result<serde_json::Value, String> {
+        let text = self.ask(&format!("{words} json"))?;
+        serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))
+    }
+
+    /// Waits until the session with `peer` is Established.
+    #[track_caller]
+    pub fn established(&self, peer: &str, seconds: u64) {
+        eventually(seconds, &format!("FRR's session with {peer} is Established"), || {
+            let json = self.json(&format!("show bgp neighbors {peer}"))?;
+            match json[peer]["bgpState"].as_str() {
+                Some("Established") => Ok(()),
+                other => Err(format!("{other:?}: {json}")),
+            }
+        });
+    }
+
+    /// Whether a route for exactly this prefix is in its table.
+    #[must_use]
+    pub fn has_route(&self, prefix: &str) -> bool {
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        self.json(&format!("show bgp {family} unicast {prefix}"))
+            .is_ok_and(|json| json["paths"].as_array().is_some_and(|p| !p.is_empty()))
+    }
+
+    pub fn proc(&mut self) -> &mut Proc {
+        &mut self.bgpd
+    }
+}
+
+fn daemon(host: &Netns, name: &str, dir: &Scratch) -> Proc {
+    let at = |file: &str| dir.path().join(file).display().to_string();
+    let vty = dir.path().display().to_string();
+    let (conf, zserv, pid) = (at("frr.conf"), at("zserv.api"), at(&format!("{name}.pid")));
+    let args = ["-f", &conf, "-z", &zserv, "-i", &pid, "--vty_socket", &vty, "-A", "127.0.0.1"];
+    let program = tool(&format!("/usr/lib/frr/{name}"), "frr");
+    start_in(host, name, &program, &args, dir.path())
+}
+
+fn exists(dir: &Scratch, file: &str) -> Result<(), String> {
+    let path = dir.path().join(file);
+    if path.exists() { Ok(()) } else { Err(format!("no {}", path.display())) }
+}

@@ -1,0 +1,54 @@
+//! GoBGP as a peer.
+
+use crate::netns::Netns;
+use crate::proc::{Proc, start_in, tool};
+use crate::scratch::Scratch;
+use crate::wait::eventually;
+
+#[derive(Debug)]
+pub struct GoBgp<'a> {
+    host: &'a Netns,
+    proc: Proc,
+    _dir: Scratch,
+}
+
+impl<'a> GoBgp<'a> {
+    /// Starts gobgpd with this TOML and waits until it answers.
+    #[must_use]
+    pub fn start(host: &'a Netns, config: &str) -> Self {
+        let dir = Scratch::new("gobgp");
+        let path = dir.write("gobgpd.toml", config).display().to_string();
+        let args = ["-f", &path, "-t", "toml", "--api-hosts", "127.0.0.1:50051", "--pprof-disable"];
+        let proc = start_in(host, "gobgpd", &tool("gobgpd", "gobgpd"), &args, dir.path());
+        let gobgp = Self { host, proc, _dir: dir };
+        eventually(10, "GoBGP answers", || gobgp.ask("global"));
+        gobgp
+    }
+
+    /// `gobgp WORDS…`
+    pub fn ask(&self, words: &str) -> Result<String, String> {
+        let args: Vec<_> = words.split_whitespace().collect();
+        self.host.output(&tool("gobgp", "gobgpd").display().to_string(), &args)
+    }
+
+    /// Waits until the session with `peer` is Established.
+    #[track_caller]
+    pub fn established(&self, peer: &str, seconds: u64) {
+        eventually(seconds, &format!("GoBGP's session with {peer} is Established"), || {
+            let text = self.ask(&format!("neighbor {peer}"))?;
+            let up = text.to_lowercase().contains("bgp state = established");
+            if up { Ok(()) } else { Err(text) }
+        });
+    }
+
+    /// Whether a route for exactly this prefix is in its table.
+    #[must_use]
+    pub fn has_route(&self, prefix: &str) -> bool {
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        self.ask(&format!("global rib -a {family} {prefix}")).is_ok_and(|t| t.contains(prefix))
+    }
+
+    pub fn proc(&mut self) -> &mut Proc {
+        &mut self.proc
+    }
+}
