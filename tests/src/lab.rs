@@ -29,7 +29,8 @@ pub struct Names {
 }
 
 impl Names {
-    fn host(&self, role: &str) -> Netns {
+    #[must_use]
+    pub fn host(&self, role: &str) -> Netns {
         let mut host = match &self.prefix {
             Some(prefix) => Netns::named(&format!("{prefix}-{role}")),
             None => Netns::new(role),

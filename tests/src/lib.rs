@@ -6,12 +6,14 @@
 
 pub mod bird;
 pub mod client;
+pub mod cni;
 pub mod daemons;
 pub mod frr;
 pub mod gobgp;
 pub mod lab;
 pub mod monitor;
 pub mod netns;
+pub mod pods;
 pub mod proc;
 pub mod scratch;
 pub mod stream;
