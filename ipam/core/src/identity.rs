@@ -1,0 +1,144 @@
+//! Who an address belongs to: the attachment it was asked for, and the owner it should stay with.
+
+use std::fmt;
+
+/// The primary key of a lease (CNI specification: container id and interface within a network).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attachment {
+    pub network: String,
+    pub container_id: String,
+    pub ifname: String,
+}
+
+/// What is known of whoever asks. Empty text: not known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Owner {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    /// The annotation `mainstay.io/sticky-key`, valid within its namespace.
+    pub sticky_key: String,
+}
+
+/// The ladder of identities, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rung {
+    StickyKey,
+    PodUid,
+    /// Namespace and name.
+    Name,
+    /// Nothing but the container itself: its address is not kept for anyone else.
+    None,
+}
+
+impl Rung {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StickyKey => "sticky-key",
+            Self::PodUid => "pod-uid",
+            Self::Name => "name",
+            Self::None => "none",
+        }
+    }
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One rung of one owner on one interface of one network.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) rung: Rung,
+    network: String,
+    ifname: String,
+    /// The namespace of a name or a sticky key, so that no tenant can claim another's address.
+    scope: String,
+    id: String,
+}
+
+impl Owner {
+    /// Whether there is anything by which a later container is recognised as the same owner.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.rung() != Rung::None
+    }
+
+    /// The best rung this owner has.
+    #[must_use]
+    pub fn rung(&self) -> Rung {
+        match self {
+            o if !o.sticky_key.is_empty() => Rung::StickyKey,
+            o if !o.uid.is_empty() => Rung::PodUid,
+            o if !o.name.is_empty() => Rung::Name,
+            _ => Rung::None,
+        }
+    }
+
+    /// Every key this owner answers to, best first; the container's own comes last.
+    pub(crate) fn keys(&self, at: &Attachment) -> Vec<Key> {
+        let key = |rung, scope: &str, id: &str| {
+            (!id.is_empty()).then(|| Key {
+                rung,
+                network: at.network.clone(),
+                ifname: at.ifname.clone(),
+                scope: scope.into(),
+                id: id.into(),
+            })
+        };
+        [
+            key(Rung::StickyKey, &self.namespace, &self.sticky_key),
+            key(Rung::PodUid, "", &self.uid),
+            key(Rung::Name, &self.namespace, &self.name),
+            key(Rung::None, "", &at.container_id),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// As an operator would say it: `pod default/web-0`, or `container 3f2a.../eth0`.
+    #[must_use]
+    pub fn describe(&self, at: &Attachment) -> String {
+        if self.name.is_empty() {
+            format!("container {}/{}", at.container_id, at.ifname)
+        } else {
+            format!("pod {}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(container_id: &str) -> Attachment {
+        Attachment {
+            network: "pods".into(),
+            container_id: container_id.into(),
+            ifname: "eth0".into(),
+        }
+    }
+
+    #[test]
+    fn a_sticky_key_of_another_namespace_is_another_key() {
+        let of = |namespace: &str| Owner {
+            namespace: namespace.into(),
+            sticky_key: "db".into(),
+            ..Owner::default()
+        };
+        assert_ne!(of("red").keys(&at("c"))[0], of("blue").keys(&at("c"))[0]);
+        assert_eq!(of("red").keys(&at("c"))[0], of("red").keys(&at("d"))[0]);
+    }
+
+    #[test]
+    fn a_bare_container_answers_to_its_own_key_only() {
+        let owner = Owner::default();
+        assert_eq!(owner.rung(), Rung::None);
+        assert_eq!(owner.keys(&at("c")).len(), 1);
+        assert_eq!(owner.describe(&at("c1")), "container c1/eth0");
+    }
+}

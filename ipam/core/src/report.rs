@@ -1,0 +1,54 @@
+//! What happened, for whoever logs and counts.
+
+use crate::record::Slot;
+use std::net::IpAddr;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    Assigned {
+        slot: Box<Slot>,
+        how: How,
+    },
+    Released {
+        slot: Box<Slot>,
+        why: Why,
+    },
+    /// The owner's address is still assigned to an older pod, so it got a different one.
+    InUse {
+        address: IpAddr,
+        owner: String,
+        container_id: String,
+    },
+}
+
+/// How an owner came to its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Never used before, or used by others long enough ago.
+    New,
+    /// It was held for this owner.
+    Returned,
+    /// It was still assigned to an earlier container of the same pod.
+    TakenOver,
+    /// Asked for by name.
+    Requested,
+}
+
+impl How {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Returned => "returned",
+            Self::TakenOver => "taken-over",
+            Self::Requested => "requested",
+        }
+    }
+}
+
+/// Why an address was released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    Del,
+    Gc,
+}
