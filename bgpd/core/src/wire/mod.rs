@@ -3,7 +3,36 @@
 //! [`Framer`] cuts a stream into messages; [`decode`] reads one; the functions of `encode` write
 //! them. Nothing here panics or allocates more than a small multiple of the message. Every error
 //! knows its verdict: the NOTIFICATION that ends the session, or what RFC 7606 makes of the UPDATE.
+//!
+//! ```text
+//! frame ─ decode ┬ open ─ capability
+//!                └ update ─ attributes ┬ as_path, next_hop, nlri     encode ─ write ─ the same
+//!                                      └ flaw: the verdicts
+//! ```
 
+mod as_path;
+mod attribute;
+mod attributes;
+mod capability;
+mod decode;
+mod encode;
+mod flaw;
+mod frame;
+mod next_hop;
+mod nlri;
+mod notification;
+mod open;
+mod reader;
+mod text;
 mod types;
+mod update;
+mod write;
 
+pub use decode::decode;
+pub use encode::{announce, end_of_rib, keepalive, notification, route_refresh, withdraw};
+pub use frame::Framer;
+pub use nlri::NlriIter;
+pub use notification::{DecodeError, cease};
+pub use open::open;
+pub use text::{Community, ExtendedCommunity, LargeCommunity};
 pub use types::*;

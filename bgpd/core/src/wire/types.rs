@@ -17,12 +17,24 @@ pub struct Context {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "one lives at a time, and a box would cost each UPDATE")]
 pub enum Message<'a> {
     Open(Open),
     Update(Update<'a>),
     Notification(Notification),
     Keepalive,
     RouteRefresh(AfiSafi),
+    /// To be ignored unless both sides have the capability.
+    RefreshMark(AfiSafi, RefreshMark),
+}
+
+/// Around the routes that answer a ROUTE-REFRESH (RFC 7313 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshMark {
+    Begin,
+    End,
+    /// To be ignored (RFC 7313 §5).
+    Unknown(u8),
 }
 
 /// A pair of codes that need not be one of ours (RFC 4760 §3).
@@ -96,11 +108,12 @@ pub struct Notification {
 }
 
 /// One UPDATE. The prefixes are validated but still in the message's bytes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Update<'a> {
     /// What is announced, at most one section a family; empty where `fault` says treat-as-withdraw.
     pub announced: Sections<Announced<'a>>,
-    pub withdrawn: Sections<Withdrawn<'a>>,
+    /// The message's own field and MP_UNREACH_NLRI, and as many again when treated as withdrawn.
+    pub withdrawn: [Option<Withdrawn<'a>>; 4],
     /// Present when something is announced. Its `next_hop` is that of the first section.
     pub attributes: Option<Attributes>,
     /// The UPDATE was malformed and yet the session lives (RFC 7606 §2): what was announced now

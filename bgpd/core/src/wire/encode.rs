@@ -1,0 +1,205 @@
+//! Messages into bytes, each appended to what the caller is about to send.
+
+use super::attribute as code;
+use super::frame::{self, MARKER};
+use super::types::{AfiSafi, Attributes, Context, HEADER_LEN, MAX_LEN, Notification};
+use super::{next_hop, nlri, write};
+use crate::types::{Family, NextHop, Prefix};
+
+/// Where in `out` a message began.
+pub(super) struct Begun(usize);
+
+pub(super) fn begin(kind: u8, out: &mut Vec<u8>) -> Begun {
+    let begun = Begun(out.len());
+    out.extend(MARKER);
+    out.extend([0, 0, kind]);
+    begun
+}
+
+pub(super) fn end(Begun(start): Begun, out: &mut [u8]) {
+    let length = out.len() - start;
+    set_u16(start + MARKER.len(), length, out);
+}
+
+pub fn keepalive(out: &mut Vec<u8>) {
+    let message = begin(frame::KEEPALIVE, out);
+    end(message, out);
+}
+
+/// Data that do not fit are cut.
+pub fn notification(notification: &Notification, out: &mut Vec<u8>) {
+    let message = begin(frame::NOTIFICATION, out);
+    out.extend([notification.code, notification.subcode]);
+    out.extend(notification.data.iter().take(MAX_LEN - HEADER_LEN - 2));
+    end(message, out);
+}
+
+pub fn route_refresh(family: AfiSafi, out: &mut Vec<u8>) {
+    let message = begin(frame::ROUTE_REFRESH, out);
+    out.extend(family.afi.to_be_bytes());
+    out.extend([0, family.safi]);
+    end(message, out);
+}
+
+/// RFC 4724 §2.
+pub fn end_of_rib(family: Family, out: &mut Vec<u8>) {
+    let message = begin(frame::UPDATE, out);
+    out.extend([0; 4]);
+    let attributes = out.len();
+    if family != Family::Ipv4Unicast {
+        put_unreach_head(family, out);
+        set_length(attributes + 2, out);
+        set_length(attributes - 2, out);
+    }
+    end(message, out);
+}
+
+/// One UPDATE that announces as many of `prefixes`, from the first on, as fit; how many that is.
+///
+/// It is 0, and nothing is written, if `prefixes` is empty, the attributes leave no room, or the
+/// next hop or the first prefix is not of `family`.
+pub fn announce(
+    context: &Context,
+    family: Family,
+    attributes: &Attributes,
+    prefixes: &[Prefix],
+    out: &mut Vec<u8>,
+) -> usize {
+    let start = out.len();
+    let count = match (family, attributes.next_hop) {
+        (Family::Ipv4Unicast, NextHop::V4(_)) => announce_v4(context, attributes, prefixes, out),
+        (Family::Ipv6Unicast, NextHop::V6 { .. }) => {
+            announce_reach(context, attributes, prefixes, out)
+        }
+        _ => 0,
+    };
+    if count == 0 {
+        out.truncate(start);
+    }
+    count
+}
+
+fn announce_v4(
+    context: &Context,
+    attributes: &Attributes,
+    prefixes: &[Prefix],
+    out: &mut Vec<u8>,
+) -> usize {
+    let start = out.len();
+    let message = begin(frame::UPDATE, out);
+    out.extend([0; 4]);
+    let list = out.len();
+    write::attributes(context, attributes, Family::Ipv4Unicast, out);
+    set_length(list - 2, out);
+    let count = put_prefixes(Family::Ipv4Unicast, prefixes, start + MAX_LEN, out);
+    end(message, out);
+    count
+}
+
+/// MP_REACH_NLRI comes first, so that a receiver finds the prefixes even if something is wrong
+/// after them (RFC 7606 §5.1). It is written last, into the room the others leave.
+fn announce_reach(
+    context: &Context,
+    attributes: &Attributes,
+    prefixes: &[Prefix],
+    out: &mut Vec<u8>,
+) -> usize {
+    let family = Family::Ipv6Unicast;
+    let start = out.len();
+    let message = begin(frame::UPDATE, out);
+    out.extend([0; 4]);
+    let list = out.len();
+    write::attributes(context, attributes, family, out);
+    let reach = out.len();
+    out.extend([code::OPTIONAL | code::EXTENDED_LENGTH, code::MP_REACH_NLRI, 0, 0]);
+    let value = out.len();
+    put_family(family, out);
+    out.push(0);
+    next_hop::put(&attributes.next_hop, out);
+    let next_hop_length = out.len() - value - 4;
+    if let Some(octet) = out.get_mut(value + 3) {
+        *octet = u8::try_from(next_hop_length).unwrap_or(u8::MAX);
+    }
+    out.push(0);
+    let count = put_prefixes(family, prefixes, start + MAX_LEN, out);
+    set_length(value - 2, out);
+    set_length(list - 2, out);
+    if let Some(both) = out.get_mut(list..) {
+        both.rotate_left(reach - list);
+    }
+    end(message, out);
+    count
+}
+
+/// One UPDATE that withdraws as many of `prefixes`, from the first on, as fit; how many that is.
+/// It is 0, and nothing is written, if there are none or the first is not of `family`.
+pub fn withdraw(
+    _context: &Context,
+    family: Family,
+    prefixes: &[Prefix],
+    out: &mut Vec<u8>,
+) -> usize {
+    let start = out.len();
+    let message = begin(frame::UPDATE, out);
+    let count = match family {
+        Family::Ipv4Unicast => {
+            out.extend([0; 2]);
+            let list = out.len();
+            // Two octets stay for the length of the attributes, of which there are none.
+            let count = put_prefixes(family, prefixes, start + MAX_LEN - 2, out);
+            set_length(list - 2, out);
+            out.extend([0; 2]);
+            count
+        }
+        Family::Ipv6Unicast => {
+            out.extend([0; 4]);
+            let list = out.len();
+            put_unreach_head(family, out);
+            let count = put_prefixes(family, prefixes, start + MAX_LEN, out);
+            set_length(list + 2, out);
+            set_length(list - 2, out);
+            count
+        }
+    };
+    end(message, out);
+    if count == 0 {
+        out.truncate(start);
+    }
+    count
+}
+
+fn put_unreach_head(family: Family, out: &mut Vec<u8>) {
+    out.extend([code::OPTIONAL | code::EXTENDED_LENGTH, code::MP_UNREACH_NLRI, 0, 0]);
+    put_family(family, out);
+}
+
+fn put_family(family: Family, out: &mut Vec<u8>) {
+    let AfiSafi { afi, safi } = family.into();
+    out.extend(afi.to_be_bytes());
+    out.push(safi);
+}
+
+/// Stops before `out` would grow beyond `limit`, or at a prefix of another family.
+fn put_prefixes(family: Family, prefixes: &[Prefix], limit: usize, out: &mut Vec<u8>) -> usize {
+    let mut count = 0;
+    for prefix in prefixes {
+        let fits = out.len() + 1 + nlri::octets(prefix.len()) <= limit;
+        if !fits || Family::of(prefix) != family {
+            break;
+        }
+        nlri::put(prefix, out);
+        count += 1;
+    }
+    count
+}
+
+/// Writes at `at` how many octets follow the two of the length itself.
+pub(super) fn set_length(at: usize, out: &mut [u8]) {
+    set_u16(at, out.len() - at - 2, out);
+}
+
+fn set_u16(at: usize, value: usize, out: &mut [u8]) {
+    if let Some(octets) = out.get_mut(at..at + 2) {
+        octets.copy_from_slice(&u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
+    }
+}

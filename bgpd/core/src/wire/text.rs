@@ -1,0 +1,95 @@
+//! Values as a network engineer writes them.
+
+use super::types::Origin;
+use std::fmt;
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Igp => "IGP",
+            Self::Egp => "EGP",
+            Self::Incomplete => "incomplete",
+        })
+    }
+}
+
+/// RFC 1997: `65001:100`, or IANA's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Community(pub u32);
+
+impl Community {
+    /// RFC 8326.
+    pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
+    pub const ACCEPT_OWN: Self = Self(0xffff_0001);
+    /// RFC 9494.
+    pub const LLGR_STALE: Self = Self(0xffff_0006);
+    pub const NO_LLGR: Self = Self(0xffff_0007);
+    /// RFC 7999.
+    pub const BLACKHOLE: Self = Self(0xffff_029a);
+    /// RFC 1997, as the two below.
+    pub const NO_EXPORT: Self = Self(0xffff_ff01);
+    pub const NO_ADVERTISE: Self = Self(0xffff_ff02);
+    pub const NO_EXPORT_SUBCONFED: Self = Self(0xffff_ff03);
+    /// RFC 3765.
+    pub const NO_PEER: Self = Self(0xffff_ff04);
+
+    /// IANA's name of a well-known community.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::GRACEFUL_SHUTDOWN => "graceful-shutdown",
+            Self::ACCEPT_OWN => "accept-own",
+            Self::LLGR_STALE => "llgr-stale",
+            Self::NO_LLGR => "no-llgr",
+            Self::BLACKHOLE => "blackhole",
+            Self::NO_EXPORT => "no-export",
+            Self::NO_ADVERTISE => "no-advertise",
+            Self::NO_EXPORT_SUBCONFED => "no-export-subconfed",
+            Self::NO_PEER => "no-peer",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Community {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}:{}", self.0 >> 16, self.0 & 0xffff),
+        }
+    }
+}
+
+/// RFC 8092 §4: `64512:1:2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LargeCommunity(pub [u32; 3]);
+
+impl fmt::Display for LargeCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [global, local1, local2] = self.0;
+        write!(f, "{global}:{local1}:{local2}")
+    }
+}
+
+/// RFC 4360 §4, RFC 5668: `rt:65001:100`, `soo:192.0.2.1:7`, others as 16 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExtendedCommunity(pub u64);
+
+impl fmt::Display for ExtendedCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [kind, subtype, a, b, c, d, e, g] = self.0.to_be_bytes();
+        let name = match subtype {
+            2 => "rt",
+            3 => "soo",
+            _ => return write!(f, "{:016x}", self.0),
+        };
+        let admin = u32::from_be_bytes([a, b, c, d]);
+        let tail = u16::from_be_bytes([e, g]);
+        match kind {
+            0 => write!(f, "{name}:{}:{}", admin >> 16, u32::from_be_bytes([c, d, e, g])),
+            1 => write!(f, "{name}:{}:{tail}", std::net::Ipv4Addr::from(admin)),
+            2 => write!(f, "{name}:{admin}:{tail}"),
+            _ => write!(f, "{:016x}", self.0),
+        }
+    }
+}
