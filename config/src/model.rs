@@ -50,6 +50,7 @@ pub struct Bgp {
     pub listen: Option<Listen>,
     pub graceful_restart: GracefulRestart,
     /// How often a lost or refused connection is tried again (RFC 4271 §8.2.1.1, ConnectRetryTime).
+    #[serde(serialize_with = "seconds")]
     pub connect_retry: Duration,
     /// Peers selected for this node, mesh peers included, ordered by name; names are unique.
     pub peers: Vec<Peer>,

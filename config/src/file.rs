@@ -1,0 +1,338 @@
+//! What may be written: every key of the file, its kind and its description.
+//!
+//! The comments on keys are what an editor shows; they speak to the operator.
+
+use crate::fault::{Log, Place};
+use crate::model::{Family, Mode};
+use crate::read::{At, Labels, List, Value, table};
+use crate::scalar::{
+    AddPaths, Asn, ClaimSource, File as FilePath, Int, Interface, Name, RouteTable, RouterId,
+    Verdict,
+};
+use crate::yaml::{Kind, Yaml};
+use mainstay_prefix::Prefix;
+use schemars::{Schema, SchemaGenerator};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+table! {
+    /// Configuration of a whole Mainstay cluster; every node has the same file.
+    File {
+        /// The machines of the cluster. Their order decides who holds which static blocks: add
+        /// new ones at the end.
+        nodes: List<Node>,
+        /// How pods are connected.
+        network: Option<At<Network>>,
+        /// The BGP speaker of every node.
+        bgp: Option<At<Bgp>>,
+        /// Addresses of pods.
+        ipam: Option<At<Ipam>>,
+        /// The network monitor of every node.
+        netmon: Option<At<Netmon>>,
+        /// The session keeper. Not in this version.
+        keeper: Option<At<Keeper>>,
+    }
+}
+
+table! {
+    /// One machine of the cluster.
+    Node {
+        /// What the machine calls itself: its host name unless --node or $NODE_NAME says otherwise.
+        name: At<Name>,
+        /// The machine's own address, under which its BGP peers know it.
+        address: Option<At<IpAddr>>,
+        /// What `select` looks at.
+        labels: Option<At<Labels>>,
+        /// Address blocks this node holds, instead of those its place in the list gives it.
+        blocks: List<Prefix>,
+        /// This node's BGP identifier, instead of what bgp.router_id makes of it.
+        router_id: Option<At<RouterId>>,
+    }
+}
+
+table! {
+    /// How pods are connected.
+    Network {
+        /// none: no container network, only host-network pods run. bgp: routes by BGP.
+        /// simple is not in this version. Default: bgp.
+        #[schemars(extend("default" = "bgp"))]
+        mode: Option<At<Mode>>,
+        /// The address families in use. Default: both.
+        #[schemars(extend("default" = ["ipv4", "ipv6"]))]
+        families: List<Family>,
+    }
+}
+
+table! {
+    /// The BGP speaker of every node.
+    Bgp {
+        /// The nodes' AS number. Needed in mode bgp.
+        asn: Option<At<Asn>>,
+        /// The BGP identifier. auto: the node's IPv4 address if it has one, else made of its name.
+        #[schemars(extend("default" = "auto"))]
+        router_id: Option<At<RouterId>>,
+        /// Where connections are accepted, or false: connect only.
+        listen: Option<At<ListenKey>>,
+        /// How long a silent peer is believed: 0s (for ever) or at least 3s. Default: 90s.
+        #[schemars(extend("default" = "90s"))]
+        hold_time: Option<At<Duration>>,
+        /// How often a lost or refused connection is tried again. Default: 5s.
+        #[schemars(extend("default" = "5s"))]
+        connect_retry: Option<At<Duration>>,
+        /// What peers are asked to do while a speaker restarts (RFC 4724).
+        graceful_restart: Option<At<GracefulRestart>>,
+        /// iBGP sessions among all nodes.
+        mesh: Option<At<Mesh>>,
+        /// With whom the nodes speak BGP.
+        peers: List<Peer>,
+        /// Lists of rules that peers' import and export name.
+        policies: List<Policy>,
+        /// Prefixes every node announces by itself, such as a service address.
+        originate: List<Prefix>,
+        /// What of the routes goes to the kernel.
+        fib: Option<At<Fib>>,
+    }
+}
+
+table! {
+    /// Where connections are accepted.
+    Listen {
+        /// The TCP port. Default: 179.
+        #[schemars(extend("default" = 179))]
+        port: Option<At<Int<1, 65535>>>,
+        /// The node's own addresses to listen on. Default: every one.
+        addresses: List<IpAddr>,
+    }
+}
+
+table! {
+    /// What peers are asked to do while a speaker restarts (RFC 4724).
+    GracefulRestart {
+        /// Whether the capability is sent and heeded. Default: true.
+        #[schemars(extend("default" = true))]
+        enabled: Option<At<bool>>,
+        /// How long peers keep our routes while we are away, 1s to 4095s. Default: 120s.
+        #[schemars(extend("default" = "120s"))]
+        restart_time: Option<At<Duration>>,
+        /// Keep routes across NOTIFICATIONs too (RFC 8538). Not in this version.
+        notification: Option<At<bool>>,
+        /// For how long stale routes are kept at lowest preference (RFC 9494). Not in this version.
+        long_lived: Option<At<Duration>>,
+    }
+}
+
+table! {
+    /// iBGP sessions among all nodes.
+    Mesh {
+        /// Every node with every other. Default: false.
+        #[schemars(extend("default" = false))]
+        enabled: Option<At<bool>>,
+        /// Nodes that reflect routes, instead of a full mesh. Not in this version.
+        reflectors: Option<At<Reflectors>>,
+    }
+}
+
+table! {
+    /// Which nodes reflect routes.
+    Reflectors {
+        /// Labels that a reflector has.
+        select: Option<At<Labels>>,
+    }
+}
+
+table! {
+    /// A BGP peer, or a range of addresses from which peers may dial in.
+    Peer {
+        /// How the peer is called in commands, logs and metrics.
+        name: At<Name>,
+        /// Labels of the nodes that have this peer. Default: every node.
+        select: Option<At<Labels>>,
+        /// The peer's address. A node whose own address it is leaves this peer out.
+        address: Option<At<IpAddr>>,
+        /// Instead of an address: whoever dials in from here is a peer.
+        listen_range: Option<At<Prefix>>,
+        /// The interface of a link-local address.
+        interface: Option<At<Interface>>,
+        /// The peer's TCP port. Default: 179.
+        #[schemars(extend("default" = 179))]
+        port: Option<At<Int<1, 65535>>>,
+        /// The peer's AS number; the nodes' own makes it an iBGP peer.
+        asn: At<Asn>,
+        /// Wait for the peer to connect. Default: false.
+        #[schemars(extend("default" = false))]
+        passive: Option<At<bool>>,
+        /// How long the peer may be silent. Default: bgp.hold_time.
+        hold_time: Option<At<Duration>>,
+        /// The address families of the session. Default: network.families.
+        families: List<Family>,
+        /// The file with the session's TCP MD5 key (RFC 2385).
+        password_file: Option<At<FilePath>>,
+        /// Watch the path to the peer by BFD (RFC 5880). Not in this version.
+        bfd: Option<At<bool>>,
+        /// Which of the peer's routes are used: all, none, node or a policy.
+        /// Default: all for iBGP; node for eBGP, which is at most a default route.
+        import: Option<At<Name>>,
+        /// Which routes the peer is told: all, none, node or a policy.
+        /// Default: all for iBGP; node for eBGP, which is the node's own blocks.
+        export: Option<At<Name>>,
+        /// Reflect routes to and from this iBGP peer (RFC 4456). Default: false.
+        #[schemars(extend("default" = false))]
+        route_reflector_client: Option<At<bool>>,
+        /// Several paths for a prefix (RFC 7911). Not in this version.
+        add_paths: Option<At<AddPaths>>,
+        /// Differences from bgp.graceful_restart.
+        graceful_restart: Option<At<GracefulRestart>>,
+        /// The address our connections come from. Default: what the kernel chooses.
+        local_address: Option<At<IpAddr>>,
+        /// For an eBGP peer that is not on a shared link: how many hops away it may be.
+        multihop: Option<At<Int<1, 255>>>,
+        /// How many peers a listen_range may have at once. Default: 100.
+        #[schemars(extend("default" = 100))]
+        limit: Option<At<Int<1, 10000>>>,
+    }
+}
+
+table! {
+    /// A named list of rules.
+    Policy {
+        /// What import and export call it.
+        name: At<Name>,
+        /// The first rule that matches decides; without one, the route is rejected.
+        rules: At<Vec<At<Rule>>>,
+    }
+}
+
+table! {
+    /// One rule of a policy.
+    Rule {
+        /// What the rule is about. Default: every route.
+        r#match: Option<At<Match>>,
+        /// What happens to a route that matches.
+        action: At<Verdict>,
+    }
+}
+
+table! {
+    /// What a rule is about.
+    Match {
+        /// One of these must fit the route's prefix.
+        prefix: List<PrefixMatch>,
+    }
+}
+
+table! {
+    /// Prefixes inside one, by their length.
+    PrefixMatch {
+        /// The prefix they lie in; alone, it is that prefix exactly.
+        r#in: At<Prefix>,
+        /// The least length. With it alone, up to a single address.
+        ge: Option<At<Int<0, 128>>>,
+        /// The greatest length. With it alone, from the length of `in`.
+        le: Option<At<Int<0, 128>>>,
+    }
+}
+
+table! {
+    /// What of the routes goes to the kernel.
+    Fib {
+        /// false: none; the speaker only passes routes on. Default: true.
+        #[schemars(extend("default" = true))]
+        install: Option<At<bool>>,
+        /// The kernel's routing table, main or a number. Default: main.
+        #[schemars(extend("default" = "main"))]
+        table: Option<At<RouteTable>>,
+        /// The metric of our routes. Default: 32.
+        #[schemars(extend("default" = 32))]
+        metric: Option<At<Int<1, { u32::MAX }>>>,
+    }
+}
+
+table! {
+    /// Addresses of pods.
+    Ipam {
+        /// Where addresses come from. A pod gets one of each family that has a pool.
+        pools: List<Pool>,
+        /// How nodes come to their blocks.
+        claims: Option<At<Claims>>,
+        /// Addresses that stay with their owner.
+        stickiness: Option<At<Stickiness>>,
+        /// How long nobody else gets a released address. Default: 130s.
+        #[schemars(extend("default" = "130s"))]
+        cooldown: Option<At<Duration>>,
+    }
+}
+
+table! {
+    /// A range of addresses for pods.
+    Pool {
+        /// How it is called.
+        name: At<Name>,
+        /// All of its addresses.
+        cidr: At<Prefix>,
+        /// The prefix length of the blocks that nodes hold. Default: 26 for IPv4, 122 for IPv6.
+        block_size: Option<At<Int<0, 128>>>,
+    }
+}
+
+table! {
+    /// How nodes come to their blocks.
+    Claims {
+        /// static: by their place in `nodes`. etcd and kubernetes are not in this version.
+        #[schemars(extend("default" = "static"))]
+        source: Option<At<ClaimSource>>,
+        /// How many blocks of each pool a node holds. Default: 1.
+        #[schemars(extend("default" = 1))]
+        blocks_per_node: Option<At<Int<1, 1024>>>,
+    }
+}
+
+table! {
+    /// Addresses that stay with their owner.
+    Stickiness {
+        /// How long a released address is kept for its owner, while others are free. Default: 24h.
+        #[schemars(extend("default" = "24h"))]
+        ttl: Option<At<Duration>>,
+    }
+}
+
+table! {
+    /// The network monitor of every node.
+    Netmon {
+        /// Where /metrics is served. Default: 127.0.0.1:9474.
+        #[schemars(extend("default" = "127.0.0.1:9474"))]
+        listen: Option<At<SocketAddr>>,
+    }
+}
+
+table! {
+    /// The session keeper. Not in this version.
+    Keeper {
+        /// How long sessions are held while no speaker runs.
+        max_orphan: Option<At<Duration>>,
+    }
+}
+
+/// `listen: {…}` or `listen: false`.
+#[derive(Debug, Clone)]
+pub(crate) enum ListenKey {
+    Off,
+    On(Listen),
+}
+
+impl Value for ListenKey {
+    fn read(yaml: &Yaml, place: &Place, log: &mut Log) -> Option<Self> {
+        match &yaml.kind {
+            Kind::Scalar { text, plain: true } if text == "false" => Some(Self::Off),
+            Kind::Scalar { .. } | Kind::List(_) if !yaml.is_empty() => {
+                log.error(place, format!("{} is neither {{port: …}} nor false", yaml.shown()));
+                None
+            }
+            _ => Listen::read(yaml, place, log).map(Self::On),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = <Listen as Value>::schema(generator);
+        schemars::json_schema!({"anyOf": [{"const": false}, table]})
+    }
+}

@@ -1,0 +1,257 @@
+//! One node's speaker.
+
+use super::{families, family_list, labels, mode, selects};
+use crate::file::{self, File, ListenKey, Node};
+use crate::model::{
+    Bgp, Fib, GracefulRestart, Listen, Mode, Peer, PeerSession, PolicyRef, PrefixMatch, Range, Rule,
+};
+use crate::read::{At, Items};
+use crate::scalar::{Name, RouterId, TABLE_MAIN, Verdict};
+use mainstay_prefix::Prefix;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+const PORT: u16 = 179;
+const HOLD_TIME: Duration = Duration::from_secs(90);
+const RESTART_TIME: Duration = Duration::from_secs(120);
+const CONNECT_RETRY: Duration = Duration::from_secs(5);
+const RANGE_LIMIT: usize = 100;
+/// Below the kernel's own IPv6 routes (1024) and above static ones (0).
+const METRIC: u32 = 32;
+
+pub(crate) fn resolve(file: &File, name: &str, node: Option<&Node>) -> Bgp {
+    let bgp = file.bgp.as_ref().map(|b| &b.value);
+    let router_id = router_id(bgp, name, node);
+    let Some(bgp) = bgp.filter(|_| mode(file) == Mode::Bgp) else {
+        return silent(bgp, router_id);
+    };
+    let mut peers = peers(file, bgp, node);
+    peers.extend(mesh(file, bgp, name));
+    peers.sort_by(|a, b| a.name.cmp(&b.name));
+    Bgp {
+        asn: asn(bgp),
+        router_id,
+        listen: listen(bgp),
+        graceful_restart: graceful_restart(bgp, None),
+        connect_retry: value(&bgp.connect_retry, CONNECT_RETRY),
+        peers,
+        ranges: ranges(file, bgp, node),
+        policies: bgp.policies.items().iter().map(|p| (p.name.0.clone(), rules(p))).collect(),
+        originate: bgp.originate.items().iter().map(|p| p.value).collect(),
+        fib: fib(bgp),
+    }
+}
+
+/// A speaker with nobody to speak to, for a node whose mode is not bgp.
+fn silent(bgp: Option<&file::Bgp>, router_id: Ipv4Addr) -> Bgp {
+    Bgp {
+        asn: bgp.map_or(0, asn),
+        router_id,
+        listen: None,
+        graceful_restart: GracefulRestart { enabled: false, restart_time: RESTART_TIME },
+        connect_retry: CONNECT_RETRY,
+        peers: Vec::new(),
+        ranges: Vec::new(),
+        policies: BTreeMap::new(),
+        originate: Vec::new(),
+        fib: Fib { install: false, table: TABLE_MAIN, metric: METRIC },
+    }
+}
+
+fn value<T: Copy>(given: &Option<At<T>>, default: T) -> T {
+    given.as_ref().map_or(default, |given| given.value)
+}
+
+fn asn(bgp: &file::Bgp) -> u32 {
+    bgp.asn.as_ref().map_or(0, |asn| asn.0)
+}
+
+/// The node's own, the file's, the node's address, else a number its name always gives.
+pub(crate) fn router_id(bgp: Option<&file::Bgp>, name: &str, node: Option<&Node>) -> Ipv4Addr {
+    let own = node.and_then(|n| n.router_id.as_ref());
+    let given = own.or_else(|| bgp.and_then(|b| b.router_id.as_ref()));
+    if let Some(At { value: RouterId::Given(id), .. }) = given {
+        return *id;
+    }
+    match node.and_then(|n| n.address.as_ref()).map(|a| a.value) {
+        Some(std::net::IpAddr::V4(address)) => address,
+        _ => Ipv4Addr::from(fnv1a(name).max(1)),
+    }
+}
+
+/// FNV-1a, 32 bit: stable across versions and machines, which the standard hasher is not.
+fn fnv1a(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, b| (hash ^ u32::from(b)).wrapping_mul(0x0100_0193))
+}
+
+fn listen(bgp: &file::Bgp) -> Option<Listen> {
+    match bgp.listen.as_ref().map(|l| &l.value) {
+        Some(ListenKey::Off) => None,
+        Some(ListenKey::On(listen)) => Some(Listen {
+            port: port(listen.port.as_ref().map(|p| p.0)),
+            addresses: listen.addresses.items().iter().map(|a| a.value).collect(),
+        }),
+        None => Some(Listen { port: PORT, addresses: Vec::new() }),
+    }
+}
+
+fn port(given: Option<u32>) -> u16 {
+    given.and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT)
+}
+
+fn graceful_restart(bgp: &file::Bgp, peer: Option<&file::GracefulRestart>) -> GracefulRestart {
+    let all = bgp.graceful_restart.as_ref().map(|gr| &gr.value);
+    let layers = [peer, all];
+    let layers = || layers.iter().flatten();
+    GracefulRestart {
+        enabled: layers().find_map(|gr| gr.enabled.as_ref()).is_none_or(|on| on.value),
+        restart_time: layers()
+            .find_map(|gr| gr.restart_time.as_ref())
+            .map_or(RESTART_TIME, |time| time.value),
+    }
+}
+
+/// The peers that this node's labels select, but never the node itself.
+fn selected<'f>(
+    bgp: &'f file::Bgp,
+    node: Option<&'f Node>,
+) -> impl Iterator<Item = &'f file::Peer> {
+    static NONE: crate::read::Labels = crate::read::Labels::new();
+    let own = node.and_then(|n| n.address.as_ref()).map(|a| a.value);
+    let labels = node.map_or(&NONE, labels);
+    let peers = bgp.peers.items().iter().map(|peer| &peer.value);
+    peers.filter(move |p| {
+        let itself = own.is_some() && p.address.as_ref().map(|a| a.value) == own;
+        selects(p.select.as_ref(), labels) && !itself
+    })
+}
+
+fn peers(file: &File, bgp: &file::Bgp, node: Option<&Node>) -> Vec<Peer> {
+    let fixed = |p: &file::Peer| {
+        Some(Peer {
+            name: p.name.0.clone(),
+            address: p.address.as_ref()?.value,
+            interface: p.interface.as_ref().map(|i| i.0.clone()),
+            port: port(p.port.as_ref().map(|port| port.0)),
+            session: session(file, bgp, p),
+        })
+    };
+    selected(bgp, node).filter_map(fixed).collect()
+}
+
+fn ranges(file: &File, bgp: &file::Bgp, node: Option<&Node>) -> Vec<Range> {
+    let range = |p: &file::Peer| {
+        let limit = p.limit.as_ref().and_then(|limit| usize::try_from(limit.0).ok());
+        Some(Range {
+            name: p.name.0.clone(),
+            range: p.listen_range.as_ref()?.value,
+            limit: limit.unwrap_or(RANGE_LIMIT),
+            session: PeerSession { passive: true, ..session(file, bgp, p) },
+        })
+    };
+    let mut ranges: Vec<_> = selected(bgp, node).filter_map(range).collect();
+    ranges.sort_by(|a, b| a.name.cmp(&b.name));
+    ranges
+}
+
+fn session(file: &File, bgp: &file::Bgp, peer: &file::Peer) -> PeerSession {
+    let internal = peer.asn.0 == asn(bgp);
+    let own = peer.graceful_restart.as_ref().map(|gr| &gr.value);
+    PeerSession {
+        asn: peer.asn.0,
+        passive: value(&peer.passive, false),
+        hold_time: value(&peer.hold_time, value(&bgp.hold_time, HOLD_TIME)),
+        password_file: peer.password_file.as_ref().map(|file| file.0.clone()),
+        families: family_list(peer.families.items()).unwrap_or_else(|| families(file)),
+        graceful_restart: graceful_restart(bgp, own),
+        route_reflector_client: value(&peer.route_reflector_client, false),
+        import: policy(peer.import.as_ref(), internal),
+        export: policy(peer.export.as_ref(), internal),
+        local_address: peer.local_address.as_ref().map(|a| a.value),
+        multihop: peer
+            .multihop
+            .as_ref()
+            .filter(|_| !internal)
+            .and_then(|hops| u8::try_from(hops.0).ok()),
+    }
+}
+
+const BUILT_IN: [(&str, PolicyRef); 3] =
+    [("all", PolicyRef::All), ("none", PolicyRef::None), ("node", PolicyRef::Node)];
+
+pub(crate) fn is_built_in(name: &str) -> bool {
+    BUILT_IN.iter().any(|(built_in, _)| *built_in == name)
+}
+
+/// RFC 8212: nothing in or out of eBGP that nobody asked for, but the node's own.
+fn policy(given: Option<&At<Name>>, internal: bool) -> PolicyRef {
+    let Some(name) = given.map(|name| name.0.as_str()) else {
+        return if internal { PolicyRef::All } else { PolicyRef::Node };
+    };
+    let built_in = BUILT_IN.into_iter().find(|(built_in, _)| *built_in == name);
+    built_in.map_or_else(|| PolicyRef::Named(name.into()), |(_, policy)| policy)
+}
+
+fn rules(policy: &file::Policy) -> Vec<Rule> {
+    let rule = |rule: &At<file::Rule>| {
+        let prefixes = rule.r#match.as_ref().map_or(&[][..], |m| m.prefix.items());
+        Rule {
+            prefixes: prefixes.iter().map(|p| lengths(p)).collect(),
+            accept: rule.action.value == Verdict::Accept,
+        }
+    };
+    policy.rules.iter().map(rule).collect()
+}
+
+/// `in` alone is that prefix exactly; `ge` opens it downward, `le` from its own length.
+fn lengths(prefix: &file::PrefixMatch) -> PrefixMatch {
+    let within: Prefix = prefix.r#in.value;
+    let longest = if within.is_ipv4() { 32 } else { 128 };
+    let length = |n: u32| u8::try_from(n).unwrap_or(longest);
+    let ge = prefix.ge.as_ref().map(|n| length(n.0));
+    let le = prefix.le.as_ref().map(|n| length(n.0));
+    let open = if ge.is_some() { longest } else { within.len() };
+    PrefixMatch { within, ge: ge.unwrap_or(within.len()), le: le.unwrap_or(open) }
+}
+
+fn fib(bgp: &file::Bgp) -> Fib {
+    let fib = bgp.fib.as_ref().map(|fib| &fib.value);
+    Fib {
+        install: fib.and_then(|f| f.install.as_ref()).is_none_or(|on| on.value),
+        table: fib.and_then(|f| f.table.as_ref()).map_or(TABLE_MAIN, |table| table.0),
+        metric: fib.and_then(|f| f.metric.as_ref()).map_or(METRIC, |metric| metric.0),
+    }
+}
+
+/// A session with every other node that has an address, on the port they all listen on.
+fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
+    let mesh = bgp.mesh.as_ref().and_then(|mesh| mesh.enabled.as_ref());
+    if mesh.is_none_or(|on| !on.value) {
+        return Vec::new();
+    }
+    let port = listen(bgp).map_or(PORT, |listen| listen.port);
+    let session = || PeerSession {
+        asn: asn(bgp),
+        passive: false,
+        hold_time: value(&bgp.hold_time, HOLD_TIME),
+        password_file: None,
+        families: families(file),
+        graceful_restart: graceful_restart(bgp, None),
+        route_reflector_client: false,
+        import: PolicyRef::All,
+        export: PolicyRef::All,
+        local_address: None,
+        multihop: None,
+    };
+    let peer = |node: &At<Node>| {
+        Some(Peer {
+            name: format!("mesh-{}", node.name.0),
+            address: node.address.as_ref()?.value,
+            interface: None,
+            port,
+            session: session(),
+        })
+    };
+    file.nodes.items().iter().filter(|node| node.name.0 != name).filter_map(peer).collect()
+}

@@ -1,0 +1,55 @@
+//! One node's addresses.
+
+use super::mode;
+use crate::file::{self, File};
+use crate::model::{Ipam, Mode, Pool};
+use crate::read::Items;
+use mainstay_prefix::Prefix;
+use std::time::Duration;
+
+const STICKINESS: Duration = Duration::from_secs(24 * 60 * 60);
+/// A little more than the 120 s for which conntrack remembers a closed TCP connection.
+const COOLDOWN: Duration = Duration::from_secs(130);
+
+pub(crate) fn resolve(file: &File, index: Option<usize>) -> Ipam {
+    let ipam = file.ipam.as_ref().map(|ipam| &ipam.value);
+    let stickiness = ipam.and_then(|i| i.stickiness.as_ref()).and_then(|s| s.ttl.as_ref());
+    let cooldown = ipam.and_then(|i| i.cooldown.as_ref());
+    let pools = ipam.filter(|_| mode(file) == Mode::Bgp).map_or(&[][..], |i| i.pools.items());
+    Ipam {
+        pools: pools.iter().map(|pool| resolve_pool(file, pool, index)).collect(),
+        stickiness: stickiness.map_or(STICKINESS, |ttl| ttl.value),
+        cooldown: cooldown.map_or(COOLDOWN, |cooldown| cooldown.value),
+    }
+}
+
+fn resolve_pool(file: &File, pool: &file::Pool, index: Option<usize>) -> Pool {
+    Pool {
+        name: pool.name.0.clone(),
+        cidr: pool.cidr.value,
+        blocks: index.map(|i| blocks(file, pool, i)).unwrap_or_default(),
+    }
+}
+
+/// The node's own list if it has one, else what its place in `nodes` gives it.
+fn blocks(file: &File, pool: &file::Pool, index: usize) -> Vec<Prefix> {
+    let node = file.nodes.items().get(index);
+    if let Some(given) = node.and_then(|n| n.blocks.as_ref()) {
+        return given.iter().map(|b| b.value).filter(|b| pool.cidr.covers(b)).collect();
+    }
+    let each = blocks_per_node(file);
+    let first = index as u128 * each;
+    (first..first + each).filter_map(|i| pool.cidr.subnet(block_size(pool), i)).collect()
+}
+
+pub(crate) fn block_size(pool: &file::Pool) -> u8 {
+    let default = if pool.cidr.is_ipv4() { 26 } else { 122 };
+    let given = pool.block_size.as_ref();
+    given.and_then(|size| u8::try_from(size.0).ok()).unwrap_or(default)
+}
+
+pub(crate) fn blocks_per_node(file: &File) -> u128 {
+    let claims = file.ipam.as_ref().and_then(|ipam| ipam.claims.as_ref());
+    let given = claims.and_then(|claims| claims.blocks_per_node.as_ref());
+    given.map_or(1, |n| n.0.into())
+}

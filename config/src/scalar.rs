@@ -1,0 +1,340 @@
+//! The words of the file: numbers, durations, addresses, names.
+
+use crate::model::{Family, Mode};
+use crate::read::{Scalar, Wrong, wrong_word};
+use mainstay_prefix::{ParsePrefixError, Prefix};
+use serde_json::json;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Int<const MIN: u32, const MAX: u32>(pub(crate) u32);
+
+impl<const MIN: u32, const MAX: u32> Scalar for Int<MIN, MAX> {
+    const WHAT: &'static str = "a whole number";
+    const PLAIN: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let number = decimal(text).ok_or(Wrong::Kind)?;
+        u32::try_from(number)
+            .ok()
+            .filter(|n| (MIN..=MAX).contains(n))
+            .map(Self)
+            .ok_or_else(|| Wrong::Because(format!("is not within {MIN} to {MAX}")))
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "integer", "minimum": MIN, "maximum": MAX})
+    }
+}
+
+/// Digits only: YAML's 0x1f, 1_000 and 1e3 are somebody else's numbers.
+fn decimal(text: &str) -> Option<u64> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let plain = plain && (text == "0" || !text.starts_with('0'));
+    plain.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+/// An AS number that a speaker may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asn(pub(crate) u32);
+
+impl Scalar for Asn {
+    const WHAT: &'static str = "an AS number, 1 to 4294967295";
+    const PLAIN: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let number = decimal(text).ok_or(Wrong::Kind)?;
+        match u32::try_from(number) {
+            Ok(23456) => Err(Wrong::Because(
+                "is AS_TRANS, which no speaker may have (RFC 6793 §9)".into(),
+            )),
+            Ok(0) | Err(_) => Err(Wrong::Kind),
+            Ok(asn) => Ok(Self(asn)),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "integer", "minimum": 1, "maximum": u32::MAX, "not": {"const": 23456}})
+    }
+}
+
+impl Scalar for bool {
+    const WHAT: &'static str = "true or false";
+    const PLAIN: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        text.parse().map_err(|_| Wrong::Kind)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "boolean"})
+    }
+}
+
+impl Scalar for Duration {
+    const WHAT: &'static str = "a duration such as 90s, 2m, 1h30m or 500ms";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        if decimal(text).is_some() {
+            return Err(Wrong::Because(format!("has no unit; write {text}s, {text}m or {text}h")));
+        }
+        duration(text).ok_or(Wrong::Kind)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
+               "examples": ["90s", "2m", "1h30m"]})
+    }
+}
+
+/// Numbers with a unit each, the larger unit first, none twice.
+fn duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    let mut rest = text;
+    let mut units = UNITS.iter();
+    let mut total: u64 = 0;
+    while !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (unit, tail) =
+            tail.split_at(tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len()));
+        let (_, scale) = units.find(|(name, _)| *name == unit)?;
+        let part = number.parse::<u64>().ok()?.checked_mul(*scale)?;
+        total = total.checked_add(part)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(total))
+}
+
+impl Scalar for Prefix {
+    const WHAT: &'static str = "a prefix such as 10.0.0.0/8 or 2001:db8::/32";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        text.parse().map_err(|e| match e {
+            ParsePrefixError::NoLength(_) => {
+                Wrong::Because("has no length; write ADDRESS/LENGTH, as in 10.0.0.0/8".into())
+            }
+            ParsePrefixError::Bad { source, .. } => Wrong::Because(source.to_string()),
+            ParsePrefixError::Address { .. } | ParsePrefixError::Length(_) => Wrong::Kind,
+        })
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^[0-9a-fA-F:.]+/[0-9]{1,3}$",
+               "examples": ["10.0.0.0/8", "2001:db8::/32"]})
+    }
+}
+
+impl Scalar for IpAddr {
+    const WHAT: &'static str = "an IP address such as 192.0.2.1 or 2001:db8::1";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let addr: Self = text.parse().map_err(|_| Wrong::Kind)?;
+        let useless = addr.is_unspecified() || addr.is_multicast();
+        if useless { Err(Wrong::Because("is no address a host can have".into())) } else { Ok(addr) }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})
+    }
+}
+
+impl Scalar for SocketAddr {
+    const WHAT: &'static str = "an address and port such as 127.0.0.1:9474 or [::]:9474";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        text.parse().map_err(|_| Wrong::Kind)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "examples": ["127.0.0.1:9474", "[::]:9474"]})
+    }
+}
+
+/// Who a speaker says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RouterId {
+    Auto,
+    Given(Ipv4Addr),
+}
+
+impl Scalar for RouterId {
+    const WHAT: &'static str = "auto or a router ID written as an IPv4 address";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse::<Ipv4Addr>() {
+            Ok(id) if id.is_unspecified() => {
+                Err(Wrong::Because("is no router ID (RFC 6286 §2.1)".into()))
+            }
+            Ok(id) => Ok(Self::Given(id)),
+            Err(_) => Err(Wrong::Kind),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "anyOf": [{"const": "auto"}, {"format": "ipv4"}]})
+    }
+}
+
+/// A name that may stand in metrics, file names and command lines.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Name(pub(crate) String);
+
+const NAME_PATTERN: &str = "^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$";
+
+impl Scalar for Name {
+    const WHAT: &'static str =
+        "a name: letters, digits, and . _ - between them, at most 253 characters";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let outer = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+        let bytes = text.as_bytes();
+        let good = outer(bytes.first()) && outer(bytes.last());
+        let good = good && bytes.len() <= 253 && bytes.iter().all(|b| inner(*b));
+        if good { Ok(Self(text.into())) } else { Err(Wrong::Kind) }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": NAME_PATTERN})
+    }
+}
+
+/// An interface of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Interface(pub(crate) String);
+
+impl Scalar for Interface {
+    const WHAT: &'static str = "an interface's name, 1 to 15 characters";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let good = (1..=15).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+            && text != "."
+            && text != "..";
+        if good { Ok(Self(text.into())) } else { Err(Wrong::Kind) }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "minLength": 1, "maxLength": 15})
+    }
+}
+
+/// A file on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct File(pub(crate) PathBuf);
+
+impl Scalar for File {
+    const WHAT: &'static str = "a file's full path, starting with /";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let good = text.starts_with('/') && !text.chars().any(char::is_control);
+        if good { Ok(Self(text.into())) } else { Err(Wrong::Kind) }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^/"})
+    }
+}
+
+/// A routing table of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RouteTable(pub(crate) u32);
+
+pub(crate) const TABLE_MAIN: u32 = 254;
+const TABLE_LOCAL: u64 = 255;
+
+impl Scalar for RouteTable {
+    const WHAT: &'static str = "main or a table's number, 1 to 4294967295";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        match decimal(text) {
+            None if text == "main" => Ok(Self(TABLE_MAIN)),
+            Some(TABLE_LOCAL) => Err(Wrong::Because("is the kernel's own table, local".into())),
+            Some(n @ 1..) => u32::try_from(n).map(Self).map_err(|_| Wrong::Kind),
+            _ => Err(Wrong::Kind),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [{"const": "main"}, {"type": "integer", "minimum": 1, "maximum": u32::MAX}]})
+    }
+}
+
+/// An enum out of few words.
+macro_rules! words {
+    ($type:ty, $what:literal: $( $word:literal => $value:expr, )+) => {
+        impl Scalar for $type {
+            const WHAT: &'static str = $what;
+
+            fn from_text(text: &str) -> Result<Self, Wrong> {
+                match text {
+                    $( $word => Ok($value), )+
+                    _ => Err(wrong_word(&[$( $word ),+])),
+                }
+            }
+
+            fn schema() -> serde_json::Value {
+                json!({"type": "string", "enum": [$( $word ),+]})
+            }
+        }
+    };
+}
+
+words! { Mode, "none, simple or bgp":
+    "none" => Self::None,
+    "simple" => Self::Simple,
+    "bgp" => Self::Bgp,
+}
+
+words! { Family, "ipv4 or ipv6":
+    "ipv4" => Self::Ipv4,
+    "ipv6" => Self::Ipv6,
+}
+
+/// What a policy's rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Accept,
+    Reject,
+}
+
+words! { Verdict, "accept or reject":
+    "accept" => Self::Accept,
+    "reject" => Self::Reject,
+}
+
+/// Where blocks come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClaimSource {
+    Static,
+    Etcd,
+    Kubernetes,
+}
+
+words! { ClaimSource, "static, etcd or kubernetes":
+    "static" => Self::Static,
+    "etcd" => Self::Etcd,
+    "kubernetes" => Self::Kubernetes,
+}
+
+/// Several paths for a prefix (RFC 7911): which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AddPaths {
+    None,
+    Receive,
+    Send,
+    Both,
+}
+
+words! { AddPaths, "none, receive, send or both":
+    "none" => Self::None,
+    "receive" => Self::Receive,
+    "send" => Self::Send,
+    "both" => Self::Both,
+}
