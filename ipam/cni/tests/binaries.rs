@@ -1,5 +1,6 @@
 //! The real binaries, run as a runtime runs them. Who answers on the socket here is only there to
 //! get the framing wrong; mainstay-ipam against the real mainstay-ipamd is in `tests/`.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -91,8 +92,11 @@ fn place() -> Place {
     Place { _dir: dir, socket }
 }
 
+/// What the other end does with one connection.
+type Turn = fn(UnixStream);
+
 /// Handles each connection with the next of `turns`, in order, then listens no more.
-fn serve(socket: &Path, turns: Vec<fn(UnixStream)>) {
+fn serve(socket: &Path, turns: Vec<Turn>) {
     let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {
         for turn in turns {
@@ -334,7 +338,7 @@ fn a_status_takes_no_longer_than_two_seconds() {
 
 #[test]
 fn a_daemon_that_never_ends_its_reply_is_not_waited_for_longer_than_said() {
-    let turns: [(fn(UnixStream), &str); 2] =
+    let turns: [(Turn, &str); 2] =
         [(says_nothing, "no reply in time"), (dribbles, "no reply in time")];
     for (turn, why) in turns {
         let at = place();
@@ -369,7 +373,7 @@ fn a_daemon_that_does_not_accept_is_not_waited_for_longer_than_said() {
 
 #[test]
 fn a_reply_that_is_none_is_refused_at_once() {
-    let turns: [(fn(UnixStream), &str); 2] = [
+    let turns: [(Turn, &str); 2] = [
         (claims_a_gigabyte, "a reply of 1073741824 bytes, more than 1048576"),
         (sends_garbage, "a reply that is no reply"),
     ];

@@ -1,5 +1,6 @@
 //! The conflists we ship: a runtime can load them, and every plugin in them exists and speaks their
 //! version, which is what libcni's ValidateNetworkList checks.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -1,5 +1,6 @@
 //! Whatever a runtime passes, a plugin answers: it does not panic, and its answer is one JSON
 //! document of the right kind.
+#![allow(clippy::expect_used)] // helpers of tests
 
 use std::collections::HashMap;
 use std::ffi::OsString;
