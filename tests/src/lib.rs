@@ -4,6 +4,7 @@
 //! them ([`daemons`], [`bird`], [`frr`], [`gobgp`]) and waits with [`wait::eventually`]. Dropping a
 //! value ends what it stands for, also when the test panics; then the logs are printed.
 
+pub mod add_latency;
 pub mod bird;
 pub mod client;
 pub mod cni;
