@@ -1,4 +1,15 @@
 //! End to end: the shipped programs, real peers, the real kernel. One binary, many hosts; every
 //! test makes its own namespaces and takes them away again.
 
+mod address_path;
+mod bad_input;
+mod bgp_with_bird;
+mod bgp_with_frr;
+mod bgp_with_gobgp;
+mod command_line;
+mod graceful_restart;
 mod harness;
+mod mode_none;
+mod monitoring;
+mod pair;
+mod whole_path;

@@ -16,11 +16,21 @@ impl Bird {
     /// Starts it with this configuration and waits until it answers.
     #[must_use]
     pub fn start(host: &Netns, config: &str) -> Self {
+        Self::start_with(host, config, &[])
+    }
+
+    /// The same as a restart that graceful restart should cover (`bird -R`).
+    #[must_use]
+    pub fn restart(host: &Netns, config: &str) -> Self {
+        Self::start_with(host, config, &["-R"])
+    }
+
+    fn start_with(host: &Netns, config: &str, more: &[&str]) -> Self {
         let dir = Scratch::new("bird");
         let text = format!("log stderr all;\n{config}");
         let path = dir.write("bird.conf", &text).display().to_string();
         let socket = dir.path().join("bird.ctl").display().to_string();
-        let args = ["-f", "-c", &path, "-s", &socket];
+        let args = [&["-f", "-c", &path, "-s", &socket], more].concat();
         let proc = start_in(host, "bird", &tool("bird", "bird2"), &args, dir.path());
         let bird = Self { proc, dir };
         eventually(10, "BIRD answers", || bird.ask("show status"));

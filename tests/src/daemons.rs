@@ -85,15 +85,25 @@ impl Node {
         proc
     }
 
-    /// Starts a daemon that is expected to refuse; its log once it has ended.
+    /// Starts a daemon that is expected to end by itself: how it did, and what it said.
+    #[track_caller]
+    pub fn run_to_end(&self, daemon: Daemon) -> (std::process::ExitStatus, String) {
+        let said = std::fs::metadata(self.log(daemon)).map_or(0, |m| m.len());
+        let (_ready, mut proc) = self.launch(daemon);
+        let status = proc.wait(std::time::Duration::from_secs(10));
+        (status, proc.log().split_off(usize::try_from(said).unwrap_or(0)))
+    }
+
+    /// Starts a daemon that is expected to refuse; why it did.
     #[track_caller]
     pub fn start_failing(&self, daemon: Daemon) -> String {
-        let (_ready, mut proc) = self.launch(daemon);
-        let before = proc.log().len();
-        let status = proc.wait(std::time::Duration::from_secs(10));
-        let said = proc.log().split_off(before.min(proc.log().len()));
-        assert!(!status.success(), "{} should have failed: {said}", daemon.program());
-        proc.log()
+        let (status, log) = self.run_to_end(daemon);
+        assert!(!status.success(), "{} should have refused: {log}", daemon.program());
+        log
+    }
+
+    fn log(&self, daemon: Daemon) -> PathBuf {
+        self.dir.path().join(format!("{}.log", daemon.program()))
     }
 
     fn launch(&self, daemon: Daemon) -> (std::io::PipeReader, Proc) {
@@ -110,7 +120,7 @@ impl Node {
         unsafe {
             command.pre_exec(move || Ok(fcntl_setfd(tell.as_fd(), FdFlags::empty())?));
         }
-        let log = self.dir.path().join(format!("{}.log", daemon.program()));
+        let log = self.log(daemon);
         let what = format!("{} on {}", daemon.program(), self.name);
         // The command, and with it our end of the pipe, is gone once it is started.
         (ready, Proc::start_tied(&what, command, &log, self.tied))

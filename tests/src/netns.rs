@@ -48,6 +48,13 @@ impl Netns {
         ns
     }
 
+    /// A host that somebody else made and will remove.
+    #[must_use]
+    pub fn existing(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { name, keep: true }
+    }
+
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -32,9 +32,8 @@ impl Ready {
 /// Takes over the descriptor with that number, so that its other end sees it close.
 #[allow(unsafe_code)]
 fn adopt(n: RawFd) -> io::Result<File> {
-    let bad = |why: String| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("--ready-fd {n}: {why}"))
-    };
+    let bad =
+        |why: String| io::Error::new(io::ErrorKind::InvalidInput, format!("--ready-fd {n}: {why}"));
     if n <= 2 {
         return Err(bad("must be above 2".into()));
     }
@@ -54,7 +53,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_on_the_descriptor_reads_ready() {
-        let (mut read, write) = std::io::pipe().unwrap();
+        let (mut read, write) = io::pipe().unwrap();
         Ready::new(Some(write.into_raw_fd())).unwrap().notify();
         let mut text = String::new();
         read.read_to_string(&mut text).unwrap();

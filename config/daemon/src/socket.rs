@@ -38,11 +38,13 @@ impl Lock {
 
 fn lock(dir: &Path, path: &Path, daemon: &str) -> io::Result<Result<Lock, LockError>> {
     make_dir(dir)?;
-    let options = OpenOptions::new().read(true).write(true).create(true).mode(0o644).clone();
-    let mut file = options.truncate(false).open(path)?;
+    let mut options = OpenOptions::new();
+    // The pid in it is another's until the lock is ours: no truncation here.
+    options.read(true).write(true).create(true).truncate(false).mode(0o644);
+    let mut file = options.open(path)?;
     if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
         let mut pid = String::new();
-        file.by_ref().take(32).read_to_string(&mut pid)?;
+        Read::by_ref(&mut file).take(32).read_to_string(&mut pid)?;
         let pid = pid.trim().to_owned();
         return Ok(Err(LockError::Taken { daemon: daemon.into(), pid, path: path.into() }));
     }

@@ -61,7 +61,9 @@ impl Prefix {
         self.addr
     }
 
+    /// How many bits are fixed.
     #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a length in bits, not of a collection")]
     pub const fn len(&self) -> u8 {
         self.len
     }

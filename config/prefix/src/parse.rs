@@ -47,8 +47,19 @@ mod tests {
             assert_eq!(good.parse::<Prefix>().unwrap().to_string(), good);
         }
         for bad in [
-            "", "/", "10.0.0.0", "10.0.0.0/", "10.0.0.0/08", "10.0.0.0/+8", "10.0.0.0/33",
-            "010.0.0.0/8", "10.0.0.0/255.0.0.0", "::/129", "10.0.0.0/8 ", "x/8", "10.0.0.0/-1",
+            "",
+            "/",
+            "10.0.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0.0/33",
+            "010.0.0.0/8",
+            "10.0.0.0/255.0.0.0",
+            "::/129",
+            "10.0.0.0/8 ",
+            "x/8",
+            "10.0.0.0/-1",
         ] {
             assert!(bad.parse::<Prefix>().is_err(), "{bad:?}");
         }
@@ -57,6 +68,9 @@ mod tests {
     #[test]
     fn host_bits_are_refused_with_the_prefix_that_was_meant() {
         let error = "10.244.0.7/16".parse::<Prefix>().unwrap_err();
-        assert_eq!(error.to_string(), "\"10.244.0.7/16\" has host bits set; the prefix is 10.244.0.0/16");
+        assert_eq!(
+            error.to_string(),
+            "\"10.244.0.7/16\" has host bits set; the prefix is 10.244.0.0/16"
+        );
     }
 }
