@@ -38,6 +38,7 @@ impl<'a> AttributeList<'a> {
                 Err(code) => {
                     // Where the list breaks off, it ends (RFC 7606 §4).
                     reader = Reader::new(&[]);
+                    list.seen.insert(code.unwrap_or(0));
                     Err(Flaw::cut_short(code))
                 }
             };
@@ -93,10 +94,13 @@ impl<'a> AttributeList<'a> {
         if !self.is_meant_for_us(attribute.code) {
             return Err(Flaw::unexpected(&attribute));
         }
-        if !attribute.has_right_flags() {
-            return Err(Flaw::wrong_flags(&attribute));
+        // With wrong flags too it is read: there may be prefixes in it, to be withdrawn.
+        let result = self.value(&attribute);
+        match result {
+            Err(flaw) if flaw.is_reset() => Err(flaw),
+            _ if !attribute.has_right_flags() => Err(Flaw::wrong_flags(&attribute)),
+            _ => result,
         }
-        self.value(&attribute)
     }
 
     /// RFC 7606 §7.5, §7.9, §7.10: not from an external peer. RFC 6793 §3, §4.1: not from one that

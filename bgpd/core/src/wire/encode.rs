@@ -45,10 +45,10 @@ pub fn route_refresh(family: AfiSafi, out: &mut Vec<u8>) {
 pub fn end_of_rib(family: Family, out: &mut Vec<u8>) {
     let message = begin(frame::UPDATE, out);
     out.extend([0; 4]);
-    let attributes = out.len();
     if family != Family::Ipv4Unicast {
-        put_unreach_head(family, out);
-        set_length(attributes + 2, out);
+        let attributes = out.len();
+        out.extend([code::OPTIONAL, code::MP_UNREACH_NLRI, 3]);
+        put_family(family, out);
         set_length(attributes - 2, out);
     }
     end(message, out);

@@ -2,6 +2,7 @@
 
 use super::types::Nlri;
 use crate::types::{Family, Prefix};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 impl<'a> Nlri<'a> {
@@ -58,6 +59,12 @@ impl<'a> IntoIterator for &Nlri<'a> {
 
     fn into_iter(self) -> NlriIter<'a> {
         self.iter()
+    }
+}
+
+impl fmt::Debug for Nlri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self).finish()
     }
 }
 

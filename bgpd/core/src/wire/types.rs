@@ -17,7 +17,10 @@ pub struct Context {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-#[allow(clippy::large_enum_variant, reason = "one lives at a time, and a box would cost each UPDATE")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and a box would cost each UPDATE"
+)]
 pub enum Message<'a> {
     Open(Open),
     Update(Update<'a>),
@@ -141,7 +144,7 @@ pub struct Withdrawn<'a> {
 
 /// Prefixes as they stand in a message. Only the decoder makes one, after it has checked all of
 /// it, so reading cannot fail. Iterate with `for prefix in nlri`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Nlri<'a> {
     pub(super) family: Family,
     pub(super) bytes: &'a [u8],

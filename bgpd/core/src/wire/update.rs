@@ -5,9 +5,7 @@ use super::attributes::AttributeList;
 use super::flaw::{Flaw, Verdict};
 use super::notification::DecodeError;
 use super::reader::Reader;
-use super::types::{
-    Announced, Attributes, Context, Nlri, Notification, Sections, Update, Withdrawn,
-};
+use super::types::{Announced, Attributes, Context, Nlri, Notification, Update, Withdrawn};
 use super::{as_path, next_hop};
 use crate::types::{Asn, Family};
 
@@ -53,7 +51,7 @@ fn check_presence(list: &mut AttributeList<'_>, nlri: &Nlri<'_>) -> Result<(), D
 fn check_next_hops(list: &mut AttributeList<'_>, nlri: &Nlri<'_>) -> Result<(), DecodeError> {
     let own = list.seen.contains(code::NEXT_HOP) && !nlri.is_empty();
     let own = own.then_some(list.attributes.next_hop);
-    let reach = list.reach.map(|r| r.next_hop);
+    let reach = list.reach.filter(|r| !r.nlri.is_empty()).map(|r| r.next_hop);
     for next_hop in own.into_iter().chain(reach) {
         if !next_hop::is_valid(&next_hop) {
             list.note(Flaw::invalid_next_hop(format!("next hop {next_hop} is no host")))?;
@@ -95,11 +93,12 @@ fn assemble<'a>(mut list: AttributeList<'a>, withdrawn: Nlri<'a>, nlri: Nlri<'a>
             ..Update::default()
         };
     }
+    let fault = list.flaw.take().map(Into::into);
     Update {
-        attributes: finish(&mut list, [own, reach]),
+        attributes: own.or(reach).map(|first| finish(list, &first)),
         announced: [own, reach],
         withdrawn: [withdrawn, unreach, None, None],
-        fault: list.flaw.map(Into::into),
+        fault,
         end_of_rib,
     }
 }
@@ -116,15 +115,11 @@ fn end_of_rib(list: &AttributeList<'_>, withdrawn: &Nlri<'_>, nlri: &Nlri<'_>) -
     list.unreach.filter(|w| is_alone && w.nlri.is_empty()).map(|w| w.family)
 }
 
-fn finish<'a>(
-    list: &mut AttributeList<'a>,
-    announced: Sections<Announced<'a>>,
-) -> Option<Attributes> {
-    let first = announced.iter().flatten().next()?;
-    merge_four_octet(list);
+fn finish(mut list: AttributeList<'_>, first: &Announced<'_>) -> Attributes {
+    merge_four_octet(&mut list);
     // Equal routes have equal attributes, in whatever order they came.
     list.attributes.unknown.sort_by_key(|raw| raw.code);
-    Some(Attributes { next_hop: first.next_hop, ..list.attributes.clone() })
+    Attributes { next_hop: first.next_hop, ..list.attributes }
 }
 
 /// RFC 6793 §4.2.3: what a two-octet peer has carried along for us.
