@@ -1,0 +1,400 @@
+//! The thread that owns the netlink sockets and the [`Table`].
+
+use super::message::{PROTOCOL_BGP, PROTOCOL_IPAM, Route, TABLE_MAIN, Verb, put_route};
+use super::notes::{GROUPS, Note, is_block, read};
+use super::socket::{Monitor, Requests};
+use super::table::{Op, Settled, Step, Table};
+use super::{Found, Hop, OpenError, Scopes, Target, hop, installed};
+use bgp_core::types::{NextHop, Prefix};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Requests in one datagram.
+const BATCH: usize = 128;
+/// Events within this time are answered by one look.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// What the worker has to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// All address blocks of this node.
+    Blocks(BTreeSet<Prefix>),
+    /// A wanted route is not in the kernel.
+    Refused { prefix: Prefix, why: String },
+    /// The worker has ended; the text says why.
+    Broken(String),
+}
+
+/// Tells the worker what is wanted. Never blocks: the last word on a prefix counts.
+#[derive(Debug)]
+pub struct Handle {
+    inbox: Arc<Inbox>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Inbox {
+    wanted: Mutex<Wanted>,
+    wake: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    routes: HashMap<Prefix, Option<Vec<NextHop>>>,
+    scopes: Option<Scopes>,
+    stop: bool,
+}
+
+impl Handle {
+    pub fn set(&self, prefix: Prefix, next_hops: Option<Vec<NextHop>>) {
+        let mut wanted = self.inbox.lock();
+        let idle = wanted.routes.is_empty();
+        wanted.routes.insert(prefix, next_hops);
+        drop(wanted);
+        if idle {
+            self.inbox.wake();
+        }
+    }
+
+    pub fn set_scopes(&self, scopes: Scopes) {
+        self.inbox.lock().scopes = Some(scopes);
+        self.inbox.wake();
+    }
+
+    /// Lets the worker do what it has been told, and ends it; the routes stay.
+    pub fn stop(mut self) {
+        self.inbox.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inbox.stop();
+    }
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        self.lock().stop = true;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Fails only when the counter is full: then the worker is awake anyway.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+}
+
+type Notify = Box<dyn FnMut(Notice) + Send>;
+
+struct Worker {
+    target: Target,
+    table: Table,
+    requests: Requests,
+    monitor: Monitor,
+    inbox: Arc<Inbox>,
+    notify: Notify,
+    scopes: Scopes,
+    blocks: BTreeSet<Prefix>,
+    due: Due,
+    bytes: Vec<u8>,
+}
+
+/// What is to be done, and from when on.
+#[derive(Debug, Default)]
+struct Due {
+    blocks: Option<Instant>,
+    retry: Option<Instant>,
+    resync: Option<Instant>,
+    /// Looking is dear in a large table: not again before this.
+    rested: Option<Instant>,
+    /// Events are lost: blocks have to be read anew as well.
+    overrun: bool,
+}
+
+pub(super) fn start(target: Target, notify: Notify) -> Result<(Handle, Found), OpenError> {
+    let fail = |what| move |source| OpenError { what, source };
+    let requests = Requests::open().map_err(fail("reach the kernel"))?;
+    // Listen first, then look: what changes in between is heard.
+    let monitor = Monitor::open(&GROUPS, requests.port()).map_err(fail("watch routes"))?;
+    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|e| fail("make an eventfd to work")(e.into()))?;
+    let inbox = Arc::new(Inbox { wanted: Mutex::default(), wake });
+    let mut worker = Worker {
+        target,
+        table: Table::new(target.table, target.metric),
+        requests,
+        monitor,
+        inbox: Arc::clone(&inbox),
+        notify,
+        scopes: Scopes::new(),
+        blocks: BTreeSet::new(),
+        due: Due::default(),
+        bytes: Vec::new(),
+    };
+    worker.blocks = worker.read_blocks().map_err(fail("read the address blocks"))?;
+    let dump = worker.read_table().map_err(fail("read the routes of bgp.fib.table"))?;
+    let adopted = worker.table.adopt(dump);
+    let found = Found {
+        installed: adopted.into_iter().map(installed).collect(),
+        blocks: worker.blocks.clone(),
+    };
+    let thread = std::thread::Builder::new()
+        .name("kernel".into())
+        .spawn(move || worker.run())
+        .map_err(fail("start a thread to work"))?;
+    Ok((Handle { inbox, thread: Some(thread) }, found))
+}
+
+impl Worker {
+    fn run(mut self) {
+        if let Err(error) = self.work() {
+            (self.notify)(Notice::Broken(error.to_string()));
+        }
+    }
+
+    /// Until told to stop.
+    fn work(&mut self) -> io::Result<()> {
+        loop {
+            self.hear()?;
+            let stop = self.take_wanted();
+            self.look()?;
+            self.apply()?;
+            if stop {
+                return self.finish();
+            }
+            self.wait()?;
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        while !self.table.is_settled() {
+            self.look()?;
+            self.apply()?;
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        if !self.table.is_settled() {
+            return Ok(());
+        }
+        let timeout = self.due.next().map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
+        let mut fds = [
+            PollFd::new(&self.inbox.wake, PollFlags::IN),
+            PollFd::new(&self.monitor, PollFlags::IN),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.inbox.wake, &mut count);
+        Ok(())
+    }
+
+    fn take_wanted(&mut self) -> bool {
+        let (routes, scopes, stop) = {
+            let mut wanted = self.inbox.lock();
+            (std::mem::take(&mut wanted.routes), wanted.scopes.take(), wanted.stop)
+        };
+        if let Some(scopes) = scopes {
+            self.scopes = scopes;
+        }
+        if !self.target.install {
+            return stop;
+        }
+        for (prefix, next_hops) in routes {
+            let hops: Option<Vec<Hop>> =
+                next_hops.map(|list| list.iter().map(|n| hop(n, &self.scopes)).collect());
+            self.table.set(prefix, hops.as_deref());
+        }
+        stop
+    }
+
+    /// Takes in every event that waits.
+    fn hear(&mut self) -> io::Result<()> {
+        loop {
+            let notes: Vec<Note> = match self.monitor.next() {
+                Ok(Some(messages)) => messages.filter_map(|m| read(&m)).collect(),
+                Ok(None) => return Ok(()),
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.due.overrun = true;
+                    self.due.resync.get_or_insert_with(Instant::now);
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            notes.into_iter().for_each(|note| self.note(note));
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        let now = Instant::now();
+        let soon = now + SETTLE;
+        match note {
+            Note::BlockAdded(prefix) if self.blocks.insert(prefix) => {
+                self.due.blocks.get_or_insert(soon);
+            }
+            Note::BlockRemoved(prefix) if self.blocks.remove(&prefix) => {
+                self.due.blocks.get_or_insert(soon);
+            }
+            Note::BlockAdded(_) | Note::BlockRemoved(_) => {}
+            Note::Route(route) if self.table.is_touched_by(&route) => {
+                self.due.resync.get_or_insert(soon);
+            }
+            Note::Gained => {
+                self.due.retry.get_or_insert(soon);
+            }
+            // It may lead to a next hop that failed ones wait for; others' routes change often.
+            Note::Route(_) => {
+                self.due.retry.get_or_insert(now + Duration::from_secs(1));
+            }
+            Note::Lost => {
+                self.due.resync.get_or_insert(soon);
+            }
+        }
+    }
+
+    /// Does what has become due: reads anew, retries, tells.
+    fn look(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if self.due.may_resync(now) {
+            let overrun = std::mem::take(&mut self.due.overrun);
+            let blocks = if overrun { self.read_blocks()? } else { self.blocks.clone() };
+            if blocks != self.blocks {
+                self.blocks = blocks;
+                self.due.blocks = Some(now);
+            }
+            let dump = self.read_table()?;
+            self.table.resync(dump);
+            self.table.tidy();
+            self.due.resynced(now);
+        }
+        if self.due.retry.is_some_and(|at| at <= now) {
+            self.due.retry = None;
+            self.table.retry();
+        }
+        if self.due.blocks.is_some_and(|at| at <= now) {
+            self.due.blocks = None;
+            (self.notify)(Notice::Blocks(self.blocks.clone()));
+        }
+        Ok(())
+    }
+
+    fn read_table(&mut self) -> io::Result<Vec<Route>> {
+        let mut seen = Vec::new();
+        if self.target.install {
+            let metric = self.target.metric;
+            self.requests.dump(self.target.table, 0, |route| {
+                if route.protocol == PROTOCOL_BGP || route.metric == metric {
+                    seen.push(route);
+                }
+            })?;
+        }
+        Ok(seen)
+    }
+
+    fn read_blocks(&mut self) -> io::Result<BTreeSet<Prefix>> {
+        let mut blocks = BTreeSet::new();
+        self.requests.dump(TABLE_MAIN, PROTOCOL_IPAM, |route| {
+            if is_block(&route) {
+                blocks.insert(route.prefix);
+            }
+        })?;
+        Ok(blocks)
+    }
+
+    /// Brings the kernel one batch nearer to what is wanted.
+    fn apply(&mut self) -> io::Result<()> {
+        let mut ops = Vec::new();
+        for step in self.table.steps(BATCH) {
+            match step {
+                Step::Do(op) => ops.push(op),
+                Step::Blocked { prefix, protocol } => {
+                    let why = format!("a route of protocol {} is in the way", name(protocol));
+                    (self.notify)(Notice::Refused { prefix, why });
+                }
+            }
+        }
+        if ops.is_empty() { Ok(()) } else { self.send(&ops) }
+    }
+
+    fn send(&mut self, ops: &[Op]) -> io::Result<()> {
+        let count = u32::try_from(ops.len()).unwrap_or_default();
+        let first = self.requests.numbers(count);
+        self.bytes.clear();
+        for (op, seq) in ops.iter().zip(first..) {
+            let key = (op.prefix, self.table.id(), op.metric);
+            put_route(&mut self.bytes, seq, op.verb, key, &op.hops);
+        }
+        let Self { requests, table, notify, due, bytes, .. } = self;
+        requests.batch(bytes, first, count, |place, refusal| {
+            let Some(op) = ops.get(place) else { return };
+            match table.settle(op, refusal) {
+                Settled::Done => {}
+                Settled::LookAgain => due.now(),
+                Settled::Failed(why) => {
+                    let verb = if op.verb == Verb::Delete { "not removed: " } else { "" };
+                    notify(Notice::Refused { prefix: op.prefix, why: format!("{verb}{why}") });
+                }
+            }
+        })
+    }
+}
+
+impl Due {
+    fn next(&self) -> Option<Instant> {
+        let resync = self.resync.map(|at| self.rested.map_or(at, |rested| at.max(rested)));
+        [self.blocks, self.retry, resync].into_iter().flatten().min()
+    }
+
+    fn may_resync(&self, now: Instant) -> bool {
+        self.resync.is_some_and(|at| at <= now) && self.rested.is_none_or(|at| at <= now)
+    }
+
+    /// A collision was met: what waits for it waits only once.
+    fn now(&mut self) {
+        self.resync = Some(Instant::now());
+        self.rested = None;
+    }
+
+    /// Rests twenty times as long as the look has taken.
+    fn resynced(&mut self, began: Instant) {
+        self.resync = None;
+        self.rested = Some(Instant::now() + 20 * began.elapsed());
+    }
+}
+
+/// As iproute2 writes it.
+fn name(protocol: u8) -> String {
+    let known = match protocol {
+        2 => "kernel",
+        3 => "boot",
+        4 => "static",
+        9 => "ra",
+        11 => "zebra",
+        12 => "bird",
+        16 => "dhcp",
+        18 => "keepalived",
+        186 => "bgp",
+        187 => "isis",
+        188 => "ospf",
+        189 => "rip",
+        PROTOCOL_IPAM => "mainstay-ipam",
+        _ => return protocol.to_string(),
+    };
+    known.to_owned()
+}

@@ -1,0 +1,283 @@
+//! The kernel side against a real kernel, in hosts of its own.
+
+use bgp_core::event::InstalledRoute;
+use bgp_core::types::{NextHop, Prefix};
+use mainstay_bgpd::kernel::{self, Found, Handle, Notice, Target};
+use mainstay_tests::monitor::RouteMonitor;
+use mainstay_tests::netns::{Netns, veth};
+use mainstay_tests::wait::{eventually, until};
+use std::collections::BTreeSet;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+const MAIN: Target = Target { install: true, table: 254, metric: 20 };
+
+/// A host with a neighbour at 192.0.2.1 to .3 and 2001:db8::1 to ::3.
+fn host() -> (Netns, Netns) {
+    let (host, peer) = (Netns::new("fib"), Netns::new("peer"));
+    veth((&host, "eth0"), (&peer, "eth0"));
+    host.ip("addr add 192.0.2.11/24 dev eth0");
+    host.ip("addr add 2001:db8::11/64 dev eth0 nodad");
+    (host, peer)
+}
+
+fn open(host: &Netns, target: Target) -> (Handle, Found, Receiver<Notice>) {
+    let (tell, notices) = channel();
+    let (handle, found) = host
+        .run(move || kernel::open(target, move |notice| drop(tell.send(notice))))
+        .expect("the kernel answers");
+    (handle, found, notices)
+}
+
+fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+fn via(list: &[&str]) -> Option<Vec<NextHop>> {
+    let hop = |text: &&str| match text.parse().unwrap() {
+        std::net::IpAddr::V4(a) => NextHop::V4(a),
+        std::net::IpAddr::V6(global) => NextHop::V6 { global, link_local: None },
+    };
+    Some(list.iter().map(hop).collect())
+}
+
+fn show(host: &Netns, prefix: &str) -> String {
+    host.ip(&format!("{} route show {prefix}", family(prefix))).trim().to_owned()
+}
+
+fn family(prefix: &str) -> &str {
+    if prefix.contains(':') { "-6" } else { "-4" }
+}
+
+#[track_caller]
+fn becomes(host: &Netns, prefix: &str, words: &[&str]) {
+    eventually(3, &format!("{prefix} has {words:?}"), || {
+        let text = show(host, prefix);
+        if words.iter().all(|w| text.contains(w)) { Ok(()) } else { Err(text) }
+    });
+}
+
+#[track_caller]
+fn vanishes(host: &Netns, prefix: &str) {
+    until(3, &format!("{prefix} is gone"), || show(host, prefix).is_empty());
+}
+
+fn refusal(notices: &Receiver<Notice>, of: &str) -> String {
+    loop {
+        match notices.recv_timeout(Duration::from_secs(3)).expect("a refusal is told") {
+            Notice::Refused { prefix: p, why } if p == prefix(of) => return why,
+            Notice::Broken(why) => panic!("{why}"),
+            _ => {}
+        }
+    }
+}
+
+const BOTH: [(&str, [&str; 3]); 2] = [
+    ("10.1.0.0/16", ["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
+    ("fd00:1::/64", ["2001:db8::1", "2001:db8::2", "2001:db8::3"]),
+];
+
+#[test]
+fn a_route_is_added_replaced_in_place_widened_narrowed_and_removed() {
+    let (host, _peer) = host();
+    let (handle, found, notices) = open(&host, MAIN);
+    assert_eq!(found.installed, []);
+    let monitor = RouteMonitor::start(&host);
+    for (p, [a, b, c]) in BOTH {
+        handle.set(prefix(p), via(&[a]));
+        becomes(&host, p, &[a, "proto 96", "metric 20"]);
+        handle.set(prefix(p), via(&[b]));
+        becomes(&host, p, &[b]);
+        handle.set(prefix(p), via(&[a, b, c]));
+        becomes(&host, p, &[a, b, c, "weight 1"]);
+        handle.set(prefix(p), via(&[c, b]));
+        becomes(&host, p, &[b, c]);
+        until(1, "the narrowed route has lost the first hop", || !show(&host, p).contains(a));
+        handle.set(prefix(p), via(&[a]));
+        becomes(&host, p, &[a]);
+        until(1, "one hop is left", || !show(&host, p).contains("nexthop"));
+        let events = monitor.of(p);
+        assert!(!events.iter().any(|e| e.contains("Deleted")), "replaced in place: {events:#?}");
+        handle.set(prefix(p), None);
+        vanishes(&host, p);
+    }
+    assert!(notices.try_iter().next().is_none());
+}
+
+#[test]
+fn what_an_earlier_process_left_is_adopted_and_not_touched_until_told() {
+    let (host, _peer) = host();
+    let (handle, ..) = open(&host, MAIN);
+    for (p, [a, b, _]) in BOTH {
+        handle.set(prefix(p), via(&[a, b]));
+    }
+    handle.set(prefix("10.3.0.0/16"), via(&["192.0.2.1"]));
+    handle.stop();
+    let monitor = RouteMonitor::start(&host);
+    let (handle, found, _notices) = open(&host, MAIN);
+    let installed = |p: &str, list: &[&str]| InstalledRoute {
+        prefix: prefix(p),
+        next_hops: via(list).unwrap(),
+    };
+    let [(p4, [a4, b4, _]), (p6, [a6, b6, _])] = BOTH;
+    let three =
+        [installed(p4, &[a4, b4]), installed("10.3.0.0/16", &["192.0.2.1"]), installed(p6, &[a6, b6])];
+    assert_eq!(found.installed, three);
+    for (p, [a, b, _]) in BOTH {
+        handle.set(prefix(p), via(&[b, a]));
+    }
+    handle.set(prefix("10.3.0.0/16"), None);
+    vanishes(&host, "10.3.0.0/16");
+    for (p, _) in BOTH {
+        assert_eq!(monitor.of(p), [""; 0], "nothing changes for {p}");
+    }
+}
+
+#[test]
+fn a_change_of_metric_moves_the_routes_without_a_gap() {
+    let (host, _peer) = host();
+    let (handle, ..) = open(&host, Target { metric: 30, ..MAIN });
+    BOTH.iter().for_each(|(p, [a, ..])| handle.set(prefix(p), via(&[a])));
+    handle.stop();
+    let monitor = RouteMonitor::start(&host);
+    let (_handle, found, _notices) = open(&host, MAIN);
+    assert_eq!(found.installed.len(), 2);
+    for (p, _) in BOTH {
+        becomes(&host, p, &["metric 20"]);
+        until(1, "the old one goes", || !show(&host, p).contains("metric 30"));
+        let events = monitor.of(p);
+        assert!(events[0].contains("metric 20") && events[1].contains("Deleted"), "{events:#?}");
+    }
+}
+
+#[test]
+fn a_foreign_route_is_never_overwritten_and_ours_follows_when_it_goes() {
+    let (host, _peer) = host();
+    let (handle, _, notices) = open(&host, MAIN);
+    for (p, [a, b, _]) in BOTH {
+        let f = family(p);
+        host.ip(&format!("{f} route add {p} via {b} metric 20 proto static"));
+        handle.set(prefix(p), via(&[a]));
+        assert_eq!(refusal(&notices, p), "a route of protocol static is in the way");
+        let text = show(&host, p);
+        assert!(text.contains("proto static") && text.contains(b), "{text}");
+        // Neither is one that takes the place of ours.
+        host.ip(&format!("{f} route del {p} metric 20 proto static"));
+        becomes(&host, p, &["proto 96", a]);
+        host.ip(&format!("{f} route replace {p} via {b} metric 20 proto static"));
+        assert_eq!(refusal(&notices, p), "a route of protocol static is in the way");
+        handle.set(prefix(p), None);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(show(&host, p).contains("proto static"), "{}", show(&host, p));
+    }
+}
+
+#[test]
+fn a_route_removed_behind_our_back_is_put_back() {
+    let (host, _peer) = host();
+    let (handle, ..) = open(&host, MAIN);
+    for (p, [a, b, _]) in BOTH {
+        handle.set(prefix(p), via(&[a, b]));
+        becomes(&host, p, &[a, b]);
+        host.ip(&format!("{} route del {p} proto 96", family(p)));
+        becomes(&host, p, &[a, b]);
+    }
+}
+
+#[test]
+fn routes_lost_with_their_link_come_back_with_it() {
+    let (host, _peer) = host();
+    let (handle, _, notices) = open(&host, MAIN);
+    for (p, [a, ..]) in BOTH {
+        handle.set(prefix(p), via(&[a]));
+        becomes(&host, p, &[a]);
+    }
+    host.ip("link set eth0 down");
+    // IPv4 routes go without an event; that they are missed shows that the link's was heard.
+    let why = refusal(&notices, "10.1.0.0/16");
+    assert!(why.contains("Nexthop has invalid gateway") || why.contains("unreachable"), "{why}");
+    host.ip("link set eth0 up");
+    host.ip("addr replace 2001:db8::11/64 dev eth0 nodad");
+    for (p, [a, ..]) in BOTH {
+        becomes(&host, p, &[a, "proto 96"]);
+    }
+}
+
+#[test]
+fn a_next_hop_that_cannot_be_reached_is_told_and_works_once_it_can() {
+    let (host, _peer) = host();
+    let (handle, _, notices) = open(&host, MAIN);
+    for (p, hop, address) in [
+        ("10.1.0.0/16", "198.51.100.1", "198.51.100.2/24"),
+        ("fd00:1::/64", "2001:db8:9::1", "2001:db8:9::2/64"),
+    ] {
+        handle.set(prefix(p), via(&[hop]));
+        let why = refusal(&notices, p);
+        assert!(why.contains("gateway") || why.contains("oute"), "{why}");
+        host.ip(&format!("addr add {address} dev eth0"));
+        becomes(&host, p, &[hop, "proto 96"]);
+    }
+}
+
+#[test]
+fn blocks_are_read_at_start_and_followed() {
+    let (host, _peer) = host();
+    host.ip("route add blackhole 10.244.0.0/26 proto 97");
+    host.ip("-6 route add unreachable fd00:244::/122 proto 97");
+    host.ip("route add blackhole 10.9.0.0/26 proto static");
+    let (_handle, found, notices) = open(&host, MAIN);
+    let set = |list: &[&str]| list.iter().map(|p| prefix(p)).collect::<BTreeSet<_>>();
+    assert_eq!(found.blocks, set(&["10.244.0.0/26", "fd00:244::/122"]));
+    host.ip("route add blackhole 10.244.0.64/26 proto 97");
+    host.ip("-6 route del unreachable fd00:244::/122 proto 97");
+    let next = notices.recv_timeout(Duration::from_secs(2)).unwrap();
+    assert_eq!(next, Notice::Blocks(set(&["10.244.0.0/26", "10.244.0.64/26"])));
+}
+
+#[test]
+fn a_reflector_leaves_the_kernel_alone() {
+    let (host, _peer) = host();
+    host.ip("route add 10.7.0.0/16 via 192.0.2.1 proto 96 metric 20");
+    let (handle, found, _notices) = open(&host, Target { install: false, ..MAIN });
+    assert_eq!(found.installed, []);
+    handle.set(prefix("10.1.0.0/16"), via(&["192.0.2.1"]));
+    handle.set(prefix("10.7.0.0/16"), None);
+    handle.stop();
+    assert!(show(&host, "10.1.0.0/16").is_empty());
+    assert!(!show(&host, "10.7.0.0/16").is_empty());
+}
+
+#[test]
+fn ten_thousand_routes_a_family_go_in_over_and_out() {
+    let (host, _peer) = host();
+    let table = Target { table: 1000, ..MAIN };
+    let (handle, ..) = open(&host, table);
+    let all: Vec<Prefix> = [("10.0.0.0/8", 24), ("fd00::/32", 48)]
+        .iter()
+        .flat_map(|(p, len)| (0..10_000).map(|n| prefix(p).subnet(*len, n).unwrap()))
+        .collect();
+    let tell = |v4: &[&str], v6: &[&str]| {
+        for p in &all {
+            handle.set(*p, via(if p.is_ipv4() { v4 } else { v6 }));
+        }
+    };
+    let began = Instant::now();
+    tell(&["192.0.2.1"], &["2001:db8::1"]);
+    tell(&["192.0.2.2", "192.0.2.3"], &["2001:db8::2", "2001:db8::3"]);
+    let count = |words: &str| {
+        ["-4", "-6"].map(|f| {
+            let text = host.try_ip(&format!("-o {f} route show table 1000 {words}"));
+            text.unwrap_or_default().lines().count()
+        })
+    };
+    until(10, "all are in", || count("proto 96") == [10_000; 2]);
+    let text = host.ip("-o -6 route show table 1000 fd00:0:1::/48");
+    assert!(text.contains("2001:db8::2") && text.contains("2001:db8::3"), "{text}");
+    eprintln!("20,000 routes, told twice: {:?}", began.elapsed());
+    handle.stop();
+    let (handle, found, _notices) = open(&host, table);
+    assert_eq!(found.installed.len(), 20_000);
+    all.iter().for_each(|p| handle.set(*p, None));
+    handle.stop();
+    assert_eq!(count(""), [0; 2]);
+}
