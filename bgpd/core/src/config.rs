@@ -2,6 +2,7 @@
 
 use crate::types::{Asn, Family, Prefix, RouterId};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -59,6 +60,17 @@ pub enum PolicyName {
     None,
     Node,
     Named(String),
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::None => "none",
+            Self::Node => "node",
+            Self::Named(name) => name,
+        })
+    }
 }
 
 /// The first rule that matches decides; none: rejected.

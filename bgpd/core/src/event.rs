@@ -62,14 +62,26 @@ pub struct Start {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Dial; answer with `Connected` or `ConnectFailed`.
-    Connect { conn: ConnId, peer: PeerId, remote: SocketAddr, local: Option<IpAddr> },
+    Connect {
+        conn: ConnId,
+        peer: PeerId,
+        remote: SocketAddr,
+        local: Option<IpAddr>,
+    },
     /// There is something to send: call `Speaker::pull` whenever the socket has room, until it
     /// answers that nothing is left.
-    Wake { conn: ConnId },
+    Wake {
+        conn: ConnId,
+    },
     /// Send what `pull` still gives, then close; a connection still being dialled is given up.
     /// No `Closed` is expected.
-    Close { conn: ConnId },
+    Close {
+        conn: ConnId,
+    },
     /// Bring the kernel to this: `None` removes the route.
-    Fib { prefix: Prefix, next_hops: Option<Vec<NextHop>> },
+    Fib {
+        prefix: Prefix,
+        next_hops: Option<Vec<NextHop>>,
+    },
     Report(Report),
 }

@@ -15,8 +15,14 @@
 
 pub mod config;
 pub mod event;
+mod fib;
+mod peer;
 pub mod report;
+mod rib;
+mod session;
 pub mod speaker;
+#[cfg(test)]
+mod testing;
 pub mod types;
 pub mod view;
 pub mod wire;

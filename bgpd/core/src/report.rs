@@ -5,28 +5,78 @@ use crate::wire::Notification;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
-    PeerUp { peer: PeerId, name: String },
+    PeerUp {
+        peer: PeerId,
+        name: String,
+    },
     /// `stale`: routes kept because the peer is restarting (RFC 4724 §4.2).
-    PeerDown { peer: PeerId, name: String, cause: Cause, stale: usize },
+    PeerDown {
+        peer: PeerId,
+        name: String,
+        cause: Cause,
+        stale: usize,
+    },
     /// An attempt ended before the session was up.
-    SessionFailed { peer: PeerId, name: String, cause: Cause },
-    StateChanged { peer: PeerId, name: String, from: &'static str, to: &'static str },
-    ConnectionRefused { remote: std::net::SocketAddr, why: &'static str },
-    EndOfRib { peer: PeerId, name: String, family: Family },
+    SessionFailed {
+        peer: PeerId,
+        name: String,
+        cause: Cause,
+    },
+    StateChanged {
+        peer: PeerId,
+        name: String,
+        from: &'static str,
+        to: &'static str,
+    },
+    ConnectionRefused {
+        remote: std::net::SocketAddr,
+        why: &'static str,
+    },
+    EndOfRib {
+        peer: PeerId,
+        name: String,
+        family: Family,
+    },
     /// Stale routes removed: by EoR, by timer, or because the peer did not keep forwarding.
-    StaleSwept { peer: PeerId, name: String, family: Family, routes: usize },
+    StaleSwept {
+        peer: PeerId,
+        name: String,
+        family: Family,
+        routes: usize,
+    },
     /// An UPDATE was malformed, and RFC 7606 let the session live.
-    UpdateError { peer: PeerId, name: String, error: String, withdrawn: usize },
+    UpdateError {
+        peer: PeerId,
+        name: String,
+        error: String,
+        withdrawn: usize,
+    },
     /// Our side of the link has no address of this family, so nothing of it is announced there.
-    NoNextHop { peer: PeerId, name: String, family: Family },
+    NoNextHop {
+        peer: PeerId,
+        name: String,
+        family: Family,
+    },
     /// The peer has asked for everything again (RFC 2918).
-    RouteRefreshed { peer: PeerId, name: String, family: Family },
+    RouteRefreshed {
+        peer: PeerId,
+        name: String,
+        family: Family,
+    },
     /// Adopted kernel routes that nobody announced again.
-    FibSwept { family: Family, routes: usize },
-    FibFailed { prefix: Prefix, why: String },
+    FibSwept {
+        family: Family,
+        routes: usize,
+    },
+    FibFailed {
+        prefix: Prefix,
+        why: String,
+    },
     /// Our own restart is over: every peer's EoR has come, or the timer.
     Restarted,
-    Reconfigured { changes: Vec<String> },
+    Reconfigured {
+        changes: Vec<String>,
+    },
 }
 
 /// Why a session ended.
@@ -40,4 +90,39 @@ pub enum Cause {
     Collision,
     Deconfigured,
     Stopped,
+}
+
+impl Cause {
+    /// As `last_error` shows it; `None`: nothing went wrong.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        Some(match self {
+            Self::Sent(n) => format!("sent NOTIFICATION {}", n.describe()),
+            Self::Received(n) => format!("received NOTIFICATION {}", n.describe()),
+            Self::HoldTimerExpired => "hold timer expired".into(),
+            Self::Closed(why) => format!("connection closed: {why}"),
+            Self::ConnectFailed(why) => format!("cannot connect: {why}"),
+            Self::Collision | Self::Deconfigured | Self::Stopped => return None,
+        })
+    }
+
+    /// A short word for a metric's label.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Sent(_) => "notification_sent",
+            Self::Received(_) => "notification_received",
+            Self::HoldTimerExpired => "hold_timer_expired",
+            Self::Closed(_) => "closed",
+            Self::ConnectFailed(_) => "connect_failed",
+            Self::Collision => "collision",
+            Self::Deconfigured => "deconfigured",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// No NOTIFICATION was exchanged: what graceful restart is for (RFC 4724 §4.2).
+    pub(crate) const fn is_silent(&self) -> bool {
+        matches!(self, Self::Closed(_) | Self::Stopped)
+    }
 }

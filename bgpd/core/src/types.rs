@@ -72,7 +72,10 @@ impl fmt::Display for Family {
 pub enum NextHop {
     V4(Ipv4Addr),
     /// The link-local address is used when there is one (RFC 2545 §3).
-    V6 { global: Ipv6Addr, link_local: Option<Ipv6Addr> },
+    V6 {
+        global: Ipv6Addr,
+        link_local: Option<Ipv6Addr>,
+    },
 }
 
 impl NextHop {

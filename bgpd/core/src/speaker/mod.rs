@@ -1,79 +1,223 @@
 //! The whole speaker: peers, RIBs and FIB behind one door.
+//!
+//! - `connections`: dialling, accepting, collisions; what ends a session
+//! - `messages`: bytes to messages to what they mean
+//! - `routes`: UPDATEs into the RIBs, own prefixes, the FIB
+//! - `restart`: graceful restart in both roles (RFC 4724)
+//! - `reload`: a new configuration as a difference
+//! - `show`: views for the API
+//!
+//! Sending is pulled: a change wakes the connections it concerns, and the UPDATEs are made when
+//! the socket has room.
 
-use crate::config::SpeakerConfig;
+mod connections;
+mod messages;
+mod reload;
+mod restart;
+mod routes;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use crate::config::{SessionConfig, SpeakerConfig};
 use crate::event::{Action, Event, Start};
+use crate::fib::Fib;
+use crate::peer::Peer;
+use crate::report::Report;
+use crate::rib::attrs::Interner;
+use crate::rib::loc_rib::LocRib;
+use crate::rib::policy::Filter;
+use crate::session::Session;
 use crate::types::{ConnId, PeerId, Prefix};
-use crate::view::{Overview, PeerView, RouteQuery, RouteView};
+use hashbrown::HashMap;
+use restart::Recovery;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// A BGP speaker without IO. One event in, any number of actions out.
 ///
-/// After [`Speaker::new`] tell it `Adopted` and `Blocks` as soon as they are known, then go on
-/// with whatever happens; `deadline` is already set, so the first `Due` starts the dialling.
+/// After [`Speaker::new`] tell it `Adopted` (unless there is no kernel to look at) and `Blocks`
+/// (an empty set if nobody else owns blocks here) as soon as they are known, then go on with
+/// whatever happens. `deadline` is set from the start: the first `Due` begins the dialling. Before
+/// the first `Blocks` sessions come up, but no UPDATE leaves: what we announce first must be all we
+/// have, or a peer that kept our routes over a restart would drop some of them at our EoR.
 #[derive(Debug)]
 pub struct Speaker {
     config: SpeakerConfig,
     start: Start,
-    now: Instant,
+    peers: BTreeMap<PeerId, Peer>,
+    by_address: HashMap<IpAddr, PeerId>,
+    /// Every connection that belongs to a peer, those being dialled included.
+    conns: HashMap<ConnId, PeerId>,
+    /// Ended, with the last words still to be sent.
+    closing: HashMap<ConnId, Vec<u8>>,
+    rib: LocRib,
+    interner: Interner,
+    fib: Fib,
+    recovery: Recovery,
+    /// The kernel's blocks; `None`: not told yet.
+    blocks: Option<BTreeSet<Prefix>>,
+    originated: BTreeMap<Prefix, Instant>,
+    /// Every address that a connection has shown to be ours.
+    own_addresses: BTreeSet<IpAddr>,
+    next_conn: u64,
+    next_peer: u32,
+    stopped: bool,
 }
+
+/// The journal is looked after when it has grown by this much.
+const JOURNAL_SLACK: usize = 1 << 16;
 
 impl Speaker {
     #[must_use]
     pub fn new(config: SpeakerConfig, start: Start, now: Instant) -> Self {
-        Self { config, start, now }
+        let mut speaker = Self {
+            fib: Fib::new(config.install),
+            start,
+            peers: BTreeMap::new(),
+            by_address: HashMap::new(),
+            conns: HashMap::new(),
+            closing: HashMap::new(),
+            rib: LocRib::default(),
+            interner: Interner::default(),
+            recovery: Recovery::new(&config, now),
+            blocks: None,
+            originated: BTreeMap::new(),
+            own_addresses: BTreeSet::new(),
+            next_conn: 0,
+            next_peer: 0,
+            stopped: false,
+            config,
+        };
+        for peer in speaker.config.peers.clone() {
+            speaker.add_peer(&peer, now);
+        }
+        speaker.originate(now, &mut Vec::new());
+        speaker
     }
 
-    pub fn handle(&mut self, _event: Event<'_>, now: Instant, _out: &mut Vec<Action>) {
-        self.now = now;
+    pub fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<Action>) {
+        if self.stopped {
+            return;
+        }
+        match event {
+            Event::Accepted { conn, link } => self.accepted(conn, link, now, out),
+            Event::Connected { conn, link } => self.connected(conn, link, now, out),
+            Event::ConnectFailed { conn, why } => self.connect_failed(conn, why, now, out),
+            Event::Received { conn, bytes } => self.received(conn, bytes, now, out),
+            Event::Closed { conn, why } => self.closed(conn, why, now, out),
+            Event::Due => self.due(now, out),
+            Event::Blocks(blocks) => {
+                self.blocks = Some(blocks);
+                self.originate(now, out);
+            }
+            Event::Adopted(routes) => self.adopted(routes, out),
+            Event::FibFailed { prefix, why } => {
+                self.fib.failed(prefix, &why, now);
+                out.push(Action::Report(Report::FibFailed { prefix, why }));
+            }
+            Event::Configure(config) => self.configure(*config, now, out),
+            Event::Stop => self.stop(now, out),
+        }
+        self.finish(now, out);
     }
 
     /// When to come back with [`Event::Due`].
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        Some(self.now)
-    }
-
-    /// Appends what is to be sent next on this connection: whole messages, at least one if there
-    /// is one, about `room` bytes at most. True: there is more.
-    pub fn pull(&mut self, _conn: ConnId, _now: Instant, _room: usize, _out: &mut Vec<u8>) -> bool {
-        self.start.restarting
+        if self.stopped {
+            return None;
+        }
+        let peers = self.peers.values().filter_map(Peer::deadline);
+        peers.chain(self.fib.deadline()).chain(self.recovery.deadline()).min()
     }
 
     /// The peer of that name or address.
     #[must_use]
-    pub fn find_peer(&self, _name_or_address: &str) -> Option<PeerId> {
-        None
+    pub fn find_peer(&self, name_or_address: &str) -> Option<PeerId> {
+        let address = name_or_address.parse().ok().and_then(|a: IpAddr| self.by_address.get(&a));
+        let named = || self.peers.values().find(|p| p.name == name_or_address).map(|p| p.id);
+        address.copied().or_else(named)
     }
 
-    #[must_use]
-    pub fn overview(&self) -> Overview {
-        Overview {
-            asn: self.config.asn,
-            router_id: self.config.router_id,
-            peers: 0,
-            established: 0,
-            loc_rib: crate::types::Family::ALL.map(|f| (f, 0)),
-            originated: Vec::new(),
-            fib: crate::view::FibView::default(),
-            restarting: false,
+    /// After each event: who has something to send, and who has got into another state.
+    fn finish(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.recovery_over_if_all(out);
+        self.tend_journal();
+        let waking: Vec<ConnId> = self
+            .peers
+            .values()
+            .flat_map(|p| p.sessions.iter().map(move |s| (p, s)))
+            .filter(|(peer, session)| !session.woken && self.has_news(peer, session))
+            .map(|(_, session)| session.conn)
+            .collect();
+        for conn in waking {
+            if self.session_mut(conn).is_some_and(|s| s.wake(now)) {
+                out.push(Action::Wake { conn });
+            }
+        }
+        for peer in self.peers.values_mut() {
+            let to = peer.state();
+            let from = std::mem::replace(&mut peer.history.state, to);
+            if from != to {
+                peer.history.state_since = now;
+                let name = peer.name.clone();
+                out.push(Action::Report(Report::StateChanged { peer: peer.id, name, from, to }));
+            }
         }
     }
 
-    /// Ordered by name.
-    #[must_use]
-    pub fn peers(&self, _now: Instant) -> Vec<PeerView> {
-        Vec::new()
+    /// Drops what everybody has read. A peer that is far behind reads the table instead, so the
+    /// journal is never much longer than the table.
+    fn tend_journal(&mut self) {
+        let bound = self.rib.slots() * 2 + JOURNAL_SLACK;
+        if self.rib.journal().len() <= bound {
+            return;
+        }
+        let end = self.rib.journal().end();
+        let keep_from = end.saturating_sub(bound as u64 / 2);
+        let mut read = end;
+        for peer in self.peers.values_mut().filter(|p| p.up.is_some()) {
+            if peer.adj_out.cursor() < keep_from {
+                peer.adj_out.skip_journal(&self.rib);
+            }
+            read = read.min(peer.adj_out.cursor());
+        }
+        self.rib.journal_mut().forget_before(read);
     }
 
-    /// One page of routes in prefix order: at most `limit`, those that come behind `after`.
-    #[must_use]
-    pub fn routes(
-        &self,
-        _query: &RouteQuery,
-        _after: Option<Prefix>,
-        _limit: usize,
-        _now: Instant,
-    ) -> Vec<RouteView> {
-        Vec::new()
+    fn add_peer(&mut self, config: &crate::config::PeerConfig, now: Instant) -> PeerId {
+        let id = self.new_peer_id();
+        let peer = Peer::fixed(id, config, now);
+        self.recovery.expect(id, &config.session.families);
+        self.insert_peer(peer)
+    }
+
+    fn insert_peer(&mut self, mut peer: Peer) -> PeerId {
+        let id = peer.id;
+        (peer.import, peer.export) = self.filters(&peer.settings);
+        self.by_address.insert(peer.address, id);
+        self.peers.insert(id, peer);
+        id
+    }
+
+    fn new_peer_id(&mut self) -> PeerId {
+        self.next_peer += 1;
+        PeerId(self.next_peer)
+    }
+
+    fn filters(&self, settings: &SessionConfig) -> (Filter, Filter) {
+        let policies = &self.config.policies;
+        (Filter::new(&settings.import, policies), Filter::new(&settings.export, policies))
+    }
+
+    fn peer_of(&self, conn: ConnId) -> Option<PeerId> {
+        self.conns.get(&conn).copied()
+    }
+
+    fn session_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        let id = self.peer_of(conn)?;
+        self.peers.get_mut(&id)?.session_mut(conn)
     }
 }

@@ -1,0 +1,254 @@
+//! What the kernel should hold, what it holds, and the difference.
+//!
+//! Routes are replaced in place; a route that is right is not touched. What an earlier process of
+//! ours has left in the kernel is adopted: such a route is *frozen* while a peer behind one of its
+//! next hops may still come back and confirm it, so a restart of ours moves no packet (RFC 4724
+//! §4.1). While frozen it may lose next hops that their peers no longer vouch for, and gains none.
+//! Each peer thaws its own at its EoR or at its timer; none waits for another.
+
+use crate::event::{Action, InstalledRoute};
+use crate::rib::prefix_map::PrefixMap;
+use crate::types::{Family, NextHop, Prefix};
+use crate::view::FibView;
+use hashbrown::HashSet;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Few sets of next hops serve many routes.
+type Hops = Arc<[NextHop]>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Fib {
+    install: bool,
+    routes: PrefixMap<Entry>,
+    hops: HashSet<Hops>,
+    adopted: usize,
+    failed: BTreeMap<Prefix, Failure>,
+    last_error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// What the kernel has been told, and what it had when we came.
+    present: Option<Hops>,
+    wanted: Option<Hops>,
+    /// Next hops of an adopted route whose peers have not spoken yet.
+    held: Option<Box<[NextHop]>>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    attempts: u32,
+    due: Instant,
+    /// The kernel has been asked again and has not refused yet.
+    asked: bool,
+}
+
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+impl Fib {
+    pub(crate) fn new(install: bool) -> Self {
+        Self { install, ..Self::default() }
+    }
+
+    pub(crate) const fn installs(&self) -> bool {
+        self.install
+    }
+
+    /// Takes over what the kernel holds.
+    pub(crate) fn adopt(&mut self, found: Vec<InstalledRoute>) {
+        self.adopted += found.len();
+        for route in found {
+            let hops = self.intern(&route.next_hops);
+            if let Some(entry) = self.routes.entry(route.prefix, Entry::default)
+                && entry.present.is_none()
+            {
+                entry.held = Some(hops.iter().copied().collect());
+                entry.present = Some(hops);
+            }
+        }
+    }
+
+    /// From now on this is what the prefix should have; empty: no route.
+    pub(crate) fn want(&mut self, prefix: Prefix, next_hops: &[NextHop], out: &mut Vec<Action>) {
+        if !self.install {
+            return;
+        }
+        if next_hops.is_empty() && self.routes.get(&prefix).is_none() {
+            return;
+        }
+        let wanted = (!next_hops.is_empty()).then(|| self.intern(next_hops));
+        if let Some(entry) = self.routes.entry(prefix, Entry::default) {
+            entry.wanted = wanted;
+        }
+        self.settle(prefix, out);
+    }
+
+    /// The peers have spoken behind whose addresses `spoken` says so; how many adopted routes were
+    /// removed for lack of anybody who announces them.
+    pub(crate) fn release(
+        &mut self,
+        family: Family,
+        spoken: impl Fn(IpAddr) -> bool,
+        out: &mut Vec<Action>,
+    ) -> usize {
+        let mut thawed = Vec::new();
+        for (prefix, entry) in self.routes.values_mut().filter(|(p, _)| Family::of(p) == family) {
+            let Some(held) = &mut entry.held else { continue };
+            let left: Box<[NextHop]> =
+                held.iter().filter(|hop| !speaks_for(hop, &spoken)).copied().collect();
+            if left.len() < held.len() {
+                entry.held = (!left.is_empty()).then_some(left);
+                thawed.push(*prefix);
+            }
+        }
+        let mut swept = 0;
+        for prefix in thawed {
+            swept += usize::from(self.settle(prefix, out) == Settled::Removed);
+        }
+        swept
+    }
+
+    /// The kernel did not do what it was asked.
+    pub(crate) fn failed(&mut self, prefix: Prefix, why: &str, now: Instant) {
+        let attempts = self.failed.get(&prefix).map_or(0, |f| f.attempts);
+        let wait = RETRY_FIRST.saturating_mul(1 << attempts.min(6)).min(RETRY_MAX);
+        let failure =
+            Failure { attempts: attempts.saturating_add(1), due: now + wait, asked: false };
+        self.failed.insert(prefix, failure);
+        self.last_error = Some(format!("{prefix}: {why}"));
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.failed.values().map(|f| f.due).min()
+    }
+
+    /// Asks again for what was refused; what then is not refused in time is done.
+    pub(crate) fn retry(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.failed.retain(|_, f| !f.asked || f.due > now);
+        for (prefix, failure) in self.failed.iter_mut().filter(|(_, f)| f.due <= now) {
+            let present = self.routes.get(prefix).and_then(|e| e.present.as_deref());
+            out.push(Action::Fib { prefix: *prefix, next_hops: present.map(<[NextHop]>::to_vec) });
+            failure.asked = true;
+            failure.due = now + ANSWER_TIME;
+        }
+    }
+
+    /// From now on the kernel is left as it is.
+    pub(crate) const fn let_go(&mut self) {
+        self.install = false;
+    }
+
+    /// Everything of ours leaves the kernel, or may enter it from now on.
+    pub(crate) fn set_install(&mut self, install: bool, out: &mut Vec<Action>) {
+        self.install = install;
+        if !install {
+            let present = self.routes.iter().filter(|(_, e)| e.present.is_some());
+            out.extend(present.map(|(p, _)| Action::Fib { prefix: *p, next_hops: None }));
+            self.routes.clear();
+            self.failed.clear();
+        }
+    }
+
+    /// Whether the kernel holds a route to the prefix through this next hop.
+    pub(crate) fn has(&self, prefix: &Prefix, next_hop: &NextHop) -> bool {
+        let entry = self.routes.get(prefix).filter(|_| !self.failed.contains_key(prefix));
+        let present = entry.and_then(|e| e.present.as_deref()).unwrap_or_default();
+        present.iter().any(|h| gateway(h) == gateway(next_hop))
+    }
+
+    pub(crate) fn view(&self) -> FibView {
+        let present = self.routes.iter().filter(|(_, e)| e.present.is_some()).count();
+        FibView {
+            install: self.install,
+            installed: present.saturating_sub(self.failed.len()),
+            adopted: self.adopted,
+            stale: self.routes.iter().filter(|(_, e)| e.held.is_some()).count(),
+            failed: self.failed.len(),
+            last_error: self.last_error.clone(),
+        }
+    }
+
+    /// Makes the kernel hold what it should.
+    fn settle(&mut self, prefix: Prefix, out: &mut Vec<Action>) -> Settled {
+        let Some(entry) = self.routes.get(&prefix) else { return Settled::Unchanged };
+        let target = match &entry.held {
+            None => entry.wanted.clone(),
+            Some(held) => {
+                let narrowed = narrow(entry, held);
+                Some(self.intern(&narrowed))
+            }
+        };
+        let Some(entry) = self.routes.get_mut(&prefix) else { return Settled::Unchanged };
+        if same(entry.present.as_deref(), target.as_deref()) {
+            if target.is_none() {
+                self.routes.remove(&prefix);
+            }
+            return Settled::Unchanged;
+        }
+        let settled = if target.is_none() { Settled::Removed } else { Settled::Set };
+        self.failed.remove(&prefix);
+        out.push(Action::Fib { prefix, next_hops: target.as_deref().map(<[NextHop]>::to_vec) });
+        entry.present = target;
+        if settled == Settled::Removed {
+            self.routes.remove(&prefix);
+        }
+        settled
+    }
+
+    fn intern(&mut self, hops: &[NextHop]) -> Hops {
+        if let Some(known) = self.hops.get(hops) {
+            return Arc::clone(known);
+        }
+        if self.hops.len() >= 1024 {
+            self.hops.retain(|h| Arc::strong_count(h) > 1);
+        }
+        let new: Hops = hops.into();
+        self.hops.insert(Arc::clone(&new));
+        new
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    Unchanged,
+    Set,
+    Removed,
+}
+
+/// A frozen route: its next hops that are held, and those confirmed meanwhile.
+fn narrow(entry: &Entry, held: &[NextHop]) -> Vec<NextHop> {
+    let wanted = entry.wanted.as_deref().unwrap_or_default();
+    let is_in = |hops: &[NextHop], hop| hops.iter().any(|h| gateway(h) == gateway(hop));
+    let present = entry.present.as_deref().unwrap_or_default();
+    present.iter().filter(|h| is_in(held, h) || is_in(wanted, h)).copied().collect()
+}
+
+/// What the kernel is given, and gives back (RFC 2545 §3).
+fn gateway(hop: &NextHop) -> IpAddr {
+    match hop {
+        NextHop::V6 { link_local: Some(link_local), .. } => IpAddr::V6(*link_local),
+        _ => hop.addr(),
+    }
+}
+
+fn same(a: Option<&[NextHop]>, b: Option<&[NextHop]>) -> bool {
+    let gateways = |hops: &[NextHop]| {
+        let mut all: Vec<IpAddr> = hops.iter().map(gateway).collect();
+        all.sort_unstable();
+        all
+    };
+    match (a, b) {
+        (Some(a), Some(b)) => a == b || gateways(a) == gateways(b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn speaks_for(hop: &NextHop, spoken: &impl Fn(IpAddr) -> bool) -> bool {
+    spoken(hop.addr()) || spoken(gateway(hop))
+}

@@ -1,0 +1,329 @@
+//! What one peer has been told, and the UPDATEs that bring it up to date (RFC 4271 §3.2, §9.2).
+//!
+//! Nothing is queued when a route changes. When the socket has room, a batch of prefixes is taken
+//! from where this peer stands in the Loc-RIB's journal; each is compared with what the peer
+//! holds, and the differences are grouped by attributes into UPDATEs. So a route that has changed
+//! ten times in between is told once, a slow peer costs no memory, and a fast one gets full
+//! messages. A new session, a ROUTE-REFRESH or a new export policy adds a walk over the whole
+//! table, in portions as well.
+
+use super::attrs::Interner;
+use super::export::Exporter;
+use super::loc_rib::LocRib;
+use super::prefix_map::PrefixMap;
+use super::{Path, PerFamily, Source};
+use crate::types::{Family, Prefix};
+use crate::wire::{self, Attributes, Context};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+#[derive(Debug, Default)]
+pub(crate) struct AdjOut {
+    /// What the peer holds, or will when `groups` are sent.
+    held: PrefixMap<Arc<Attributes>>,
+    counts: PerFamily<usize>,
+    /// The number of the next journal entry to read.
+    cursor: u64,
+    walk: Option<Walk>,
+    /// Prefixes to look at besides.
+    extra: Vec<Prefix>,
+    groups: VecDeque<Group>,
+    end_of_rib: PerFamily<EndOfRib>,
+    memo: Memo,
+}
+
+/// A pass over the Loc-RIB from above; see [`PrefixMap`].
+#[derive(Debug)]
+struct Walk {
+    /// Entries below this index are still to be visited.
+    below: usize,
+    /// Families of which everything is told again, changed or not (RFC 2918).
+    again: PerFamily<bool>,
+}
+
+/// Prefixes with one and the same news.
+#[derive(Debug)]
+struct Group {
+    family: Family,
+    /// `None`: withdrawn.
+    attrs: Option<Arc<Attributes>>,
+    prefixes: Vec<Prefix>,
+    /// How many of the prefixes have been sent.
+    sent: usize,
+}
+
+/// The marker after the first full table (RFC 4724 §2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum EndOfRib {
+    #[default]
+    NotOwed,
+    Owed,
+    Sent,
+}
+
+/// What UPDATEs are made with.
+pub(crate) struct Sending<'a> {
+    pub(crate) rib: &'a LocRib,
+    pub(crate) interner: &'a mut Interner,
+    pub(crate) exporter: &'a Exporter,
+    pub(crate) context: Context,
+    /// Families whose EoR would be true now.
+    pub(crate) complete: PerFamily<bool>,
+}
+
+/// How many changes are looked at in one go: enough to fill messages, and a bound on what is held
+/// ready for a peer that does not read.
+const BATCH: usize = 2048;
+
+impl AdjOut {
+    pub(crate) fn count(&self, family: Family) -> usize {
+        *self.counts.get(family)
+    }
+
+    pub(crate) fn end_of_rib_sent(&self, family: Family) -> bool {
+        *self.end_of_rib.get(family) == EndOfRib::Sent
+    }
+
+    pub(crate) const fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Prefix, &Arc<Attributes>)> {
+        self.held.iter()
+    }
+
+    pub(crate) fn get(&self, prefix: &Prefix) -> Option<&Arc<Attributes>> {
+        self.held.get(prefix)
+    }
+
+    /// For a session that has just come up: the peer holds nothing of ours that we know of.
+    pub(crate) fn start(&mut self, rib: &LocRib, families: &[Family]) {
+        *self = Self::default();
+        self.walk_from_now(rib);
+        for family in families {
+            *self.end_of_rib.get_mut(*family) = EndOfRib::Owed;
+        }
+    }
+
+    /// RFC 2918 §4.
+    pub(crate) fn refresh(&mut self, rib: &LocRib, family: Family) {
+        self.walk(rib);
+        if let Some(walk) = &mut self.walk {
+            *walk.again.get_mut(family) = true;
+        }
+    }
+
+    /// Compares everything again: the rules of export have changed.
+    pub(crate) fn reconsider(&mut self, rib: &LocRib) {
+        self.memo = Memo::default();
+        self.walk(rib);
+    }
+
+    /// The journal has become too long to be kept for this peer: a walk instead of it.
+    pub(crate) fn skip_journal(&mut self, rib: &LocRib) {
+        self.walk_from_now(rib);
+        self.extra = self.held.keys().filter(|p| rib.get(p).is_none()).copied().collect();
+    }
+
+    fn walk_from_now(&mut self, rib: &LocRib) {
+        self.cursor = rib.journal().end();
+        self.walk(rib);
+    }
+
+    fn walk(&mut self, rib: &LocRib) {
+        let again = self.walk.as_ref().map(|w| w.again).unwrap_or_default();
+        self.walk = Some(Walk { below: rib.slots(), again });
+    }
+
+    /// Whether `pull` would have anything to say.
+    pub(crate) fn has_news(&self, rib: &LocRib, complete: PerFamily<bool>) -> bool {
+        !self.groups.is_empty()
+            || self.walk.is_some()
+            || !self.extra.is_empty()
+            || self.cursor < rib.journal().end()
+            || Family::ALL.into_iter().any(|f| self.owes(f, complete))
+    }
+
+    fn owes(&self, family: Family, complete: PerFamily<bool>) -> bool {
+        *self.end_of_rib.get(family) == EndOfRib::Owed && *complete.get(family)
+    }
+
+    /// Appends UPDATEs until there is no news or `out` is `limit` octets long; how many they are.
+    pub(crate) fn pull(&mut self, with: &mut Sending<'_>, limit: usize, out: &mut Vec<u8>) -> u64 {
+        let mut messages = 0;
+        while out.len() < limit {
+            if self.groups.is_empty() && !self.take_batch(with) {
+                messages += self.end_ribs(with.complete, out);
+                self.memo = Memo::default();
+                break;
+            }
+            messages += self.send_one(with.context, out);
+        }
+        messages
+    }
+
+    /// The markers stand behind everything else.
+    fn end_ribs(&mut self, complete: PerFamily<bool>, out: &mut Vec<u8>) -> u64 {
+        let mut messages = 0;
+        for family in Family::ALL {
+            if self.owes(family, complete) {
+                wire::end_of_rib(family, out);
+                *self.end_of_rib.get_mut(family) = EndOfRib::Sent;
+                messages += 1;
+            }
+        }
+        messages
+    }
+
+    fn send_one(&mut self, context: Context, out: &mut Vec<u8>) -> u64 {
+        let Some(group) = self.groups.front_mut() else { return 0 };
+        let rest = group.prefixes.get(group.sent..).unwrap_or_default();
+        let written = match &group.attrs {
+            Some(attrs) => wire::announce(&context, group.family, attrs, rest, out),
+            None => wire::withdraw(&context, group.family, rest, out),
+        };
+        group.sent += written;
+        if written == 0 {
+            self.give_up();
+        } else if group.sent >= group.prefixes.len() {
+            self.groups.pop_front();
+        }
+        u64::from(written > 0)
+    }
+
+    /// Attributes that no message can hold cannot be told; the peer must not go on with older ones.
+    fn give_up(&mut self) {
+        let Some(group) = self.groups.pop_front() else { return };
+        let rest = group.prefixes.get(group.sent..).unwrap_or_default().to_vec();
+        if group.attrs.is_none() || rest.is_empty() {
+            return;
+        }
+        for prefix in &rest {
+            self.forget(prefix);
+        }
+        self.groups.push_front(Group { attrs: None, prefixes: rest, sent: 0, ..group });
+    }
+
+    /// Looks at the next prefixes and makes groups of what is new; false: there are none to look at.
+    fn take_batch(&mut self, with: &mut Sending<'_>) -> bool {
+        let mut groups = Groups::default();
+        let mut looked = 0;
+        while looked < BATCH {
+            let Some((prefix, again)) = self.next_prefix(with.rib) else { break };
+            looked += 1;
+            self.compare(prefix, again, with, &mut groups);
+        }
+        self.groups.extend(groups.list);
+        looked > 0
+    }
+
+    fn next_prefix(&mut self, rib: &LocRib) -> Option<(Prefix, bool)> {
+        if let Some(prefix) = self.extra.pop() {
+            return Some((prefix, false));
+        }
+        if let Some(walk) = &mut self.walk {
+            let next = walk.below.min(rib.slots()).checked_sub(1);
+            if let Some((index, (prefix, _))) = next.and_then(|i| rib.at(i).map(|r| (i, r))) {
+                walk.below = index;
+                return Some((*prefix, *walk.again.get(Family::of(prefix))));
+            }
+            self.walk = None;
+        }
+        let prefix = rib.journal().get(self.cursor)?;
+        self.cursor += 1;
+        Some((prefix, false))
+    }
+
+    fn compare(
+        &mut self,
+        prefix: Prefix,
+        again: bool,
+        with: &mut Sending<'_>,
+        groups: &mut Groups,
+    ) {
+        let path = with.rib.get(&prefix).and_then(|r| r.best());
+        let wanted = path
+            .filter(|p| with.exporter.allows(&prefix, p))
+            .map(|p| self.memo.attributes(Family::of(&prefix), p, with.exporter, with.interner));
+        match (wanted, self.held.get(&prefix)) {
+            (Some(new), Some(old)) if Arc::ptr_eq(&new, old) && !again => {}
+            (Some(new), old) => {
+                *self.counts.get_mut(Family::of(&prefix)) += usize::from(old.is_none());
+                self.held.insert(prefix, Arc::clone(&new));
+                groups.add(prefix, Some(new));
+            }
+            (None, Some(_)) => {
+                self.forget(&prefix);
+                groups.add(prefix, None);
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn forget(&mut self, prefix: &Prefix) {
+        if self.held.remove(prefix).is_some() {
+            *self.counts.get_mut(Family::of(prefix)) -= 1;
+        }
+    }
+}
+
+/// Groups under construction, in the order of their first prefix.
+#[derive(Default)]
+struct Groups {
+    list: Vec<Group>,
+    index: HashMap<(Family, Option<*const Attributes>), usize>,
+}
+
+impl Groups {
+    fn add(&mut self, prefix: Prefix, attrs: Option<Arc<Attributes>>) {
+        let family = Family::of(&prefix);
+        let key = (family, attrs.as_ref().map(Arc::as_ptr));
+        let index = *self.index.entry(key).or_insert_with(|| {
+            self.list.push(Group { family, attrs, prefixes: Vec::new(), sent: 0 });
+            self.list.len() - 1
+        });
+        if let Some(group) = self.list.get_mut(index) {
+            group.prefixes.push(prefix);
+        }
+    }
+}
+
+/// Exported attributes by the path's own: thousands of prefixes share them, and making them means
+/// copying and hashing.
+#[derive(Debug, Default)]
+struct Memo {
+    known: HashMap<(Family, *const Attributes, *const Source), Memoized>,
+}
+
+/// The path is kept, so that its address cannot come to mean another one.
+#[derive(Debug)]
+struct Memoized {
+    _path: Path,
+    exported: Arc<Attributes>,
+}
+
+/// A table in which every route has attributes of its own gains nothing from remembering them.
+const MEMO_MAX: usize = 8192;
+
+impl Memo {
+    fn attributes(
+        &mut self,
+        family: Family,
+        path: &Path,
+        exporter: &Exporter,
+        interner: &mut Interner,
+    ) -> Arc<Attributes> {
+        let key = (family, Arc::as_ptr(&path.attrs), Arc::as_ptr(&path.source));
+        if let Some(memoized) = self.known.get(&key) {
+            return Arc::clone(&memoized.exported);
+        }
+        if self.known.len() >= MEMO_MAX {
+            self.known.clear();
+        }
+        let exported = interner.intern(exporter.attributes(family, path));
+        let memoized = Memoized { _path: path.clone(), exported: Arc::clone(&exported) };
+        self.known.insert(key, memoized);
+        exported
+    }
+}

@@ -1,0 +1,298 @@
+//! Route selection (RFC 4271 §9.1): which of a prefix's paths is the best, and why not the others.
+//!
+//! Each step drops the paths that lose against another one still in; the outcome does not depend
+//! on the order in which they arrived. Where the RFC leaves a choice:
+//! - MED is compared among paths from the same neighbour AS only, all of them at once, and a
+//!   missing one counts as 0;
+//! - there is no IGP on a node, so §9.1.2.2 e (interior cost) drops nothing;
+//! - the age of a path counts for nothing: restarts would not be repeatable.
+
+use super::{Kind, Path};
+use crate::types::{Asn, RouterId};
+use std::cmp::Reverse;
+
+/// What a path lost by. In the order in which the steps are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    /// A node's own prefixes are not for peers to take.
+    Local,
+    /// RFC 4271 §9.1.1.
+    LocalPref,
+    /// RFC 4271 §9.1.2.2 a.
+    AsPathLength,
+    /// RFC 4271 §9.1.2.2 b.
+    Origin,
+    /// RFC 4271 §9.1.2.2 c.
+    Med,
+    /// RFC 4271 §9.1.2.2 d.
+    External,
+    /// RFC 4271 §9.1.2.2 f, with the ORIGINATOR_ID where there is one (RFC 4456 §9).
+    RouterId,
+    /// RFC 4456 §9.
+    ClusterList,
+    /// RFC 4271 §9.1.2.2 g.
+    Address,
+}
+
+impl Step {
+    const ALL: [Self; 9] = [
+        Self::Local,
+        Self::LocalPref,
+        Self::AsPathLength,
+        Self::Origin,
+        Self::Med,
+        Self::External,
+        Self::RouterId,
+        Self::ClusterList,
+        Self::Address,
+    ];
+
+    /// Paths equal up to here may be used side by side.
+    const LAST_BEFORE_TIE: Self = Self::External;
+
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Local => "not originated here",
+            Self::LocalPref => "lower local preference",
+            Self::AsPathLength => "longer AS path",
+            Self::Origin => "worse origin",
+            Self::Med => "higher MED",
+            Self::External => "internal, not external",
+            Self::RouterId => "higher router ID",
+            Self::ClusterList => "longer cluster list",
+            Self::Address => "higher peer address",
+        }
+    }
+
+    /// Moves what survives this step to the front and answers how many there are.
+    fn apply(self, paths: &mut [Path]) -> usize {
+        match self {
+            Self::Local => keep_least(paths, |p| p.source.kind != Kind::Local),
+            Self::LocalPref => keep_least(paths, |p| Reverse(local_pref(p))),
+            Self::AsPathLength => keep_least(paths, |p| p.attrs.as_path.length()),
+            Self::Origin => keep_least(paths, |p| p.attrs.origin),
+            Self::Med => keep_lowest_med(paths),
+            Self::External => keep_least(paths, |p| p.source.kind.is_internal()),
+            Self::RouterId => keep_least(paths, router_id),
+            Self::ClusterList => keep_least(paths, |p| p.attrs.cluster_list.len()),
+            Self::Address => keep_least(paths, |p| (p.source.address, p.source.peer)),
+        }
+    }
+}
+
+/// LOCAL_PREF of a path that has none, or that comes from outside (RFC 4271 §5.1.5).
+pub(crate) const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// Brings the paths into order, the best first, and answers how many of the first ones may be
+/// used side by side.
+pub(crate) fn select(paths: &mut [Path]) -> usize {
+    let mut equal = paths.len();
+    eliminate(paths, |step, _, kept| {
+        if step <= Step::LAST_BEFORE_TIE {
+            equal = kept;
+        }
+    });
+    match paths.first() {
+        Some(best) if best.source.kind == Kind::Local => 1,
+        _ => equal,
+    }
+}
+
+/// For each of the ordered paths the step that dropped it; `None` for the best.
+pub(crate) fn explain(paths: &mut [Path]) -> Vec<Option<Step>> {
+    let mut steps = vec![None; paths.len()];
+    eliminate(paths, |step, from, kept| {
+        for dropped in steps.get_mut(kept..from).into_iter().flatten() {
+            *dropped = Some(step);
+        }
+    });
+    steps
+}
+
+/// Takes the steps one after the other; `note` hears of each how many it met and how many it kept.
+fn eliminate(paths: &mut [Path], mut note: impl FnMut(Step, usize, usize)) {
+    if paths.len() < 2 {
+        return;
+    }
+    paths.sort_unstable_by_key(|p| (p.source.address, p.source.peer));
+    let mut alive = paths.len();
+    for step in Step::ALL {
+        let kept = paths.get_mut(..alive).map_or(0, |p| step.apply(p));
+        note(step, alive, kept);
+        alive = kept;
+    }
+}
+
+fn keep_least<K: Ord>(paths: &mut [Path], key: impl Fn(&Path) -> K) -> usize {
+    let Some(least) = paths.iter().map(&key).min() else { return 0 };
+    keep(paths, |_, p| key(p) == least)
+}
+
+fn keep_lowest_med(paths: &mut [Path]) -> usize {
+    if paths.iter().all(|p| med(p) == 0) {
+        return paths.len();
+    }
+    let lowest: Vec<(Option<Asn>, u32)> =
+        paths.iter().map(|p| (p.attrs.as_path.first(), med(p))).collect();
+    keep(paths, |_, p| {
+        let neighbour = p.attrs.as_path.first();
+        !lowest.iter().any(|(asn, med_of)| *asn == neighbour && *med_of < med(p))
+    })
+}
+
+/// A stable partition in place: paths of one prefix are few.
+fn keep(paths: &mut [Path], wanted: impl Fn(usize, &Path) -> bool) -> usize {
+    let mut kept = 0;
+    for i in 0..paths.len() {
+        if paths.get(i).is_some_and(|p| wanted(i, p)) {
+            if let Some(window) = paths.get_mut(kept..=i) {
+                window.rotate_right(1);
+            }
+            kept += 1;
+        }
+    }
+    kept
+}
+
+/// What an external peer says about our preferences is not heard (RFC 4271 §5.1.5).
+fn local_pref(path: &Path) -> u32 {
+    match path.source.kind {
+        Kind::External => DEFAULT_LOCAL_PREF,
+        Kind::Local | Kind::Internal { .. } => path.attrs.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
+    }
+}
+
+fn med(path: &Path) -> u32 {
+    path.attrs.med.unwrap_or(0)
+}
+
+fn router_id(path: &Path) -> RouterId {
+    path.attrs.originator_id.unwrap_or(path.source.router_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{PathSpec, path};
+    use crate::wire::Origin;
+    use proptest::prelude::*;
+
+    /// The best of two, and why the other lost.
+    fn duel(a: PathSpec, b: PathSpec) -> (u8, &'static str) {
+        let mut paths = [path(&a), path(&b)];
+        select(&mut paths);
+        let why = explain(&mut paths);
+        let std::net::IpAddr::V4(best) = paths[0].source.address else { unreachable!() };
+        (best.octets()[3], why[1].unwrap().reason())
+    }
+
+    #[test]
+    fn each_step_decides_when_all_before_it_are_equal() {
+        let base = PathSpec { peer: 1, ..PathSpec::default() };
+        let other = PathSpec { peer: 2, ..PathSpec::default() };
+        let long = PathSpec { as_path: vec![65001, 65002], ..base.clone() };
+        assert_eq!(duel(long, other.clone()), (2, "longer AS path"));
+        let internal = PathSpec { internal: true, local_pref: Some(100), ..base.clone() };
+        assert_eq!(duel(internal, other.clone()), (2, "internal, not external"));
+        let weak =
+            PathSpec { internal: true, local_pref: Some(99), as_path: vec![], ..base.clone() };
+        assert_eq!(duel(weak, other.clone()), (2, "lower local preference"));
+        let egp = PathSpec { origin: Origin::Egp, ..base.clone() };
+        assert_eq!(duel(egp, other.clone()), (2, "worse origin"));
+        let med = PathSpec { med: Some(5), ..base.clone() };
+        assert_eq!(duel(med, other.clone()), (2, "higher MED"));
+        assert_eq!(duel(base.clone(), other.clone()), (1, "higher router ID"));
+        let same_id = PathSpec { router_id: Some(1), ..other };
+        assert_eq!(duel(base, same_id), (1, "higher peer address"));
+    }
+
+    #[test]
+    fn med_is_compared_only_between_paths_of_one_neighbour() {
+        let a = PathSpec { peer: 1, as_path: vec![65001], med: Some(50), ..PathSpec::default() };
+        let b = PathSpec { peer: 2, as_path: vec![65002], med: Some(5), ..PathSpec::default() };
+        assert_eq!(duel(a, b), (1, "higher router ID"));
+    }
+
+    #[test]
+    fn reflected_paths_go_by_originator_and_then_by_the_shorter_cluster_list() {
+        let base = PathSpec { internal: true, originator: Some(9), ..PathSpec::default() };
+        let near = PathSpec { peer: 2, clusters: 1, ..base.clone() };
+        let far = PathSpec { peer: 1, clusters: 2, ..base };
+        assert_eq!(duel(far, near), (2, "longer cluster list"));
+    }
+
+    #[test]
+    fn what_an_external_peer_says_of_local_preference_is_not_heard() {
+        let loud = PathSpec { peer: 2, local_pref: Some(4_000_000), ..PathSpec::default() };
+        assert_eq!(duel(PathSpec { peer: 1, ..PathSpec::default() }, loud).0, 1);
+    }
+
+    #[test]
+    fn paths_equal_before_the_tie_break_are_used_side_by_side() {
+        let mut paths: Vec<Path> = (1..=4)
+            .map(|peer| {
+                let extra =
+                    if peer == 3 { vec![65001, 65009] } else { vec![65000 + u32::from(peer)] };
+                path(&PathSpec { peer, as_path: extra, ..PathSpec::default() })
+            })
+            .collect();
+        assert_eq!(select(&mut paths), 3);
+        let last = path(&PathSpec { peer: 3, ..PathSpec::default() }).source;
+        assert_eq!(paths[3].source.address, last.address);
+    }
+
+    fn spec() -> impl Strategy<Value = PathSpec> {
+        let attributes = (
+            prop::collection::vec(65001u32..65004, 1..3),
+            prop::option::of(0u32..3),
+            prop::option::of(99u32..102),
+            any::<bool>(),
+            0u8..2,
+            prop::option::of(1u8..3),
+        );
+        (attributes, 1u8..4).prop_map(
+            |((as_path, med, local_pref, internal, clusters, originator), id)| {
+                let reflected = internal.then_some(()).and(originator);
+                PathSpec {
+                    peer: 0,
+                    as_path,
+                    med,
+                    local_pref,
+                    internal,
+                    origin: Origin::Igp,
+                    router_id: Some(id),
+                    originator: reflected,
+                    clusters: if internal { clusters } else { 0 },
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_outcome_does_not_depend_on_the_order_of_arrival(
+            (sorted, shuffled) in prop::collection::vec(spec(), 1..8).prop_map(|mut specs| {
+                for (i, s) in specs.iter_mut().enumerate() {
+                    s.peer = i as u8 + 1;
+                }
+                specs
+            }).prop_flat_map(|specs| (Just(specs.clone()), Just(specs).prop_shuffle()))
+        ) {
+            let mut one: Vec<Path> = sorted.iter().map(path).collect();
+            let mut two: Vec<Path> = shuffled.iter().map(path).collect();
+            prop_assert_eq!(select(&mut one), select(&mut two));
+            let addresses = |p: &[Path]| p.iter().map(|p| p.source.address).collect::<Vec<_>>();
+            prop_assert_eq!(addresses(&one), addresses(&two));
+            prop_assert_eq!(explain(&mut one), explain(&mut two));
+        }
+
+        #[test]
+        fn exactly_one_path_has_no_reason_to_lose(specs in prop::collection::vec(spec(), 1..8)) {
+            let mut paths: Vec<Path> = specs.iter().enumerate()
+                .map(|(i, s)| path(&PathSpec { peer: i as u8 + 1, ..s.clone() })).collect();
+            let why = explain(&mut paths);
+            prop_assert_eq!(why.iter().filter(|w| w.is_none()).count(), 1);
+            prop_assert_eq!(why[0], None);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a peer may be told, and with which attributes (RFC 4271 §9.1.3, §5).
+//!
+//! The next hop is this node whenever the path was originated here or came from outside: hosts run
+//! no interior routing, so a peer inside the AS could not resolve the address of our neighbour
+//! (RFC 4271 §5.1.3). A reflector is no hop and leaves it alone (RFC 4456 §10).
+
+use super::decision::DEFAULT_LOCAL_PREF;
+use super::policy::Filter;
+use super::{Kind, Path, PerFamily};
+use crate::types::{Asn, Family, NextHop, PeerId, Prefix, RouterId};
+use crate::wire::Attributes;
+
+/// RFC 1997: not to be passed to external peers; the second, not outside a confederation member.
+const NO_EXPORT: u32 = 0xffff_ff01;
+const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+/// RFC 1997: not to be passed to anybody.
+const NO_ADVERTISE: u32 = 0xffff_ff02;
+
+/// The rules towards one peer.
+#[derive(Debug, Clone)]
+pub(crate) struct Exporter {
+    pub(crate) peer: PeerId,
+    pub(crate) kind: Kind,
+    pub(crate) own_asn: Asn,
+    pub(crate) own_id: RouterId,
+    /// Ourselves as the peer may reach us; `None`: it cannot, or the family was not agreed on.
+    pub(crate) next_hops: PerFamily<Option<NextHop>>,
+    pub(crate) families: PerFamily<bool>,
+    pub(crate) filter: Filter,
+}
+
+impl Exporter {
+    /// Whether the peer may have this path.
+    pub(crate) fn allows(&self, prefix: &Prefix, path: &Path) -> bool {
+        let family = Family::of(prefix);
+        *self.families.get(family)
+            && path.source.peer != Some(self.peer)
+            && self.crosses(path.source.kind)
+            && self.communities_allow(&path.attrs)
+            && (!self.next_hop_self(path) || self.next_hops.get(family).is_some())
+            && self.filter.exports(prefix, path.source.kind)
+    }
+
+    /// RFC 4271 §9.2: what came from inside stays inside and is not passed on there, but by a
+    /// route reflector, from and to its clients (RFC 4456 §6).
+    pub(crate) fn crosses(&self, from: Kind) -> bool {
+        match (from, self.kind) {
+            (Kind::Internal { client: from }, Kind::Internal { client: to }) => from || to,
+            _ => true,
+        }
+    }
+
+    /// What the peer is told of an allowed path.
+    pub(crate) fn attributes(&self, family: Family, path: &Path) -> Attributes {
+        let mut attrs = Attributes::clone(&path.attrs);
+        if let (true, Some(own)) = (self.next_hop_self(path), *self.next_hops.get(family)) {
+            attrs.next_hop = own;
+        }
+        if self.kind == Kind::External {
+            self.leave(&mut attrs, path);
+        } else {
+            self.stay(&mut attrs, path);
+        }
+        attrs
+    }
+
+    fn leave(&self, attrs: &mut Attributes, path: &Path) {
+        attrs.as_path.prepend(self.own_asn, 1);
+        attrs.local_pref = None;
+        attrs.originator_id = None;
+        attrs.cluster_list.clear();
+        // RFC 4271 §5.1.4: a MED is for the neighbour it was made for.
+        if path.source.kind != Kind::Local {
+            attrs.med = None;
+        }
+    }
+
+    fn stay(&self, attrs: &mut Attributes, path: &Path) {
+        if path.source.kind == Kind::External {
+            attrs.local_pref = None;
+        }
+        attrs.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+        if path.source.kind.is_internal() {
+            // RFC 4456 §8.
+            attrs.originator_id.get_or_insert(path.source.router_id);
+            attrs.cluster_list.insert(0, self.own_id);
+        }
+    }
+
+    fn next_hop_self(&self, path: &Path) -> bool {
+        self.kind == Kind::External || !path.source.kind.is_internal()
+    }
+
+    fn communities_allow(&self, attrs: &Attributes) -> bool {
+        !attrs.communities.iter().any(|c| match *c {
+            NO_ADVERTISE => true,
+            NO_EXPORT | NO_EXPORT_SUBCONFED => self.kind == Kind::External,
+            _ => false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{attributes, prefix, router_id, source};
+    use std::sync::Arc;
+
+    const INSIDE: Kind = Kind::Internal { client: false };
+    const CLIENT: Kind = Kind::Internal { client: true };
+
+    fn to(kind: Kind) -> Exporter {
+        let own = NextHop::V4("192.0.2.100".parse().unwrap());
+        Exporter {
+            peer: PeerId(9),
+            kind,
+            own_asn: Asn(64512),
+            own_id: router_id(100),
+            next_hops: PerFamily::new(|f| (f == Family::Ipv4Unicast).then_some(own)),
+            families: PerFamily::new(|_| true),
+            filter: Filter::All,
+        }
+    }
+
+    fn from(kind: Kind) -> Path {
+        let mut attrs = attributes(if kind == Kind::External { &[65001] } else { &[] });
+        attrs.local_pref = Some(250);
+        attrs.med = Some(7);
+        Path { source: Arc::new(source(1, kind)), attrs: Arc::new(attrs) }
+    }
+
+    #[test]
+    fn an_external_peer_sees_our_as_our_address_and_no_preferences() {
+        let path = from(INSIDE);
+        let attrs = to(Kind::External).attributes(Family::Ipv4Unicast, &path);
+        assert_eq!(attrs.as_path.to_string(), "64512");
+        assert_eq!(attrs.next_hop.to_string(), "192.0.2.100");
+        assert_eq!((attrs.local_pref, attrs.med), (None, None));
+    }
+
+    #[test]
+    fn what_came_from_outside_goes_inside_with_our_address_as_next_hop() {
+        let attrs = to(INSIDE).attributes(Family::Ipv4Unicast, &from(Kind::External));
+        assert_eq!(attrs.next_hop.to_string(), "192.0.2.100");
+        assert_eq!(attrs.as_path.to_string(), "65001");
+        assert_eq!((attrs.local_pref, attrs.med), (Some(100), Some(7)));
+    }
+
+    #[test]
+    fn only_a_reflector_passes_on_inside_what_came_from_inside() {
+        let p = prefix("10.0.0.0/8");
+        assert!(!to(INSIDE).allows(&p, &from(INSIDE)));
+        assert!(to(CLIENT).allows(&p, &from(INSIDE)));
+        assert!(to(INSIDE).allows(&p, &from(CLIENT)));
+        let attrs = to(CLIENT).attributes(Family::Ipv4Unicast, &from(INSIDE));
+        assert_eq!(attrs.next_hop.to_string(), "192.0.2.1");
+        assert_eq!(attrs.originator_id, Some(router_id(1)));
+        assert_eq!(attrs.cluster_list, [router_id(100)]);
+        assert_eq!(attrs.local_pref, Some(250));
+    }
+
+    #[test]
+    fn well_known_communities_are_obeyed() {
+        let p = prefix("10.0.0.0/8");
+        let tagged = |community| {
+            let mut path = from(Kind::External);
+            Arc::make_mut(&mut path.attrs).communities = vec![community];
+            path
+        };
+        assert!(!to(Kind::External).allows(&p, &tagged(NO_EXPORT)));
+        assert!(to(INSIDE).allows(&p, &tagged(NO_EXPORT)));
+        assert!(!to(INSIDE).allows(&p, &tagged(NO_ADVERTISE)));
+    }
+
+    #[test]
+    fn nothing_goes_back_to_where_it_came_from_or_where_we_have_no_address() {
+        let mut back = from(Kind::External);
+        Arc::make_mut(&mut back.source).peer = Some(PeerId(9));
+        assert!(!to(Kind::External).allows(&prefix("10.0.0.0/8"), &back));
+        assert!(to(Kind::External).allows(&prefix("10.0.0.0/8"), &from(Kind::Local)));
+        assert!(!to(Kind::External).allows(&prefix("fd00::/64"), &from(Kind::Local)));
+    }
+}

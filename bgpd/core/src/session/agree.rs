@@ -1,0 +1,214 @@
+//! What we put into an OPEN, and what the two OPENs make of each other (RFC 4271 §4.2, §6.2;
+//! RFC 5492).
+
+use crate::types::{Asn, Family, RouterId};
+use crate::wire::{Capability, Context, GracefulFamily, GracefulRestart, Notification, Open};
+use std::time::Duration;
+
+/// Our side of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Offer {
+    pub(crate) asn: Asn,
+    pub(crate) router_id: RouterId,
+    pub(crate) peer_asn: Asn,
+    pub(crate) hold_time: Duration,
+    pub(crate) families: Vec<Family>,
+    pub(crate) restart: Option<RestartOffer>,
+}
+
+/// What we may truthfully say of ourselves (RFC 4724 §3, §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RestartOffer {
+    pub(crate) time: Duration,
+    pub(crate) restarting: bool,
+    pub(crate) forwarding: bool,
+}
+
+/// What holds for this session.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Agreed {
+    pub(crate) router_id: RouterId,
+    /// Zero: neither side sends KEEPALIVEs.
+    pub(crate) hold_time: Duration,
+    pub(crate) families: Vec<Family>,
+    pub(crate) context: Context,
+    /// The peer answers ROUTE-REFRESH.
+    pub(crate) refresh: bool,
+    /// What the peer says of its restarts, if both sides have the capability.
+    pub(crate) restart: Option<PeerRestart>,
+    pub(crate) capabilities: Vec<Capability>,
+}
+
+/// RFC 4724 §3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerRestart {
+    pub(crate) time: Duration,
+    pub(crate) restarting: bool,
+    /// With the F bit.
+    pub(crate) families: Vec<(Family, bool)>,
+}
+
+impl Agreed {
+    /// RFC 4271 §10 suggests a third of the hold time. Without jitter: the peers of a node come up
+    /// at different times anyway.
+    pub(crate) fn keepalive(&self) -> Duration {
+        self.hold_time / 3
+    }
+
+    /// Families whose routes outlive a silent end of this session.
+    pub(crate) fn survives(&self, family: Family) -> bool {
+        self.restart.as_ref().is_some_and(|r| r.families.iter().any(|(f, _)| *f == family))
+    }
+
+    /// The peer has kept forwarding for this family.
+    pub(crate) fn kept_forwarding(&self, family: Family) -> bool {
+        self.restart.as_ref().is_some_and(|r| r.families.contains(&(family, true)))
+    }
+
+    pub(crate) fn peer_restarting(&self) -> bool {
+        self.restart.as_ref().is_some_and(|r| r.restarting)
+    }
+}
+
+impl Offer {
+    pub(crate) fn message(&self) -> Open {
+        let families = self.families.iter().map(|f| Capability::Multiprotocol((*f).into()));
+        let mut capabilities: Vec<Capability> = families.collect();
+        capabilities.push(Capability::RouteRefresh);
+        capabilities.push(Capability::FourOctetAs(self.asn));
+        capabilities.extend(self.restart.map(|r| self.graceful_restart(r)));
+        Open {
+            asn: self.asn,
+            hold_time: u16::try_from(self.hold_time.as_secs()).unwrap_or(u16::MAX),
+            router_id: self.router_id,
+            capabilities,
+        }
+    }
+
+    fn graceful_restart(&self, restart: RestartOffer) -> Capability {
+        /// Twelve bits.
+        const MAX_TIME: u16 = 0xfff;
+        let forwarding = restart.forwarding;
+        Capability::GracefulRestart(GracefulRestart {
+            restarting: restart.restarting,
+            notification: false,
+            time: u16::try_from(restart.time.as_secs()).unwrap_or(MAX_TIME).min(MAX_TIME),
+            families: self
+                .families
+                .iter()
+                .map(|f| GracefulFamily { family: (*f).into(), forwarding })
+                .collect(),
+        })
+    }
+
+    /// RFC 4271 §6.2; what the peer's OPEN alone can be wrong in, the decoder has refused.
+    pub(crate) fn agree(&self, open: &Open) -> Result<Agreed, Notification> {
+        if open.asn != self.peer_asn {
+            return Err(Notification::BAD_PEER_AS);
+        }
+        // RFC 6286 §2.2: within one AS an identifier names one speaker.
+        if self.asn == self.peer_asn && open.router_id == self.router_id {
+            return Err(Notification::BAD_BGP_IDENTIFIER);
+        }
+        let theirs = open.families();
+        let families: Vec<Family> =
+            self.families.iter().filter(|f| theirs.contains(f)).copied().collect();
+        // Lesser differences are lived with (RFC 5492 §3); without a family there is no point.
+        if families.is_empty() {
+            return Err(Notification::UNSUPPORTED_CAPABILITY);
+        }
+        Ok(Agreed {
+            router_id: open.router_id,
+            hold_time: self.hold_time.min(Duration::from_secs(open.hold_time.into())),
+            context: Context {
+                four_octet_as: open.four_octet_as().is_some(),
+                internal: self.asn == self.peer_asn,
+            },
+            refresh: open.has(&Capability::RouteRefresh),
+            restart: self.restart.and_then(|_| peer_restart(open, &families)),
+            families,
+            capabilities: open.capabilities.clone(),
+        })
+    }
+}
+
+/// Families that this session does not carry are none of our business.
+fn peer_restart(open: &Open, families: &[Family]) -> Option<PeerRestart> {
+    let theirs = open.graceful_restart()?;
+    let named = theirs.families.iter().filter_map(|f| Some((f.family.family()?, f.forwarding)));
+    Some(PeerRestart {
+        time: Duration::from_secs(theirs.time.into()),
+        restarting: theirs.restarting,
+        families: named.filter(|(f, _)| families.contains(f)).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::router_id;
+
+    fn offer() -> Offer {
+        Offer {
+            asn: Asn(64512),
+            router_id: router_id(1),
+            peer_asn: Asn(65001),
+            hold_time: Duration::from_secs(90),
+            families: Family::ALL.to_vec(),
+            restart: Some(RestartOffer {
+                time: Duration::from_secs(120),
+                restarting: false,
+                forwarding: true,
+            }),
+        }
+    }
+
+    fn theirs() -> Open {
+        Offer { asn: Asn(65001), peer_asn: Asn(64512), router_id: router_id(2), ..offer() }
+            .message()
+    }
+
+    #[test]
+    fn two_equal_offers_agree_on_everything() {
+        let agreed = offer().agree(&theirs()).unwrap();
+        assert_eq!(agreed.families, Family::ALL);
+        assert!(agreed.refresh && agreed.context.four_octet_as && !agreed.context.internal);
+        assert!(
+            agreed.survives(Family::Ipv6Unicast) && agreed.kept_forwarding(Family::Ipv4Unicast)
+        );
+    }
+
+    #[test]
+    fn the_shorter_hold_time_counts_and_zero_is_the_shortest() {
+        for (theirs_says, agreed) in [(30, 30), (180, 90), (0, 0)] {
+            let open = Open { hold_time: theirs_says, ..theirs() };
+            assert_eq!(offer().agree(&open).unwrap().hold_time, Duration::from_secs(agreed));
+        }
+    }
+
+    #[test]
+    fn a_peer_without_capabilities_speaks_ipv4_unicast_only() {
+        let open = Open { capabilities: vec![], ..theirs() };
+        let agreed = offer().agree(&open).unwrap();
+        assert_eq!(agreed.families, [Family::Ipv4Unicast]);
+        assert!(!agreed.refresh && agreed.restart.is_none() && !agreed.context.four_octet_as);
+        let only_v6 = Offer { families: vec![Family::Ipv6Unicast], ..offer() };
+        assert_eq!(only_v6.agree(&open), Err(Notification::UNSUPPORTED_CAPABILITY));
+    }
+
+    #[test]
+    fn a_wrong_as_and_our_own_identifier_are_refused() {
+        let open = Open { asn: Asn(65009), ..theirs() };
+        assert_eq!(offer().agree(&open), Err(Notification::BAD_PEER_AS));
+        let inside = Offer { peer_asn: Asn(64512), ..offer() };
+        let twin = Open { asn: Asn(64512), router_id: router_id(1), ..theirs() };
+        assert_eq!(inside.agree(&twin), Err(Notification::BAD_BGP_IDENTIFIER));
+        assert!(offer().agree(&Open { router_id: router_id(1), ..theirs() }).is_ok());
+    }
+
+    #[test]
+    fn restart_is_not_agreed_on_when_one_side_does_not_offer_it() {
+        let silent = Offer { restart: None, ..offer() };
+        assert_eq!(silent.agree(&theirs()).unwrap().restart, None);
+    }
+}

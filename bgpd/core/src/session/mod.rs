@@ -1,0 +1,241 @@
+//! One connection's finite state machine (RFC 4271 §8.2.2), from the moment TCP is up.
+//!
+//! Idle, Connect and Active are not here: without a connection there is no session, and a peer may
+//! have two connections for a while (see [`peer`](crate::peer)). The table of states and events is
+//! printed by a test into `table.txt` beside this file.
+
+pub(crate) mod agree;
+pub(crate) mod timers;
+
+use crate::event::Link;
+use crate::report::Cause;
+use crate::types::ConnId;
+use crate::wire::{self, AfiSafi, Context, DecodeError, Framer, Message, Notification};
+use agree::{Agreed, Offer};
+use std::time::{Duration, Instant};
+use timers::{Timer, Timers};
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) conn: ConnId,
+    pub(crate) link: Link,
+    pub(crate) state: State,
+    pub(crate) timers: Timers,
+    pub(crate) framer: Framer,
+    /// Whole messages that wait for room in the socket; UPDATEs never stand here.
+    pub(crate) outbox: Vec<u8>,
+    /// The shell has been told that there is something to send, and is still at it.
+    pub(crate) woken: bool,
+    pub(crate) since: Instant,
+    offer: Offer,
+}
+
+#[derive(Debug)]
+pub(crate) enum State {
+    OpenSent,
+    OpenConfirm(Agreed),
+    Established(Agreed),
+}
+
+impl State {
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::OpenSent => "OpenSent",
+            Self::OpenConfirm(_) => "OpenConfirm",
+            Self::Established(_) => "Established",
+        }
+    }
+}
+
+/// What a session is told.
+#[derive(Debug)]
+pub(crate) enum Input<'a, 'm> {
+    Message(&'a Message<'m>),
+    /// The peer's bytes make no sense.
+    Broken(&'a DecodeError),
+    Due(Timer),
+}
+
+/// What that meant to whoever holds the session.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Step {
+    Stay,
+    /// The OPENs agree: look for a collision now (RFC 4271 §6.8).
+    Opened,
+    /// Established.
+    Up,
+    /// The UPDATE is for the RIB.
+    Update,
+    Refresh(AfiSafi),
+    /// It is over; what the peer should be told stands in the outbox.
+    Down(Cause),
+}
+
+/// RFC 4271 §8.2.2: "a large value" for a peer that has not sent its OPEN.
+const OPEN_HOLD: Duration = Duration::from_secs(240);
+
+/// RFC 9687 §6: at least 8 minutes, at least twice the hold time.
+const SEND_HOLD: Duration = Duration::from_secs(480);
+
+impl Session {
+    /// TCP is up: say who we are (RFC 4271 §8.2.2, Connect and Active state).
+    pub(crate) fn open(conn: ConnId, link: Link, offer: Offer, now: Instant) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Hold, now + OPEN_HOLD);
+        let mut outbox = Vec::new();
+        wire::open(&offer.message(), &mut outbox);
+        Self {
+            conn,
+            link,
+            state: State::OpenSent,
+            timers,
+            framer: Framer::new(),
+            outbox,
+            woken: false,
+            since: now,
+            offer,
+        }
+    }
+
+    pub(crate) fn step(&mut self, input: Input<'_, '_>, now: Instant) -> Step {
+        use Message::{
+            Keepalive, Notification as Notified, Open, RefreshMark, RouteRefresh, Update,
+        };
+        match (&self.state, input) {
+            (State::OpenSent, Input::Message(Open(open))) => match self.offer.agree(open) {
+                Ok(agreed) => self.confirm(agreed, now),
+                Err(refusal) => self.fail(refusal),
+            },
+            (State::OpenConfirm(agreed), Input::Message(Keepalive)) => {
+                let agreed = agreed.clone();
+                self.enter(State::Established(agreed), now);
+                self.alive(now);
+                Step::Up
+            }
+            (State::Established(_), Input::Message(Keepalive)) => {
+                self.alive(now);
+                Step::Stay
+            }
+            (State::Established(_), Input::Message(Update(_))) => {
+                self.alive(now);
+                Step::Update
+            }
+            (State::Established(_), Input::Message(RouteRefresh(family))) => {
+                self.alive(now);
+                Step::Refresh(*family)
+            }
+            // RFC 7313 §5: ignored unless the capability was exchanged, and we do not send it.
+            (State::Established(_), Input::Message(RefreshMark(..))) => {
+                self.alive(now);
+                Step::Stay
+            }
+            (_, Input::Message(Notified(n))) => Step::Down(Cause::Received(n.clone())),
+            (state, Input::Message(_)) => {
+                let unexpected = state.unexpected();
+                self.fail(unexpected)
+            }
+            (_, Input::Broken(error)) => self.fail(error.notification.clone()),
+            (_, Input::Due(Timer::Hold)) => {
+                wire::notification(&Notification::HOLD_TIMER_EXPIRED, &mut self.outbox);
+                Step::Down(Cause::HoldTimerExpired)
+            }
+            (_, Input::Due(Timer::Keepalive)) => {
+                self.keep_alive(now);
+                Step::Stay
+            }
+            (_, Input::Due(Timer::SendHold)) => self.fail(Notification::SEND_HOLD_TIMER_EXPIRED),
+        }
+    }
+
+    /// What both sides have agreed on; `None` before the peer's OPEN.
+    pub(crate) const fn agreed(&self) -> Option<&Agreed> {
+        match &self.state {
+            State::OpenSent => None,
+            State::OpenConfirm(agreed) | State::Established(agreed) => Some(agreed),
+        }
+    }
+
+    pub(crate) const fn is_established(&self) -> bool {
+        matches!(self.state, State::Established(_))
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        self.agreed().map(|a| a.context).unwrap_or_default()
+    }
+
+    /// The socket takes bytes: the peer reads.
+    pub(crate) fn sending(&mut self, more: bool, now: Instant) {
+        self.woken = more;
+        if more { self.arm_send_hold(now) } else { self.timers.clear(Timer::SendHold) }
+    }
+
+    /// There is something to send: whether the shell must be told.
+    pub(crate) fn wake(&mut self, now: Instant) -> bool {
+        if self.woken {
+            return false;
+        }
+        self.arm_send_hold(now);
+        self.woken = true;
+        true
+    }
+
+    fn arm_send_hold(&mut self, now: Instant) {
+        if let State::Established(agreed) = &self.state
+            && !agreed.hold_time.is_zero()
+        {
+            self.timers.set(Timer::SendHold, now + SEND_HOLD.max(agreed.hold_time * 2));
+        }
+    }
+
+    fn confirm(&mut self, agreed: Agreed, now: Instant) -> Step {
+        wire::keepalive(&mut self.outbox);
+        if !agreed.hold_time.is_zero() {
+            self.timers.set(Timer::Keepalive, now + agreed.keepalive());
+        }
+        self.enter(State::OpenConfirm(agreed), now);
+        self.alive(now);
+        Step::Opened
+    }
+
+    fn enter(&mut self, state: State, now: Instant) {
+        self.state = state;
+        self.since = now;
+    }
+
+    /// The peer has been heard.
+    fn alive(&mut self, now: Instant) {
+        let Some(agreed) = self.agreed() else { return };
+        let hold_time = agreed.hold_time;
+        if hold_time.is_zero() {
+            self.timers.clear(Timer::Hold);
+        } else {
+            self.timers.set(Timer::Hold, now + hold_time);
+        }
+    }
+
+    /// One KEEPALIVE waits at most: to a peer that does not read, a second one says no more.
+    fn keep_alive(&mut self, now: Instant) {
+        let Some(agreed) = self.agreed() else { return };
+        let next = now + agreed.keepalive();
+        self.timers.set(Timer::Keepalive, next);
+        if self.outbox.is_empty() {
+            wire::keepalive(&mut self.outbox);
+        }
+    }
+
+    fn fail(&mut self, notification: Notification) -> Step {
+        wire::notification(&notification, &mut self.outbox);
+        Step::Down(Cause::Sent(notification))
+    }
+}
+
+impl State {
+    /// RFC 6608 §4.
+    const fn unexpected(&self) -> Notification {
+        match self {
+            Self::OpenSent => Notification::UNEXPECTED_IN_OPEN_SENT,
+            Self::OpenConfirm(_) => Notification::UNEXPECTED_IN_OPEN_CONFIRM,
+            Self::Established(_) => Notification::UNEXPECTED_IN_ESTABLISHED,
+        }
+    }
+}

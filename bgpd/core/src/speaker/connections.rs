@@ -1,0 +1,354 @@
+//! Dialling, accepting, collisions, and what follows when a session ends.
+
+use super::Speaker;
+use crate::event::{Action, Link};
+use crate::peer::{Peer, dialled_stays};
+use crate::report::{Cause, Report};
+use crate::rib::Kind;
+use crate::session::agree::{Offer, RestartOffer};
+use crate::session::timers::Timer;
+use crate::session::{Input, Session, State, Step};
+use crate::types::{ConnId, PeerId};
+use crate::wire::{self, Notification, cease};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+impl Speaker {
+    /// Everything whose time has come.
+    pub(super) fn due(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.peer_due(id, now, out);
+        }
+        self.recovery_due(now, out);
+        self.fib.retry(now, out);
+    }
+
+    fn peer_due(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {
+        while let Some((conn, timer)) = self.take_due(id, now) {
+            self.timer_due(id, conn, timer, now, out);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.leave_idle(now);
+        if peer.wants_to_dial(now) {
+            self.dial(id, out);
+        }
+        self.stale_due(id, now, out);
+    }
+
+    fn take_due(&mut self, id: PeerId, now: Instant) -> Option<(ConnId, Timer)> {
+        let peer = self.peers.get_mut(&id)?;
+        peer.sessions.iter_mut().find_map(|s| Some((s.conn, s.timers.take_due(now)?)))
+    }
+
+    fn timer_due(
+        &mut self,
+        id: PeerId,
+        conn: ConnId,
+        timer: Timer,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let step = self.session_mut(conn).map(|s| s.step(Input::Due(timer), now));
+        if let Some(Step::Down(cause)) = step {
+            self.lose(id, conn, cause, now, out);
+        }
+    }
+
+    fn dial(&mut self, id: PeerId, out: &mut Vec<Action>) {
+        self.next_conn += 1;
+        let conn = ConnId::dialled(self.next_conn);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.redial_at = None;
+        peer.dialling = Some(conn);
+        self.conns.insert(conn, id);
+        let (remote, local) = (peer.remote(), peer.settings.local_address);
+        out.push(Action::Connect { conn, peer: id, remote, local });
+    }
+
+    pub(super) fn connected(
+        &mut self,
+        conn: ConnId,
+        link: Link,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let id = self.peer_of(conn);
+        match id.and_then(|id| self.peers.get_mut(&id)) {
+            Some(peer) if peer.dialling == Some(conn) => {
+                peer.dialling = None;
+                let id = peer.id;
+                self.open(id, conn, link, now);
+            }
+            // Given up in the meantime.
+            _ => out.push(Action::Close { conn }),
+        }
+    }
+
+    pub(super) fn connect_failed(
+        &mut self,
+        conn: ConnId,
+        why: String,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(id) = self.conns.remove(&conn) else { return };
+        let retry = self.config.connect_retry;
+        let Some(peer) = self.peers.get_mut(&id).filter(|p| p.dialling == Some(conn)) else {
+            return;
+        };
+        peer.dialling = None;
+        let cause = Cause::ConnectFailed(why);
+        peer.history.last_error = cause.text();
+        peer.plan_retry(&cause, Duration::ZERO, retry, now);
+        let name = peer.name.clone();
+        out.push(Action::Report(Report::SessionFailed { peer: id, name, cause }));
+    }
+
+    pub(super) fn accepted(
+        &mut self,
+        conn: ConnId,
+        link: Link,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        match self.admit(link.remote, now) {
+            Ok(id) => {
+                self.conns.insert(conn, id);
+                self.open(id, conn, link, now);
+            }
+            Err(why) => {
+                let mut farewell = Vec::new();
+                let rejected = Notification::cease(cease::CONNECTION_REJECTED);
+                wire::notification(&rejected, &mut farewell);
+                self.closing.insert(conn, farewell);
+                out.push(Action::Close { conn });
+                let remote = link.remote;
+                out.push(Action::Report(Report::ConnectionRefused { remote, why }));
+            }
+        }
+    }
+
+    /// The peer a connection from there belongs to.
+    fn admit(&mut self, remote: SocketAddr, now: Instant) -> Result<PeerId, &'static str> {
+        if let Some(peer) = self.by_address.get(&remote.ip()).and_then(|id| self.peers.get(id)) {
+            return peer.refuses().map_or(Ok(peer.id), Err);
+        }
+        self.admit_dynamic(remote.ip(), now)
+    }
+
+    fn admit_dynamic(&mut self, address: IpAddr, now: Instant) -> Result<PeerId, &'static str> {
+        let fitting = self.config.ranges.iter().filter(|r| r.range.contains(address));
+        let Some(range) = fitting.max_by_key(|r| r.range.len()) else {
+            return Err("no peer is configured at this address");
+        };
+        let members = self.peers.values().filter(|p| p.range.as_ref() == Some(&range.name)).count();
+        if members >= range.limit {
+            return Err("the range has as many peers as it may have");
+        }
+        let range = range.clone();
+        let id = self.new_peer_id();
+        self.recovery.expect(id, &range.session.families);
+        Ok(self.insert_peer(Peer::dynamic(id, &range, address, now)))
+    }
+
+    fn open(&mut self, id: PeerId, conn: ConnId, link: Link, now: Instant) {
+        self.note_own_addresses(&link);
+        let Some(peer) = self.peers.get(&id) else { return };
+        let session = Session::open(conn, link, self.offer(peer), now);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.sessions.push(session);
+        }
+    }
+
+    fn offer(&self, peer: &Peer) -> Offer {
+        let restart = peer.settings.graceful_restart.map(|time| RestartOffer {
+            time,
+            restarting: self.start.restarting && self.recovery.waits_for(peer.id),
+            forwarding: self.forwarding_kept(peer),
+        });
+        Offer {
+            asn: self.config.asn,
+            router_id: self.config.router_id,
+            peer_asn: peer.settings.asn,
+            hold_time: peer.settings.hold_time,
+            families: peer.settings.families.clone(),
+            restart,
+        }
+    }
+
+    pub(super) fn kind_of(&self, peer: &Peer) -> Kind {
+        let client = peer.settings.route_reflector_client;
+        if peer.settings.asn == self.config.asn {
+            Kind::Internal { client }
+        } else {
+            Kind::External
+        }
+    }
+
+    /// The OPENs of this connection agree; another one may be further (RFC 4271 §6.8).
+    pub(super) fn opened(&mut self, id: PeerId, conn: ConnId, now: Instant, out: &mut Vec<Action>) {
+        let own = (self.config.router_id, self.config.asn);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(agreed) = peer.session(conn).and_then(Session::agreed) else { return };
+        let theirs = (agreed.router_id, peer.settings.asn);
+        let restarted = agreed.peer_restarting();
+        let Some(other) = peer.sessions.iter_mut().find(|s| s.conn != conn) else { return };
+        let other_conn = other.conn;
+        let loser = match &other.state {
+            State::OpenSent => return,
+            State::OpenConfirm(_) if conn.is_dialled() == dialled_stays(own, theirs) => other_conn,
+            State::OpenConfirm(_) => conn,
+            // RFC 4724 §5: it has restarted, and the end of its old connection did not reach us.
+            State::Established(agreed) if restarted && agreed.restart.is_some() => {
+                let cause = Cause::Closed("the peer has restarted and dialled anew".into());
+                out.push(Action::Close { conn: other_conn });
+                return self.lose(id, other_conn, cause, now, out);
+            }
+            State::Established(_) => {
+                // If the peer no longer knows that connection, this makes its host say so.
+                if other.outbox.is_empty() {
+                    wire::keepalive(&mut other.outbox);
+                }
+                conn
+            }
+        };
+        self.end(id, loser, Notification::cease(cease::CONNECTION_COLLISION), now, out);
+    }
+
+    /// Ends a session with a NOTIFICATION of ours.
+    pub(super) fn end(
+        &mut self,
+        id: PeerId,
+        conn: ConnId,
+        notification: Notification,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(session) = self.session_mut(conn) else { return };
+        wire::notification(&notification, &mut session.outbox);
+        let cause = match notification {
+            Notification { code: 6, subcode: cease::CONNECTION_COLLISION, .. } => Cause::Collision,
+            Notification { code: 6, subcode: cease::PEER_DECONFIGURED, .. } => Cause::Deconfigured,
+            other => Cause::Sent(other),
+        };
+        self.lose(id, conn, cause, now, out);
+    }
+
+    /// The connection is gone, or goes as soon as its last words are sent.
+    pub(super) fn closed(
+        &mut self,
+        conn: ConnId,
+        why: String,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.closing.remove(&conn);
+        match self.peer_of(conn) {
+            Some(id) if self.peers.get(&id).is_some_and(|p| p.session(conn).is_some()) => {
+                self.lose(id, conn, Cause::Closed(why), now, out);
+            }
+            _ => self.connect_failed(conn, why, now, out),
+        }
+    }
+
+    pub(super) fn lose(
+        &mut self,
+        id: PeerId,
+        conn: ConnId,
+        cause: Cause,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let retry = self.config.connect_retry;
+        self.conns.remove(&conn);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(at) = peer.sessions.iter().position(|s| s.conn == conn) else { return };
+        let session = peer.sessions.remove(at);
+        if !matches!(cause, Cause::Closed(_)) {
+            if !cause.is_silent() {
+                peer.history.sent.count_sent(&session.outbox);
+                self.closing.insert(conn, session.outbox.clone());
+            }
+            out.push(Action::Close { conn });
+        }
+        peer.history.last_error = cause.text().or(peer.history.last_error.take());
+        let lived = if session.is_established() { now - session.since } else { Duration::ZERO };
+        if peer.sessions.is_empty() {
+            peer.plan_retry(&cause, lived, retry, now);
+        }
+        if session.is_established() {
+            self.went_down(id, &session, cause, now, out);
+        } else {
+            let name = peer.name.clone();
+            out.push(Action::Report(Report::SessionFailed { peer: id, name, cause }));
+        }
+        self.drop_if_over(id);
+    }
+
+    /// One session is up: no other connection with this peer is wanted.
+    pub(super) fn keep_only(
+        &mut self,
+        id: PeerId,
+        conn: ConnId,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let others: Vec<ConnId> =
+            peer.sessions.iter().map(|s| s.conn).filter(|c| *c != conn).collect();
+        if let Some(dialling) = peer.dialling.take() {
+            self.conns.remove(&dialling);
+            out.push(Action::Close { conn: dialling });
+        }
+        for other in others {
+            self.end(id, other, Notification::cease(cease::CONNECTION_COLLISION), now, out);
+        }
+    }
+
+    /// A dynamic peer that nobody would miss is forgotten.
+    pub(super) fn drop_if_over(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get(&id).filter(|p| p.is_over()) {
+            self.by_address.remove(&peer.address);
+            self.peers.remove(&id);
+        }
+    }
+
+    fn note_own_addresses(&mut self, link: &Link) {
+        self.own_addresses.insert(link.local.ip());
+        self.own_addresses.extend(link.ipv4.map(IpAddr::V4));
+        self.own_addresses.extend(link.ipv6.map(IpAddr::V6));
+        self.own_addresses.extend(link.ipv6_link_local.map(IpAddr::V6));
+    }
+
+    /// The last event. Peers that help us restart keep our routes if they hear nothing (RFC 4724
+    /// §4); the others are told why we go.
+    pub(super) fn stop(&mut self, now: Instant, out: &mut Vec<Action>) {
+        // The kernel's routes stay, whatever becomes of their sessions.
+        self.fib.let_go();
+        let sessions: Vec<(PeerId, ConnId, bool)> = self
+            .peers
+            .values()
+            .flat_map(|p| p.sessions.iter().map(move |s| (p.id, s.conn, leaves_silently(p, s))))
+            .collect();
+        for (id, conn, silently) in sessions {
+            if silently {
+                self.lose(id, conn, Cause::Stopped, now, out);
+            } else {
+                let goodbye = Notification::cease(cease::ADMINISTRATIVE_SHUTDOWN);
+                self.end(id, conn, goodbye, now, out);
+            }
+        }
+        for peer in self.peers.values_mut() {
+            out.extend(peer.dialling.take().map(|conn| Action::Close { conn }));
+        }
+        self.stopped = true;
+    }
+}
+
+fn leaves_silently(peer: &Peer, session: &Session) -> bool {
+    match session.agreed() {
+        Some(agreed) => agreed.restart.is_some(),
+        None => peer.settings.graceful_restart.is_some(),
+    }
+}

@@ -1,0 +1,149 @@
+//! Bytes in, messages, what they mean; bytes out.
+
+use super::Speaker;
+use crate::event::Action;
+use crate::peer::Peer;
+use crate::report::Report;
+use crate::rib::PerFamily;
+use crate::rib::adj_out::Sending;
+use crate::session::{Input, Session, Step};
+use crate::types::{ConnId, Family, PeerId};
+use crate::wire::{self, AfiSafi, DecodeError, Message};
+use std::time::Instant;
+
+impl Speaker {
+    pub(super) fn received(
+        &mut self,
+        conn: ConnId,
+        bytes: &[u8],
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(id) = self.peer_of(conn) else { return };
+        let Some(session) = self.session_mut(conn) else { return };
+        let mut framer = std::mem::take(&mut session.framer);
+        framer.push(bytes);
+        // A message may end the session; then the rest of its bytes means nothing.
+        while let Some(context) = self.session_mut(conn).map(|s| s.context()) {
+            match framer.next() {
+                Ok(Some(frame)) => match wire::decode(frame, &context) {
+                    Ok(message) => self.message(id, conn, &message, now, out),
+                    Err(error) => self.broken(id, conn, &error, now, out),
+                },
+                Ok(None) => break,
+                Err(error) => self.broken(id, conn, &error, now, out),
+            }
+        }
+        if let Some(session) = self.session_mut(conn) {
+            session.framer = framer;
+        }
+    }
+
+    fn broken(
+        &mut self,
+        id: PeerId,
+        conn: ConnId,
+        error: &DecodeError,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(Step::Down(cause)) =
+            self.session_mut(conn).map(|s| s.step(Input::Broken(error), now))
+        else {
+            return;
+        };
+        self.lose(id, conn, cause, now, out);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            let said = peer.history.last_error.take().unwrap_or_default();
+            peer.history.last_error = Some(format!("{said}: {}", error.text));
+        }
+    }
+
+    fn message(
+        &mut self,
+        id: PeerId,
+        conn: ConnId,
+        message: &Message<'_>,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.history.received.count(message);
+        if let Message::Open(open) = message {
+            peer.history.capabilities.clone_from(&open.capabilities);
+        }
+        let Some(session) = peer.session_mut(conn) else { return };
+        match (session.step(Input::Message(message), now), message) {
+            (Step::Opened, _) => self.opened(id, conn, now, out),
+            (Step::Up, _) => self.went_up(id, conn, now, out),
+            (Step::Update, Message::Update(update)) => self.update(id, update, now, out),
+            (Step::Refresh(family), _) => self.refresh(id, family, out),
+            (Step::Down(cause), _) => self.lose(id, conn, cause, now, out),
+            (Step::Stay | Step::Update, _) => {}
+        }
+    }
+
+    /// RFC 2918 §4: a family that was not agreed on is ignored.
+    fn refresh(&mut self, id: PeerId, asked: AfiSafi, out: &mut Vec<Action>) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(family) = asked.family() else { return };
+        if peer.up.as_ref().is_some_and(|up| *up.exporter.families.get(family)) {
+            peer.adj_out.refresh(&self.rib, family);
+            let name = peer.name.clone();
+            out.push(Action::Report(Report::RouteRefreshed { peer: id, name, family }));
+        }
+    }
+
+    pub(super) fn has_news(&self, peer: &Peer, session: &Session) -> bool {
+        !session.outbox.is_empty()
+            || session.is_established()
+                && self.blocks.is_some()
+                && peer.adj_out.has_news(&self.rib, self.complete(peer))
+    }
+
+    /// Appends what is to be sent next on this connection: whole messages, at least one if there
+    /// is one, about `room` bytes at most (a message more than that, 4096 bytes). True: there is
+    /// more; false: nothing is left until the next [`Action::Wake`].
+    pub fn pull(&mut self, conn: ConnId, now: Instant, room: usize, out: &mut Vec<u8>) -> bool {
+        if let Some(farewell) = self.closing.remove(&conn) {
+            out.extend(farewell);
+            return false;
+        }
+        let Some(id) = self.peer_of(conn) else { return false };
+        let limit = out.len() + room.max(1);
+        let before = out.len();
+        let Some(session) = self.session_mut(conn) else { return false };
+        out.append(&mut session.outbox);
+        self.pull_updates(id, conn, limit, out);
+        let more = self
+            .peers
+            .get(&id)
+            .and_then(|p| Some((p, p.session(conn)?)))
+            .is_some_and(|(peer, session)| self.has_news(peer, session));
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.history.sent.count_sent(out.get(before..).unwrap_or_default());
+            if let Some(session) = peer.session_mut(conn) {
+                session.sending(more, now);
+            }
+        }
+        more
+    }
+
+    fn pull_updates(&mut self, id: PeerId, conn: ConnId, limit: usize, out: &mut Vec<u8>) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let complete = self.complete(peer);
+        let Self { peers, rib, interner, blocks: Some(_), .. } = self else { return };
+        let Some(Peer { up: Some(up), adj_out, sessions, .. }) = peers.get_mut(&id) else { return };
+        let Some(session) = sessions.iter().find(|s| s.conn == conn && up.conn == conn) else {
+            return;
+        };
+        let context = session.context();
+        let exporter = &up.exporter;
+        adj_out.pull(&mut Sending { rib, interner, exporter, context, complete }, limit, out);
+    }
+
+    /// The families whose EoR would be true towards this peer now.
+    fn complete(&self, peer: &Peer) -> PerFamily<bool> {
+        PerFamily::new(|family: Family| self.is_complete(peer, family))
+    }
+}

@@ -1,0 +1,337 @@
+//! UPDATEs into the RIBs, own prefixes, and from the Loc-RIB to the FIB.
+
+use super::Speaker;
+use crate::config::{SessionConfig, SpeakerConfig};
+use crate::event::{Action, Link};
+use crate::fib::Fib;
+use crate::peer::{Peer, Up};
+use crate::report::Report;
+use crate::rib::attrs::Interner;
+use crate::rib::export::Exporter;
+use crate::rib::import::{Importer, Verdict};
+use crate::rib::loc_rib::{Change, LocRib};
+use crate::rib::policy::Filter;
+use crate::rib::{Kind, Path, PerFamily, Source};
+use crate::types::{Family, NextHop, PeerId, Prefix};
+use crate::wire::{AsPath, Attributes, Origin, Update};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The Loc-RIB and what follows from it.
+pub(super) struct Tables<'a> {
+    pub(super) rib: &'a mut LocRib,
+    pub(super) fib: &'a mut Fib,
+    pub(super) max_paths: usize,
+    pub(super) own: &'a BTreeSet<IpAddr>,
+    pub(super) out: &'a mut Vec<Action>,
+}
+
+impl Tables<'_> {
+    pub(super) fn set(&mut self, prefix: Prefix, path: Path) {
+        if self.rib.set(prefix, path) == Change::Selection {
+            self.install(prefix);
+        }
+    }
+
+    pub(super) fn remove(&mut self, prefix: Prefix, peer: Option<PeerId>) {
+        if self.rib.remove(&prefix, peer) == Change::Selection {
+            self.install(prefix);
+        }
+    }
+
+    /// Own prefixes are none of the FIB's business: whoever owns them has put them there. A route
+    /// through ourselves would be a loop.
+    pub(super) fn install(&mut self, prefix: Prefix) {
+        if !self.fib.installs() {
+            return;
+        }
+        let route = self.rib.get(&prefix);
+        let learned = route.filter(|r| r.best().is_some_and(|b| b.source.kind != Kind::Local));
+        let mut hops = learned.map(|r| r.next_hops(self.max_paths)).unwrap_or_default();
+        hops.retain(|hop| !self.own.contains(&hop.addr()));
+        self.fib.want(prefix, &hops, self.out);
+    }
+}
+
+/// The speaker taken apart, so that a peer and the tables can be changed side by side.
+pub(super) struct Parts<'a> {
+    pub(super) peer: &'a mut Peer,
+    pub(super) interner: &'a mut Interner,
+    pub(super) config: &'a SpeakerConfig,
+    pub(super) tables: Tables<'a>,
+}
+
+impl Speaker {
+    pub(super) fn tables<'a>(&'a mut self, out: &'a mut Vec<Action>) -> Tables<'a> {
+        Tables {
+            rib: &mut self.rib,
+            fib: &mut self.fib,
+            max_paths: self.config.max_paths.max(1),
+            own: &self.own_addresses,
+            out,
+        }
+    }
+
+    pub(super) fn parts<'a>(
+        &'a mut self,
+        id: PeerId,
+        out: &'a mut Vec<Action>,
+    ) -> Option<Parts<'a>> {
+        let Self { peers, interner, config, rib, fib, own_addresses: own, .. } = self;
+        let max_paths = config.max_paths.max(1);
+        let tables = Tables { rib, fib, max_paths, own, out };
+        Some(Parts { peer: peers.get_mut(&id)?, interner, config, tables })
+    }
+
+    /// RFC 4271 §9.
+    pub(super) fn update(
+        &mut self,
+        id: PeerId,
+        update: &Update<'_>,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let withdrawn = self.withdraw(id, update, out);
+        if let Some(attributes) = &update.attributes {
+            self.announce(id, update, attributes, now, out);
+        }
+        if let Some(fault) = &update.fault
+            && let Some(peer) = self.peers.get(&id)
+        {
+            let (name, error) = (peer.name.clone(), fault.text.clone());
+            let withdrawn = if fault.withdraw { withdrawn } else { 0 };
+            out.push(Action::Report(Report::UpdateError { peer: id, name, error, withdrawn }));
+        }
+        if let Some(family) = update.end_of_rib {
+            self.end_of_rib(id, family, out);
+        }
+    }
+
+    fn withdraw(&mut self, id: PeerId, update: &Update<'_>, out: &mut Vec<Action>) -> usize {
+        let Some(Parts { peer, mut tables, .. }) = self.parts(id, out) else { return 0 };
+        let mut count = 0;
+        for section in update.withdrawn.iter().flatten() {
+            for prefix in section.nlri {
+                let was = peer.adj_in.get_mut(section.family).remove(&prefix);
+                count += usize::from(was.is_some());
+                if was.is_some_and(Verdict::accepted) {
+                    tables.remove(prefix, Some(id));
+                }
+            }
+        }
+        count
+    }
+
+    fn announce(
+        &mut self,
+        id: PeerId,
+        update: &Update<'_>,
+        attributes: &Attributes,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(Parts { peer, interner, config, mut tables }) = self.parts(id, out) else {
+            return;
+        };
+        let Some(up) = &peer.up else { return };
+        let importer = importer(config, &peer.settings, up.source.kind, &peer.import, tables.own);
+        for section in update.announced.iter().flatten() {
+            // RFC 4760 §7: a family nobody agreed on.
+            if !up.exporter.families.get(section.family) {
+                continue;
+            }
+            let attrs = interner.intern_with(attributes, section.next_hop);
+            let checked = importer.check(&attrs);
+            let adj_in = peer.adj_in.get_mut(section.family);
+            for prefix in section.nlri {
+                let verdict = if checked.accepted() { importer.admit(&prefix) } else { checked };
+                let was = adj_in.set(prefix, Arc::clone(&attrs), verdict, now);
+                if verdict.accepted() {
+                    let source = Arc::clone(&up.source);
+                    tables.set(prefix, Path { source, attrs: Arc::clone(&attrs) });
+                } else if was.is_some_and(Verdict::accepted) {
+                    tables.remove(prefix, Some(id));
+                }
+            }
+        }
+    }
+
+    /// Brings what we originate in line with the kernel's blocks and the configuration.
+    pub(super) fn originate(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let mut wanted: BTreeSet<Prefix> = self.config.originate.iter().copied().collect();
+        wanted.extend(self.blocks.iter().flatten());
+        let gone: Vec<Prefix> =
+            self.originated.keys().filter(|p| !wanted.contains(p)).copied().collect();
+        for prefix in gone {
+            self.originated.remove(&prefix);
+            self.tables(out).remove(prefix, None);
+        }
+        let source = Arc::new(self.own_source());
+        for prefix in wanted {
+            if self.originated.contains_key(&prefix) {
+                continue;
+            }
+            self.originated.insert(prefix, now);
+            let attrs = self.interner.intern(own_attributes(Family::of(&prefix)));
+            let source = Arc::clone(&source);
+            self.tables(out).set(prefix, Path { source, attrs });
+        }
+    }
+
+    fn own_source(&self) -> Source {
+        Source {
+            peer: None,
+            kind: Kind::Local,
+            asn: self.config.asn,
+            router_id: self.config.router_id,
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+
+    /// The routes of one family from a peer are gone: all of them, or those that are stale.
+    pub(super) fn flush(
+        &mut self,
+        id: PeerId,
+        family: Family,
+        only_stale: bool,
+        out: &mut Vec<Action>,
+    ) -> usize {
+        let Some(Parts { peer, mut tables, .. }) = self.parts(id, out) else { return 0 };
+        let adj_in = peer.adj_in.get_mut(family);
+        let gone = if only_stale { adj_in.stale_prefixes() } else { adj_in.prefixes() };
+        for prefix in &gone {
+            if adj_in.remove(prefix).is_some_and(Verdict::accepted) {
+                tables.remove(*prefix, Some(id));
+            }
+        }
+        if adj_in.len() == 0 {
+            adj_in.clear();
+        }
+        gone.len()
+    }
+
+    /// Asks the import rules again about everything a peer has told.
+    pub(super) fn judge_again(&mut self, id: PeerId, kind: Kind, out: &mut Vec<Action>) {
+        let Some(Parts { peer, config, mut tables, .. }) = self.parts(id, out) else { return };
+        let importer = importer(config, &peer.settings, kind, &peer.import, tables.own);
+        for family in Family::ALL {
+            let changed = peer.adj_in.get_mut(family).judge(|p, a| importer.judge(p, a));
+            for (prefix, verdict, attrs) in changed {
+                match (verdict.accepted(), &peer.source) {
+                    (true, Some(source)) => {
+                        tables.set(prefix, Path { source: Arc::clone(source), attrs });
+                    }
+                    _ => tables.remove(prefix, Some(id)),
+                }
+            }
+        }
+    }
+
+    /// Puts a peer's accepted paths into the Loc-RIB again, under the source they have now.
+    pub(super) fn tell_again(&mut self, id: PeerId, out: &mut Vec<Action>) {
+        let Some(Parts { peer, mut tables, .. }) = self.parts(id, out) else { return };
+        let Some(source) = &peer.source else { return };
+        for family in Family::ALL {
+            for (prefix, path) in
+                peer.adj_in.get(family).iter().filter(|(_, p)| p.verdict.accepted())
+            {
+                let (source, attrs) = (Arc::clone(source), Arc::clone(&path.attrs));
+                tables.set(*prefix, Path { source, attrs });
+            }
+        }
+    }
+
+    /// What an established session fixes for paths from and to the peer.
+    pub(super) fn up(&self, peer: &Peer, conn: crate::types::ConnId) -> Option<Up> {
+        let session = peer.session(conn)?;
+        let agreed = session.agreed()?;
+        let kind = self.kind_of(peer);
+        let source = Arc::new(Source {
+            peer: Some(peer.id),
+            kind,
+            asn: peer.settings.asn,
+            router_id: agreed.router_id,
+            address: peer.address,
+        });
+        let exporter = Exporter {
+            peer: peer.id,
+            kind,
+            own_asn: self.config.asn,
+            own_id: self.config.router_id,
+            next_hops: PerFamily::new(|f| own_next_hop(f, &session.link, kind)),
+            families: PerFamily::new(|f| agreed.families.contains(&f)),
+            filter: peer.export.clone(),
+        };
+        Some(Up { conn, source, exporter })
+    }
+}
+
+fn importer<'a>(
+    config: &SpeakerConfig,
+    settings: &SessionConfig,
+    kind: Kind,
+    filter: &'a Filter,
+    own_addresses: &'a BTreeSet<IpAddr>,
+) -> Importer<'a> {
+    Importer {
+        kind,
+        peer_asn: settings.asn,
+        own_asn: config.asn,
+        own_id: config.router_id,
+        own_addresses,
+        filter,
+    }
+}
+
+/// Ourselves, as a peer on this link may reach us (RFC 4271 §5.1.3, RFC 2545 §3).
+fn own_next_hop(family: Family, link: &Link, kind: Kind) -> Option<NextHop> {
+    match family {
+        Family::Ipv4Unicast => match link.local.ip() {
+            IpAddr::V4(own) => Some(NextHop::V4(own)),
+            IpAddr::V6(_) => link.ipv4.map(NextHop::V4),
+        },
+        Family::Ipv6Unicast => own_ipv6(link, kind),
+    }
+}
+
+/// The link-local address goes along where the session itself runs over one, and stands alone only
+/// on a link that an external peer shares with us.
+fn own_ipv6(link: &Link, kind: Kind) -> Option<NextHop> {
+    let local = match link.local.ip() {
+        IpAddr::V6(own) => Some(own),
+        IpAddr::V4(_) => None,
+    };
+    let over_link_local = local.filter(Ipv6Addr::is_unicast_link_local);
+    let global = local.filter(|a| !a.is_unicast_link_local()).or(link.ipv6);
+    match (global, over_link_local.or(link.ipv6_link_local)) {
+        (Some(global), _) => Some(NextHop::V6 { global, link_local: over_link_local }),
+        (None, Some(only)) if kind == Kind::External => {
+            Some(NextHop::V6 { global: only, link_local: Some(only) })
+        }
+        _ => None,
+    }
+}
+
+fn own_attributes(family: Family) -> Attributes {
+    let next_hop = match family {
+        Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
+        Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
+    };
+    Attributes {
+        next_hop,
+        origin: Origin::Igp,
+        as_path: AsPath::default(),
+        med: None,
+        local_pref: None,
+        atomic_aggregate: false,
+        aggregator: None,
+        communities: Vec::new(),
+        extended_communities: Vec::new(),
+        large_communities: Vec::new(),
+        originator_id: None,
+        cluster_list: Vec::new(),
+        unknown: Vec::new(),
+    }
+}

@@ -1,0 +1,1 @@
+//! The speaker as the shell sees it.
