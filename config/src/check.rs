@@ -2,6 +2,7 @@
 
 mod bgp;
 mod ipam;
+mod select;
 
 use crate::fault::{Log, Place};
 use crate::file::{File, Node};
@@ -24,7 +25,7 @@ pub(crate) fn check(file: &File, log: &mut Log) {
     bgp::check(file, log);
     ipam::check(file, log);
     if let Some(time) = file.keeper.as_ref().and_then(|keeper| keeper.max_orphan.as_ref()) {
-        log.warn(&time.place, format!("{NOT_YET}: there is no session keeper yet"));
+        log.warn(&time.place, format!("{} {NOT_YET}: there is no session keeper yet", time.text));
     }
 }
 

@@ -74,7 +74,7 @@ pub fn parse(name: &str, text: &str) -> Result<Cluster, Faults> {
     }
     match (file, log.finish()) {
         (Some(file), Ok(warnings)) => Ok(Cluster { name: name.into(), file, warnings }),
-        (None, Ok(faults)) => Err(Faults::from(faults)),
+        (None, Ok(told)) => Err(Faults { told, more: 0 }),
         (_, Err(faults)) => Err(faults),
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 /// How many faults of one file are told; a file with more is no configuration.
-const MOST_FAULTS: usize = 200;
+const MOST_FAULTS: usize = 500;
 /// How much of an offending text is repeated.
 const MOST_SHOWN: usize = 60;
 
@@ -48,31 +48,29 @@ impl fmt::Display for Fault {
 
 /// Every fault of a refused file, in the order of the text, one a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults {
+    pub(crate) told: Vec<Fault>,
+    /// How many there are besides.
+    pub(crate) more: usize,
+}
 
 impl Deref for Faults {
     type Target = [Fault];
 
     fn deref(&self) -> &[Fault] {
-        &self.0
-    }
-}
-
-impl From<Vec<Fault>> for Faults {
-    fn from(faults: Vec<Fault>) -> Self {
-        Self(faults)
+        &self.told
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, fault) in self.0.iter().take(MOST_FAULTS).enumerate() {
-            let break_ = if i == 0 { "" } else { "\n" };
-            write!(f, "{break_}{fault}")?;
+        for (i, fault) in self.told.iter().enumerate() {
+            let newline = if i == 0 { "" } else { "\n" };
+            write!(f, "{newline}{fault}")?;
         }
-        match self.0.len().checked_sub(MOST_FAULTS) {
-            None | Some(0) => Ok(()),
-            Some(more) => write!(f, "\n… and {more} more"),
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "\n… and {more} more"),
         }
     }
 }
@@ -92,6 +90,12 @@ impl Place {
         Self { line, column, path: path.into() }
     }
 
+    /// The same spot, speaking of another key of the same map.
+    pub(crate) fn beside(&self, key: &str) -> Self {
+        let path = self.path.rsplit_once('.').map_or("", |(map, _)| map);
+        Self { path: path.into(), ..*self }.below(key)
+    }
+
     /// The same spot, speaking of a key beneath it.
     pub(crate) fn below(&self, key: &str) -> Self {
         let path = if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) };
@@ -104,11 +108,12 @@ impl Place {
 pub(crate) struct Log {
     file: Arc<str>,
     faults: Vec<Fault>,
+    more: usize,
 }
 
 impl Log {
     pub(crate) fn new(file: &str) -> Self {
-        Self { file: file.into(), faults: Vec::new() }
+        Self { file: file.into(), faults: Vec::new(), more: 0 }
     }
 
     pub(crate) fn error(&mut self, place: &Place, text: impl Into<String>) {
@@ -125,6 +130,11 @@ impl Log {
     }
 
     fn push(&mut self, severity: Severity, place: &Place, text: String) {
+        // Bounded, so that no file makes us keep, sort and search more.
+        if self.faults.len() >= MOST_FAULTS {
+            self.more += usize::from(severity == Severity::Error);
+            return;
+        }
         let Place { line, column, ref path } = *place;
         let file = Arc::clone(&self.file);
         self.faults.push(Fault { severity, file, line, column, path: Arc::clone(path), text });
@@ -135,7 +145,10 @@ impl Log {
         self.faults.sort_by_key(|f| (f.line, f.column));
         let (errors, warnings): (Vec<_>, Vec<_>) =
             self.faults.into_iter().partition(|f| f.severity == Severity::Error);
-        if errors.is_empty() { Ok(warnings) } else { Err(Faults(errors)) }
+        if errors.is_empty() && self.more == 0 {
+            return Ok(warnings);
+        }
+        Err(Faults { told: errors, more: self.more })
     }
 }
 
@@ -143,7 +156,8 @@ impl Log {
 pub(crate) fn shown(text: &str) -> String {
     let short: String = text.chars().take(MOST_SHOWN).collect();
     let cut = if short.len() < text.len() { "…" } else { "" };
-    let plain = !short.is_empty() && short.chars().all(|c| c.is_ascii_graphic() || c.is_alphanumeric());
+    let plain =
+        !short.is_empty() && short.chars().all(|c| c.is_ascii_graphic() || c.is_alphanumeric());
     if plain { format!("{short}{cut}") } else { format!("{short:?}{cut}") }
 }
 

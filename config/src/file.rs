@@ -336,3 +336,58 @@ impl Value for ListenKey {
         schemars::json_schema!({"anyOf": [{"const": false}, table]})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value as Json;
+    use std::collections::BTreeSet;
+
+    fn keys_of(schema: &Json) -> BTreeSet<&str> {
+        schema["properties"].as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn the_schema_and_the_reader_know_the_same_keys() {
+        let schema = crate::schema();
+        let tables = schema["$defs"].as_object().unwrap();
+        let mut seen = BTreeSet::new();
+        macro_rules! same {
+            ($($table:ident)+) => { $(
+                seen.insert(stringify!($table));
+                let known: BTreeSet<_> = $table::KEYS.iter().copied().collect();
+                assert_eq!(keys_of(&tables[stringify!($table)]), known, stringify!($table));
+            )+ };
+        }
+        same! {
+            Node Network Bgp Listen GracefulRestart Mesh Reflectors Peer Policy Rule Match
+            PrefixMatch Fib Ipam Pool Claims Stickiness Netmon Keeper
+        }
+        assert_eq!(keys_of(&schema), File::KEYS.iter().copied().collect());
+        assert_eq!(tables.keys().map(String::as_str).collect::<BTreeSet<_>>(), seen);
+    }
+
+    #[test]
+    fn every_key_is_described_and_no_other_is_allowed() {
+        let schema = crate::schema();
+        let tables = schema["$defs"].as_object().unwrap();
+        for (name, table) in tables.iter().map(|(n, t)| (n.as_str(), t)).chain([("File", &schema)])
+        {
+            assert_eq!(table["additionalProperties"], Json::Bool(false), "{name}");
+            for (key, property) in table["properties"].as_object().unwrap() {
+                assert!(property["description"].is_string(), "{name}.{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_schema_asks_for_what_the_reader_misses() {
+        let schema = crate::schema();
+        let needed = |table: &str| schema["$defs"][table]["required"].to_string();
+        assert_eq!(needed("Peer"), r#"["name","asn"]"#);
+        assert_eq!(needed("Node"), r#"["name"]"#);
+        assert_eq!(needed("Rule"), r#"["action"]"#);
+        assert_eq!(needed("PrefixMatch"), r#"["in"]"#);
+        assert_eq!(needed("Bgp"), "null");
+    }
+}

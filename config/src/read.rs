@@ -10,10 +10,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 
-/// A value and where it stands.
+/// A value, where it stands and how it is written there.
 #[derive(Debug, Clone)]
 pub(crate) struct At<T> {
     pub(crate) place: Place,
+    pub(crate) text: String,
     pub(crate) value: T,
 }
 
@@ -104,7 +105,7 @@ impl<T: Value> Value for Vec<At<T>> {
             let path = format!("{}[{i}]", place.path);
             let place = Place::new(item.line, item.column, &path);
             let value = T::read(item, &place, log)?;
-            Some(At { place, value })
+            Some(At { place, text: item.shown(), value })
         };
         Some(items.iter().enumerate().filter_map(read).collect())
     }
@@ -201,7 +202,7 @@ impl<'y, 'l> Table<'y, 'l> {
     fn read<T: Value>(&mut self, key: &str) -> Option<Option<At<T>>> {
         let (place, yaml) = self.entries.remove(key)?;
         let value = T::read(yaml, &place, self.log);
-        Some(value.map(|value| At { place, value }))
+        Some(value.map(|value| At { place, text: yaml.shown(), value }))
     }
 }
 

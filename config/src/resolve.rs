@@ -13,8 +13,7 @@ pub(crate) use bgp::{is_built_in, router_id};
 pub(crate) use ipam::{block_size, blocks_per_node};
 
 /// Where netmon serves, as Prometheus would reach it through a node's own agent.
-const NETMON_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9474);
+const NETMON_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9474);
 
 /// The machine at `index`, or one called `name` that the file says nothing about.
 pub(crate) fn resolve(file: &File, name: &str, index: Option<usize>) -> NodeConfig {

@@ -48,9 +48,9 @@ impl Scalar for Asn {
     fn from_text(text: &str) -> Result<Self, Wrong> {
         let number = decimal(text).ok_or(Wrong::Kind)?;
         match u32::try_from(number) {
-            Ok(23456) => Err(Wrong::Because(
-                "is AS_TRANS, which no speaker may have (RFC 6793 §9)".into(),
-            )),
+            Ok(23456) => {
+                Err(Wrong::Because("is AS_TRANS, which no speaker may have (RFC 6793 §9)".into()))
+            }
             Ok(0) | Err(_) => Err(Wrong::Kind),
             Ok(asn) => Ok(Self(asn)),
         }
@@ -63,7 +63,7 @@ impl Scalar for Asn {
 
 impl Scalar for bool {
     const WHAT: &'static str = "true or false";
-    const PLAIN: bool = true;
+    const PLAIN: Self = true;
 
     fn from_text(text: &str) -> Result<Self, Wrong> {
         text.parse().map_err(|_| Wrong::Kind)

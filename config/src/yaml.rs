@@ -24,7 +24,10 @@ pub(crate) struct Yaml {
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     /// `plain`: without quotes, so it may be a number or nothing at all.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Yaml>),
     Map(Vec<(Key, Yaml)>),
 }

@@ -1,5 +1,7 @@
 //! The files we show to people are files we read.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use mainstay_config::{Mode, parse, read};
 use std::path::Path;
 
@@ -49,5 +51,12 @@ fn the_shipped_example_has_neither_faults_nor_warnings() {
     for name in ["node-a", "node-b", "node-c"] {
         assert_eq!(cluster.resolve(name).unwrap().network.mode, Mode::Bgp);
     }
-    insta::assert_snapshot!(serde_json::to_string_pretty(&cluster.resolve("node-c").unwrap()).unwrap());
+    insta::assert_snapshot!(
+        serde_json::to_string_pretty(&cluster.resolve("node-c").unwrap()).unwrap()
+    );
+}
+
+#[test]
+fn the_schema_is_what_editors_were_given() {
+    insta::assert_snapshot!(serde_json::to_string_pretty(&mainstay_config::schema()).unwrap());
 }

@@ -1,11 +1,12 @@
 //! The speaker: timers, peers, policies.
 
+use super::select::Selector;
 use super::{NOT_YET, address, in_use, unique};
 use crate::fault::{Log, Place, one_of};
-use crate::file::{Bgp, File, GracefulRestart, ListenKey, Node, Peer, Policy, PrefixMatch};
+use crate::file::{Bgp, File, GracefulRestart, ListenKey, Peer, Policy, PrefixMatch};
 use crate::model::Mode;
 use crate::read::{At, Items};
-use crate::resolve::{families, is_built_in, labels, mode, selects};
+use crate::resolve::{families, is_built_in, mode};
 use crate::scalar::{AddPaths, Name};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -15,10 +16,12 @@ use std::time::Duration;
 const LONGEST_RESTART: Duration = Duration::from_secs(4095);
 const LONGEST_HOLD: Duration = Duration::from_secs(65535);
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
+/// How many policies a message names.
+const MOST_NAMED: usize = 20;
 
 pub(super) fn check(file: &File, log: &mut Log) {
     let Some(bgp) = &file.bgp else {
-        if mode(file) == Mode::Bgp {
+        if mode(file) == Mode::Bgp && !log.has(&Place::new(1, 1, "network.mode")) {
             let text = "the key bgp is missing; network.mode bgp needs it, with at least bgp.asn";
             log.error(&Place::new(1, 1, ""), text);
         }
@@ -44,7 +47,7 @@ fn timers(bgp: &Bgp, log: &mut Log) {
     if let Some(retry) = &bgp.connect_retry
         && !(Duration::from_secs(1)..=LONGEST_RETRY).contains(&retry.value)
     {
-        log.error(&retry.place, format!("{} is not within 1s to 1h", time(retry.value)));
+        log.error(&retry.place, format!("{} is not within 1s to 1h", retry.text));
     }
     if let Some(restart) = &bgp.graceful_restart {
         graceful_restart(restart, log);
@@ -53,7 +56,7 @@ fn timers(bgp: &Bgp, log: &mut Log) {
 
 /// RFC 4271 §4.2: zero or at least three seconds, in two octets.
 fn hold_time(hold: &At<Duration>, log: &mut Log) {
-    let given = time(hold.value);
+    let given = &hold.text;
     if hold.value.subsec_nanos() != 0 {
         log.error(&hold.place, format!("{given} is not in whole seconds"));
     } else if matches!(hold.value.as_secs(), 1 | 2) {
@@ -67,7 +70,7 @@ fn graceful_restart(restart: &GracefulRestart, log: &mut Log) {
     if let Some(at) = &restart.restart_time {
         let whole = at.value.subsec_nanos() == 0;
         if !whole || !(Duration::from_secs(1)..=LONGEST_RESTART).contains(&at.value) {
-            let given = time(at.value);
+            let given = &at.text;
             log.error(&at.place, format!("{given} is not within 1s to 4095s, in whole seconds"));
         }
     }
@@ -75,7 +78,7 @@ fn graceful_restart(restart: &GracefulRestart, log: &mut Log) {
         log.warn(&at.place, format!("true {NOT_YET}: a NOTIFICATION ends the session for good"));
     }
     if let Some(at) = restart.long_lived.as_ref().filter(|t| !t.value.is_zero()) {
-        let given = time(at.value);
+        let given = &at.text;
         log.warn(&at.place, format!("{given} {NOT_YET}: stale routes go after restart_time"));
     }
 }
@@ -83,7 +86,7 @@ fn graceful_restart(restart: &GracefulRestart, log: &mut Log) {
 fn mesh(file: &File, bgp: &Bgp, log: &mut Log) {
     let Some(mesh) = &bgp.mesh else { return };
     if let Some(select) = mesh.reflectors.as_ref().and_then(|r| r.select.as_ref()) {
-        log.warn(&select.place, format!("{NOT_YET}: the mesh is a full one"));
+        log.warn(&select.place, format!("this {NOT_YET}: the mesh is a full one"));
     }
     let Some(enabled) = mesh.enabled.as_ref().filter(|on| on.value) else { return };
     if matches!(bgp.listen.as_ref().map(|l| &l.value), Some(ListenKey::Off)) {
@@ -99,7 +102,8 @@ fn mesh(file: &File, bgp: &Bgp, log: &mut Log) {
         file.nodes.items().iter().filter_map(|n| Some((address(n)?, n))).collect();
     for peer in bgp.peers.items() {
         if peer.name.0.starts_with("mesh-") {
-            let text = format!("{} may not start with mesh-, as the mesh's own peers do", peer.name.0);
+            let text =
+                format!("{} may not start with mesh-, as the mesh's own peers do", peer.name.0);
             log.error(&peer.name.place, text);
         }
         if let Some(at) = &peer.address
@@ -114,6 +118,7 @@ fn mesh(file: &File, bgp: &Bgp, log: &mut Log) {
 fn peers(file: &File, bgp: &Bgp, log: &mut Log) {
     let peers = bgp.peers.items();
     unique(log, peers.iter().map(|p| &p.name), |name| name.0.clone());
+    let selector = Selector::new(file.nodes.items());
     let known: HashSet<_> = bgp.policies.items().iter().map(|p| p.name.0.as_str()).collect();
     for peer in peers {
         endpoint(bgp, peer, log);
@@ -122,9 +127,13 @@ fn peers(file: &File, bgp: &Bgp, log: &mut Log) {
         for policy in [&peer.import, &peer.export].into_iter().flatten() {
             reference(policy, &known, log);
         }
-        selects_someone(file, peer, log);
+        if let Some(select) = &peer.select
+            && selector.nodes(Some(select)).next().is_none()
+        {
+            log.warn(&select.place, "no node has these labels, so no node has this peer");
+        }
     }
-    same_endpoint(file, bgp, log);
+    same_endpoint(file, &selector, peers, log);
 }
 
 fn endpoint(bgp: &Bgp, peer: &At<Peer>, log: &mut Log) {
@@ -133,8 +142,9 @@ fn endpoint(bgp: &Bgp, peer: &At<Peer>, log: &mut Log) {
         (Some(_), Some(range)) => {
             log.error(&range.place, "a peer has an address or a listen_range, not both");
         }
-        (None, None) if !log.has(&peer.place.below("address"))
-            && !log.has(&peer.place.below("listen_range")) =>
+        (None, None)
+            if !log.has(&peer.place.below("address"))
+                && !log.has(&peer.place.below("listen_range")) =>
         {
             log.error(&peer.place, "the key address is missing (or listen_range)");
         }
@@ -147,7 +157,10 @@ fn endpoint(bgp: &Bgp, peer: &At<Peer>, log: &mut Log) {
         (Some(at), None) => {
             dialled(peer, at, log);
             if nobody_listens && peer.passive.as_ref().is_some_and(|p| p.value) {
-                log.error(&peer.place, "passive, while bgp.listen is false: it would never connect");
+                log.error(
+                    &peer.place,
+                    "passive, while bgp.listen is false: it would never connect",
+                );
             }
         }
         (None, None) => {}
@@ -155,27 +168,26 @@ fn endpoint(bgp: &Bgp, peer: &At<Peer>, log: &mut Log) {
 }
 
 fn dials_nobody(peer: &Peer, log: &mut Log) {
-    let places = [
-        peer.port.as_ref().map(|at| &at.place),
-        peer.interface.as_ref().map(|at| &at.place),
-        peer.local_address.as_ref().map(|at| &at.place),
+    let dialling = [
+        peer.port.as_ref().map(|at| (&at.place, &at.text)),
+        peer.interface.as_ref().map(|at| (&at.place, &at.text)),
+        peer.local_address.as_ref().map(|at| (&at.place, &at.text)),
+        peer.passive.as_ref().filter(|p| !p.value).map(|at| (&at.place, &at.text)),
     ];
-    for place in places.into_iter().flatten() {
-        log.error(place, "a listen_range dials nobody; take this away");
-    }
-    if let Some(passive) = peer.passive.as_ref().filter(|p| !p.value) {
-        log.error(&passive.place, "a listen_range is always passive; take this away");
+    for (place, text) in dialling.into_iter().flatten() {
+        log.error(place, format!("{text} is of no use: a listen_range never dials"));
     }
 }
 
 fn dialled(peer: &Peer, at: &At<IpAddr>, log: &mut Log) {
     let link_local = matches!(at.value, IpAddr::V6(a) if a.is_unicast_link_local());
     match &peer.interface {
-        None if link_local => {
+        None if link_local && !log.has(&at.place.beside("interface")) => {
             log.error(&at.place, format!("{} is link-local; give its interface too", at.value));
         }
         Some(interface) if !link_local => {
-            log.error(&interface.place, "an interface is for a link-local address (fe80::/10) only");
+            let text = "is of no use: only a link-local address (fe80::/10) needs an interface";
+            log.error(&interface.place, format!("{} {text}", interface.text));
         }
         _ => {}
     }
@@ -186,7 +198,8 @@ fn dialled(peer: &Peer, at: &At<IpAddr>, log: &mut Log) {
         log.error(&local.place, text);
     }
     if let Some(limit) = &peer.limit {
-        log.error(&limit.place, "a limit is for a listen_range only");
+        let text = "is of no use: a limit is for a listen_range";
+        log.error(&limit.place, format!("{} {text}", limit.text));
     }
 }
 
@@ -199,7 +212,7 @@ fn session(file: &File, bgp: &Bgp, peer: &Peer, log: &mut Log) {
     }
     let all = families(file);
     for family in peer.families.items().iter().filter(|f| !all.contains(&f.value)) {
-        log.error(&family.place, "is not among network.families");
+        log.error(&family.place, format!("{} is not among network.families", family.text));
     }
     let internal = bgp.asn.as_ref().map(|own| own.0 == peer.asn.0);
     if internal == Some(false)
@@ -211,7 +224,8 @@ fn session(file: &File, bgp: &Bgp, peer: &Peer, log: &mut Log) {
     if internal == Some(true)
         && let Some(hops) = &peer.multihop
     {
-        log.warn(&hops.place, "has no effect: an iBGP peer may be any number of hops away");
+        let text = "has no effect: an iBGP peer may be any number of hops away";
+        log.warn(&hops.place, format!("{} {text}", hops.text));
     }
 }
 
@@ -220,7 +234,8 @@ fn not_yet(peer: &Peer, log: &mut Log) {
         log.warn(&bfd.place, format!("true {NOT_YET}: a dead peer is noticed by its hold time"));
     }
     if let Some(paths) = peer.add_paths.as_ref().filter(|p| p.value != AddPaths::None) {
-        log.warn(&paths.place, format!("{NOT_YET}: one path for a prefix is sent and received"));
+        let given = &paths.text;
+        log.warn(&paths.place, format!("{given} {NOT_YET}: a prefix has one path each way"));
     }
 }
 
@@ -229,58 +244,48 @@ fn reference(policy: &At<Name>, known: &HashSet<&str>, log: &mut Log) {
     if is_built_in(name) || known.contains(name) {
         return;
     }
-    let mut names: Vec<_> = ["all", "none", "node"].into_iter().chain(known.iter().copied()).collect();
-    names[3..].sort_unstable();
-    names.truncate(20);
+    let mut names: Vec<_> = known.iter().copied().filter(|name| !is_built_in(name)).collect();
+    names.sort_unstable();
+    names.truncate(MOST_NAMED);
+    let names = ["all", "none", "node"].into_iter().chain(names);
     log.error(&policy.place, format!("there is no policy {name}; it is one of {}", one_of(names)));
 }
 
-fn selects_someone(file: &File, peer: &Peer, log: &mut Log) {
-    let nodes = file.nodes.items();
-    if let Some(select) = &peer.select
-        && !nodes.iter().any(|node| selects(Some(select), labels(node)))
-    {
-        log.warn(&select.place, "no node has these labels, so no node has this peer");
-    }
-}
-
 /// One address may be many peers, as each rack's gateway is, but not of one node.
-fn same_endpoint(file: &File, bgp: &Bgp, log: &mut Log) {
-    let mut by_endpoint: HashMap<String, Vec<&At<Peer>>> = HashMap::new();
-    for peer in bgp.peers.items() {
-        let interface = peer.interface.as_ref().map_or("", |i| i.0.as_str());
-        let address = peer.address.as_ref().map(|a| format!("{}%{interface}", a.value));
-        let range = peer.listen_range.as_ref().map(|r| r.to_string());
-        if let Some(endpoint) = address.or(range) {
-            by_endpoint.entry(endpoint).or_default().push(peer);
+fn same_endpoint<'f>(
+    file: &'f File,
+    selector: &Selector<'f>,
+    peers: &'f [At<Peer>],
+    log: &mut Log,
+) {
+    let nodes = file.nodes.items();
+    let mut groups: HashMap<String, Vec<&At<Peer>>> = HashMap::new();
+    for peer in peers {
+        if let Some(endpoint) = endpoint_text(peer) {
+            groups.entry(endpoint).or_default().push(peer);
         }
     }
-    for peers in by_endpoint.into_values().filter(|peers| peers.len() > 1) {
-        for (i, peer) in peers.iter().enumerate() {
-            if let Some((other, node)) = rival(file, &peers[..i], peer) {
-                let whose = node.map_or(String::new(), |n| format!(" of node {}", n.name.0));
-                let text = format!("the same address as peer {}{whose}", other.name.0);
-                let place = peer.address.as_ref().map_or(&peer.place, |a| &a.place);
-                log.error(place, text);
+    for group in groups.into_values().filter(|group| group.len() > 1) {
+        let mut taken: HashMap<Option<usize>, &At<Peer>> = HashMap::new();
+        for peer in group {
+            // Without a list of nodes there is the one that nothing is known of.
+            let unlisted = (nodes.is_empty() && peer.select.is_none()).then_some(None);
+            for node in selector.nodes(peer.select.as_ref()).map(Some).chain(unlisted) {
+                if let Some(other) = taken.insert(node, peer) {
+                    let node = node.map_or(String::new(), |i| format!(" of {}", nodes[i].name.0));
+                    let place = peer.address.as_ref().map_or(&peer.place, |a| &a.place);
+                    log.error(place, format!("the same as peer {}{node}", other.name.0));
+                    break;
+                }
             }
         }
     }
 }
 
-/// An earlier peer that some node would have beside this one.
-fn rival<'f>(
-    file: &'f File,
-    earlier: &[&'f At<Peer>],
-    peer: &Peer,
-) -> Option<(&'f At<Peer>, Option<&'f At<Node>>)> {
-    let both = |other: &Peer, node: &At<Node>| {
-        selects(peer.select.as_ref(), labels(node)) && selects(other.select.as_ref(), labels(node))
-    };
-    let nodes = file.nodes.items();
-    earlier.iter().find_map(|other| match nodes.iter().find(|node| both(other, node)) {
-        Some(node) => Some((*other, Some(node))),
-        None => (peer.select.is_none() && other.select.is_none()).then_some((*other, None)),
-    })
+fn endpoint_text(peer: &Peer) -> Option<String> {
+    let interface = peer.interface.as_ref().map_or("", |i| i.0.as_str());
+    let address = peer.address.as_ref().map(|a| format!("{}%{interface}", a.value));
+    address.or_else(|| peer.listen_range.as_ref().map(|range| range.value.to_string()))
 }
 
 fn policies(bgp: &Bgp, log: &mut Log) {
@@ -334,11 +339,4 @@ fn lengths(item: &PrefixMatch, log: &mut Log) {
     {
         log.error(&le.place, format!("{} is less than ge, {}", le.0, ge.0));
     }
-}
-
-/// As the operator would have written it.
-pub(super) fn time(duration: Duration) -> String {
-    let millis = duration.subsec_millis();
-    let seconds = duration.as_secs();
-    if millis == 0 { format!("{seconds}s") } else { format!("{}ms", duration.as_millis()) }
 }

@@ -1,6 +1,5 @@
 //! Pools, blocks and who holds them.
 
-use super::bgp::time;
 use super::{in_use, unique};
 use crate::fault::Log;
 use crate::file::{File, Ipam, Node, Pool};
@@ -38,7 +37,7 @@ fn times(ipam: &Ipam, log: &mut Log) {
     let ttl = ipam.stickiness.as_ref().and_then(|s| s.ttl.as_ref());
     for at in [ttl, ipam.cooldown.as_ref()].into_iter().flatten() {
         if at.value > YEAR {
-            log.error(&at.place, format!("{} is more than a year, 8760h", time(at.value)));
+            log.error(&at.place, format!("{} is more than a year, 8760h", at.text));
         }
     }
 }
@@ -46,8 +45,7 @@ fn times(ipam: &Ipam, log: &mut Log) {
 fn claims(ipam: &Ipam, log: &mut Log) {
     let source = ipam.claims.as_ref().and_then(|claims| claims.source.as_ref());
     if let Some(at) = source.filter(|s| s.value != ClaimSource::Static) {
-        let given = if at.value == ClaimSource::Etcd { "etcd" } else { "kubernetes" };
-        log.error(&at.place, format!("{given} is not in this version; it has static"));
+        log.error(&at.place, format!("{} is not in this version; it has static", at.text));
     }
 }
 
@@ -114,7 +112,7 @@ fn explicit_blocks(file: &File, pools: &[At<Pool>], log: &mut Log) {
             let holder = by_place.filter(|other| other.blocks.is_none());
             let holder = holder.or_else(|| taken.get(&block.value).copied());
             if let Some(other) = holder {
-                let text = format!("{} is held by node {}", block.value, other.name.0);
+                let text = format!("{} is held by {}", block.value, other.name.0);
                 log.error(&block.place, text);
             }
             taken.insert(block.value, node);
@@ -130,7 +128,8 @@ fn place_in_pool(pools: &[At<Pool>], block: &At<Prefix>, log: &mut Log) -> Optio
     };
     let size = block_size(pool);
     if block.len() != size {
-        let text = format!("{} is no block of pool {}: those are /{size}", block.value, pool.name.0);
+        let text =
+            format!("{} is no block of pool {}: those are /{size}", block.value, pool.name.0);
         log.error(&block.place, text);
         return None;
     }
