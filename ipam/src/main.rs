@@ -1,1 +1,192 @@
-fn main() {}
+//! `mainstay-ipamd`: the addresses of one node.
+//!
+//! `cni` and `api` are its two sockets, `daemon` what they ask, `committer` and `store` what makes
+//! an answer durable, `routes` and `neighbours` its hands in the kernel. What to answer is decided
+//! in the crate `ipam-core`.
+
+mod api;
+mod cni;
+mod committer;
+mod daemon;
+mod neighbours;
+mod observe;
+mod routes;
+mod settings;
+mod store;
+mod time;
+
+use clap::Parser;
+use committer::{Committer, Running};
+use daemon::Daemon;
+use ipam_core::Ipam;
+use mainstay_config::Mode;
+use mainstay_daemon::{Args, Loaded, Lock, Ready, Signal, Signals};
+use std::error::Error;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{SledStore, Store};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+const NAME: &str = "ipamd";
+/// How often the time that has passed is persisted: what a reboot can lose of it.
+const TICK: Duration = Duration::from_secs(60);
+
+/// Hands out this node's addresses, and keeps them for the pods that had them.
+#[derive(Parser)]
+#[command(name = "mainstay-ipamd", version)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn main() -> ExitCode {
+    let args = Cli::parse().args;
+    mainstay_daemon::init_log();
+    mainstay_daemon::exit_code(run(args))
+}
+
+fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let ready = Ready::new(args.ready_fd)?;
+    let loaded = args.load()?;
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if loaded.node.network.mode == Mode::None {
+        tracing::info!(
+            node = args.node_name(),
+            "network.mode is none: mainstay-ipamd is not needed on this node"
+        );
+        ready.notify();
+        return Ok(());
+    }
+    // The store's first: two daemons with run directories of their own may share it.
+    let state = args.state("ipam")?;
+    let _locks = (Lock::take(&state, NAME)?, Lock::take(&args.run_dir, NAME)?);
+    let store = SledStore::open(&state)?;
+    end_process_on_panic();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(args, loaded, store, ready))
+}
+
+/// A task that panicked may have left the table half changed. The store has the truth: the next
+/// start goes on from there.
+fn end_process_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+async fn serve(
+    args: Args,
+    loaded: Loaded,
+    mut store: SledStore,
+    ready: Ready,
+) -> Result<(), Box<dyn Error>> {
+    let mut signals = Signals::new()?;
+    let clocks = time::Clocks::new()?;
+    let kept = store.load()?;
+    let leases = kept.slots.len();
+    let settings = settings::settings(&loaded.node);
+    let (ipam, first) = Ipam::open(settings, kept.slots, kept.clock, clocks.now());
+    store.commit(&first.records)?;
+    let engine = store.engine();
+    let (committer, mut running) = Committer::start(Box::new(store))?;
+    let (released, flushed) = mpsc::unbounded_channel();
+    let daemon =
+        Daemon::new((args, clocks), (ipam, loaded.warnings), (committer, engine), released);
+    let daemon = Arc::new(daemon);
+    daemon.state().ipam.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+
+    let serving = Serving::start(&daemon, flushed).await?;
+    tracing::info!(node = daemon.args.node_name(), leases, store = engine, "serving");
+    ready.notify();
+    if let Some(failed) = attend(&daemon, &mut signals, &mut running).await {
+        return Err(failed.into());
+    }
+    // What has passed until now need not be waited for again after a reboot.
+    let _ = daemon.tick();
+    daemon.close();
+    running.finish().await?;
+    serving.stop().await;
+    tracing::info!("stopped; every lease is on disk, and the routes stay");
+    Ok(())
+}
+
+/// Until somebody asks the daemon to stop, or the store fails.
+async fn attend(
+    daemon: &Daemon,
+    signals: &mut Signals,
+    running: &mut Running,
+) -> Option<store::StoreError> {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            ended = &mut running.ended => return ended.ok().and_then(Result::err),
+            _ = ticks.tick() => drop(daemon.tick()),
+            signal = signals.next() => match signal {
+                Signal::Stop => return None,
+                Signal::Reload => reload(daemon),
+            },
+        }
+    }
+}
+
+fn reload(daemon: &Daemon) {
+    match daemon.reload() {
+        Ok(done) => {
+            tracing::info!(changes = done.changes.len(), "configuration read again");
+            done.changes.iter().for_each(|change| tracing::info!("{change}"));
+            done.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        }
+        Err(error) => {
+            let error = mainstay_daemon::chain(&error);
+            tracing::error!("configuration not taken over, the old one stays in force: {error}");
+        }
+    }
+}
+
+/// The tasks that serve.
+struct Serving {
+    kernel: [JoinHandle<()>; 3],
+    cni: JoinHandle<()>,
+    callers: Arc<Semaphore>,
+    api: JoinHandle<Result<(), tonic::transport::Error>>,
+    stop_api: oneshot::Sender<()>,
+}
+
+impl Serving {
+    /// The routes stand and the sockets are there once this returns.
+    async fn start(
+        daemon: &Arc<Daemon>,
+        released: mpsc::UnboundedReceiver<IpAddr>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
+        let connection = tokio::spawn(connection);
+        routes::reconcile(&handle, daemon).await;
+        let neighbours = tokio::spawn(neighbours::flush(handle.clone(), released));
+        let routes = tokio::spawn(routes::keep(handle, Arc::clone(daemon)));
+
+        let bind = |name| mainstay_daemon::bind(&daemon.args.socket(name));
+        let (for_cni, for_api) = (bind("cni.sock")?, bind("ipamd.sock")?);
+        let callers = Arc::new(Semaphore::new(cni::CALLERS));
+        let cni = cni::serve(for_cni, Arc::clone(daemon), Arc::clone(&callers));
+        let (stop_api, stopped) = oneshot::channel::<()>();
+        let stopped = async { drop(stopped.await) };
+        let api = tokio::spawn(api::serve(for_api, Arc::clone(daemon), stopped));
+        let kernel = [connection, neighbours, routes];
+        Ok(Self { kernel, cni: tokio::spawn(cni), callers, api, stop_api })
+    }
+
+    /// Those who wait for an answer get it; calls that go on for ever are cut.
+    async fn stop(self) {
+        self.cni.abort();
+        self.kernel.iter().for_each(JoinHandle::abort);
+        drop(self.stop_api);
+        let everyone = u32::try_from(cni::CALLERS).unwrap_or(u32::MAX);
+        let ended = async { (self.callers.acquire_many(everyone).await.is_ok(), self.api.await) };
+        let _ = tokio::time::timeout(Duration::from_secs(1), ended).await;
+    }
+}

@@ -96,14 +96,15 @@ impl Ipam {
     }
 
     /// Every slot that is not free, in address order, from `from` on.
-    pub fn leases(
-        &mut self,
-        from: Option<IpAddr>,
-        now: Now,
-    ) -> impl Iterator<Item = LeaseView<'_>> {
+    pub fn leases(&mut self, from: IpAddr, now: Now) -> impl Iterator<Item = LeaseView<'_>> {
         let periods = self.periods(now);
-        let from = from.unwrap_or(Prefix::DEFAULT_V4.addr());
         self.slots.range(from..).map(move |(_, slot)| lease_view(slot, periods, now))
+    }
+
+    /// How many slots are not free.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.slots.len()
     }
 
     /// The prefixes that need a route here: every block of ours, and every one that has leases.

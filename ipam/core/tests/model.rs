@@ -380,7 +380,7 @@ impl Node {
         let now = self.now();
         let seen: BTreeMap<IpAddr, Entry> = self
             .ipam
-            .leases(None, now)
+            .leases(Prefix::DEFAULT_V4.addr(), now)
             .map(|lease| {
                 let s = lease.slot;
                 let add = Add {

@@ -1,0 +1,147 @@
+//! The plugins' socket: one request and one reply a connection, each as a 4-byte big-endian length
+//! and the message (proto/mainstay/ipam/v1/ipam.proto). Sizes, time and callers are bounded.
+
+mod request;
+
+use crate::daemon::{AddFailed, Daemon};
+use ipam_core::{AddError, CheckError, Grant};
+use mainstay_proto::ipam::v1::{Address, CniError, CniReply, CniRequest};
+use prost::Message;
+use request::Request;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+const MAX_FRAME: u32 = 1 << 20;
+/// A plugin sends its whole request at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Callers served at once; more wait in the listen queue.
+pub(crate) const CALLERS: usize = 256;
+
+/// CNI error codes (specification 1.1.0; from 100 on they are the plugin's own).
+pub(crate) mod code {
+    pub(crate) const UNKNOWN_CONTAINER: u32 = 3;
+    pub(crate) const INVALID_ENVIRONMENT: u32 = 4;
+    pub(crate) const IO: u32 = 5;
+    pub(crate) const DECODE: u32 = 6;
+    pub(crate) const INVALID_CONFIG: u32 = 7;
+    pub(crate) const TRY_AGAIN: u32 = 11;
+    pub(crate) const NOT_AVAILABLE: u32 = 50;
+    pub(crate) const NOT_ITS_OWN: u32 = 101;
+}
+
+/// Serves until it is dropped; each caller has one of the permits until it is answered.
+pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>, callers: Arc<Semaphore>) {
+    loop {
+        let Ok(permit) = Arc::clone(&callers).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&daemon), permit))),
+            Err(error) => {
+                // Out of descriptors, most likely: others will close theirs.
+                tracing::warn!(%error, "cannot accept on the CNI socket");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse(mut stream: UnixStream, daemon: Arc<Daemon>, _permit: OwnedSemaphorePermit) {
+    let reply = match tokio::time::timeout(PATIENCE, read(&mut stream)).await {
+        Ok(Ok(Some(request))) => answer(&daemon, request).await,
+        // Nothing was asked: somebody looked whether we are there.
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => Err(failure(code::DECODE, format!("bad request: {error}"))),
+        Err(_) => Err(failure(code::IO, "the request did not come in time".into())),
+    };
+    let reply = reply.unwrap_or_else(|error| {
+        let (code, msg) = (error.code, &error.msg);
+        tracing::debug!(code, msg, "refused");
+        CniReply { error: Some(error), addresses: Vec::new() }
+    });
+    let sent = tokio::time::timeout(PATIENCE, write(&mut stream, &reply)).await;
+    if !matches!(sent, Ok(Ok(()))) {
+        // The runtime gave up on its plugin; it will ask again or send a DEL.
+        tracing::debug!("a plugin was gone before its reply");
+    }
+}
+
+async fn read(stream: &mut UnixStream) -> io::Result<Option<CniRequest>> {
+    let length = match stream.read_u32().await {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if length > MAX_FRAME {
+        return Err(io::Error::other(format!("{length} bytes; at most {MAX_FRAME}")));
+    }
+    let mut frame = Vec::new();
+    let read = stream.take(length.into()).read_to_end(&mut frame).await?;
+    if read < length as usize {
+        return Err(io::Error::other(format!("ends after {read} of {length} bytes")));
+    }
+    CniRequest::decode(&*frame).map(Some).map_err(io::Error::other)
+}
+
+async fn write(stream: &mut UnixStream, reply: &CniReply) -> io::Result<()> {
+    let message = reply.encode_to_vec();
+    let length = u32::try_from(message.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes(), &*message].concat()).await?;
+    stream.shutdown().await
+}
+
+async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, CniError> {
+    let stopped = |error| failure(code::IO, format!("{error}; mainstay-ipamd is stopping"));
+    let mut reply = CniReply::default();
+    match Request::try_from(request)? {
+        Request::Add(add) => {
+            let grants = daemon.add(&add).await.map_err(add_failure)?;
+            reply.addresses = grants.iter().map(address).collect();
+        }
+        Request::Del(attachment) => daemon.del(&attachment).map_err(stopped)?,
+        Request::Gc { network, valid } => daemon.gc(&network, &valid).map_err(stopped)?,
+        Request::Check(attachment, expected) => {
+            daemon.check(&attachment, &expected).map_err(|e| check_failure(&e))?;
+        }
+        // A full pool is no failure here: containerd would call the whole node NotReady, and its
+        // running pods would be evicted.
+        Request::Status if daemon.can_serve() => {}
+        Request::Status => {
+            return Err(failure(code::NOT_AVAILABLE, AddError::NoPool.to_string()));
+        }
+    }
+    Ok(reply)
+}
+
+fn address(grant: &Grant) -> Address {
+    Address {
+        address: format!("{}/{}", grant.address, grant.len),
+        gateway: grant.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+    }
+}
+
+fn add_failure(error: AddFailed) -> CniError {
+    use AddError::{Cooling, Full, HasAnother, NoPool, NotHere, Taken, TwoOfAFamily};
+    let code = match &error {
+        AddFailed::Refused(Full(_) | Taken { .. } | Cooling { .. }) => code::TRY_AGAIN,
+        AddFailed::Refused(NoPool | NotHere(_) | TwoOfAFamily(..) | HasAnother { .. }) => {
+            code::INVALID_CONFIG
+        }
+        AddFailed::Stopped(_) => code::IO,
+    };
+    failure(code, error.to_string())
+}
+
+fn check_failure(error: &CheckError) -> CniError {
+    let code = match error {
+        CheckError::Unknown { .. } => code::UNKNOWN_CONTAINER,
+        CheckError::NotItsOwn { .. } => code::NOT_ITS_OWN,
+    };
+    failure(code, error.to_string())
+}
+
+fn failure(code: u32, msg: String) -> CniError {
+    CniError { code, msg, details: String::new() }
+}

@@ -1,0 +1,198 @@
+//! The one thread that writes the store, many callers' records at a time.
+//!
+//! While one batch is being synced the next one gathers, so the cost of a sync is shared by all
+//! who wait. Records reach the disk in the order in which they were handed over.
+
+use crate::store::{Store, StoreError};
+use ipam_core::Record;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How long records nobody waits for (DEL, the clock) wait for company.
+const LINGER: Duration = Duration::from_millis(50);
+/// Records in one batch, so that a flood of them keeps nobody waiting for long.
+const MOST: usize = 4096;
+
+struct Work {
+    records: Vec<Record>,
+    durable: Option<oneshot::Sender<()>>,
+}
+
+/// The end to hand records to.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    /// Absent once closed.
+    queue: Option<Sender<Work>>,
+}
+
+/// The thread has stopped, and why is told by [`Running`].
+#[derive(Debug, thiserror::Error)]
+#[error("the lease store has failed")]
+pub(crate) struct Stopped;
+
+/// The thread's other end.
+pub(crate) struct Running {
+    thread: JoinHandle<()>,
+    /// Sent once: the error that stopped it, or nothing more than its end.
+    pub(crate) ended: oneshot::Receiver<Result<(), StoreError>>,
+}
+
+impl Committer {
+    pub(crate) fn start(store: Box<dyn Store>) -> std::io::Result<(Self, Running)> {
+        let (queue, work) = channel();
+        let (end, ended) = oneshot::channel();
+        let name = std::thread::Builder::new().name("committer".into());
+        let thread = name.spawn(move || {
+            // Nobody listening means that the daemon is gone already.
+            let _ = end.send(run(store, &work));
+        })?;
+        Ok((Self { queue: Some(queue) }, Running { thread, ended }))
+    }
+
+    /// Writes them with the next batch.
+    pub(crate) fn soon(&self, records: Vec<Record>) -> Result<(), Stopped> {
+        self.hand_over(Work { records, durable: None })
+    }
+
+    /// Writes them now; what is returned resolves once they are durable, and with them all that
+    /// was handed over before: also without any records of its own.
+    pub(crate) fn durable(
+        &self,
+        records: Vec<Record>,
+    ) -> impl Future<Output = Result<(), Stopped>> + use<> {
+        let (durable, done) = oneshot::channel();
+        let sent = self.hand_over(Work { records, durable: Some(durable) });
+        async move {
+            sent?;
+            done.await.map_err(|_| Stopped)
+        }
+    }
+
+    /// The thread finishes what it was handed, closes the store and ends.
+    pub(crate) fn close(&mut self) {
+        self.queue = None;
+    }
+
+    fn hand_over(&self, work: Work) -> Result<(), Stopped> {
+        self.queue.as_ref().ok_or(Stopped)?.send(work).map_err(|_| Stopped)
+    }
+}
+
+impl Running {
+    /// Waits until everything handed over is durable and the store closed. The [`Committer`] has
+    /// to be closed first.
+    pub(crate) async fn finish(self) -> Result<(), StoreError> {
+        let result = self.ended.await.unwrap_or(Ok(()));
+        // It has sent its result as its last act, or panicked, which ends the process.
+        let _ = self.thread.join();
+        result
+    }
+}
+
+fn run(mut store: Box<dyn Store>, work: &Receiver<Work>) -> Result<(), StoreError> {
+    while let Ok(first) = work.recv() {
+        let batch = gather(first, work);
+        let (records, waiting): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|work| (work.records, work.durable)).unzip();
+        let records = records.concat();
+        if !records.is_empty() {
+            store.commit(&records)?;
+        }
+        for durable in waiting.into_iter().flatten() {
+            // Whoever waited may have hung up.
+            let _ = durable.send(());
+        }
+    }
+    Ok(())
+}
+
+fn gather(first: Work, work: &Receiver<Work>) -> Vec<Work> {
+    let until = Instant::now() + LINGER;
+    let mut records = first.records.len();
+    let mut awaited = first.durable.is_some();
+    let mut batch = vec![first];
+    while records < MOST {
+        let wait = if awaited { Duration::ZERO } else { until - Instant::now().min(until) };
+        let next = match work.recv_timeout(wait) {
+            Ok(next) => next,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        };
+        records += next.records.len();
+        awaited |= next.durable.is_some();
+        batch.push(next);
+    }
+    batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Kept;
+    use ipam_core::{BootId, ClockRecord, Moment};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<Vec<Record>>>>);
+
+    impl Store for Seen {
+        fn load(&self) -> Result<Kept, StoreError> {
+            Ok(Kept::default())
+        }
+
+        fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+            if records.contains(&clock(666)) {
+                return Err(StoreError::Commit { source: "disk on fire".into() });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            self.0.lock().unwrap().push(records.into());
+            Ok(())
+        }
+
+        fn engine(&self) -> &'static str {
+            "seen"
+        }
+    }
+
+    fn clock(boot: u128) -> Record {
+        let (boottime, moment) = (Duration::ZERO, Moment::default());
+        Record::Clock(ClockRecord { boot: BootId(boot), boottime, moment })
+    }
+
+    #[tokio::test]
+    async fn many_callers_share_a_sync_and_order_is_kept() {
+        let seen = Seen::default();
+        let (mut committer, running) = Committer::start(Box::new(seen.clone())).unwrap();
+        let waits: Vec<_> = (0..100).map(|n| committer.durable(vec![clock(n)])).collect();
+        for wait in waits {
+            wait.await.unwrap();
+        }
+        committer.close();
+        running.finish().await.unwrap();
+        let batches = seen.0.lock().unwrap().clone();
+        assert!(batches.len() < 20, "{} syncs for 100 callers", batches.len());
+        assert_eq!(batches.concat(), (0..100).map(clock).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn who_waits_also_waits_for_what_was_handed_over_before() {
+        let seen = Seen::default();
+        let (mut committer, running) = Committer::start(Box::new(seen.clone())).unwrap();
+        committer.soon(vec![clock(1)]).unwrap();
+        committer.durable(Vec::new()).await.unwrap();
+        assert_eq!(seen.0.lock().unwrap().concat(), [clock(1)]);
+        committer.soon(vec![clock(2)]).unwrap();
+        committer.close();
+        running.finish().await.unwrap();
+        assert_eq!(seen.0.lock().unwrap().concat(), [clock(1), clock(2)]);
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_is_nobodys_success() {
+        let (committer, running) = Committer::start(Box::new(Seen::default())).unwrap();
+        assert!(committer.durable(vec![clock(666)]).await.is_err());
+        assert!(running.finish().await.unwrap_err().to_string().contains("writing leases failed"));
+        assert!(committer.durable(vec![clock(1)]).await.is_err());
+    }
+}

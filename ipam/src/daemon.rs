@@ -1,0 +1,191 @@
+//! What the sockets' requests are put to: the table, behind its lock, and the committer.
+//!
+//! Records are handed to the committer while the table is locked, so that they reach the disk in
+//! the order of the decisions. No lock is held while anything waits.
+
+use crate::committer::{Committer, Stopped};
+use crate::observe::{self, Counted, Counters};
+use crate::routes::Standing;
+use crate::settings::settings;
+use crate::time::Clocks;
+use ipam_core::{Add, AddError, Attachment, CheckError, Effects, Grant, Ipam, Now, Record, Report};
+use mainstay_config::Mode;
+use mainstay_daemon::{Args, LoadError};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::{Notify, mpsc};
+
+pub(crate) struct Daemon {
+    pub(crate) args: Args,
+    pub(crate) clocks: Clocks,
+    pub(crate) started: Instant,
+    /// The store's engine, for people.
+    pub(crate) engine: &'static str,
+    pub(crate) standing: Standing,
+    /// Which blocks need a route may have changed.
+    pub(crate) blocks_changed: Notify,
+    counters: Counters,
+    state: Mutex<State>,
+    /// Addresses whose neighbour entries are of the past.
+    released: mpsc::UnboundedSender<IpAddr>,
+}
+
+pub(crate) struct State {
+    pub(crate) ipam: Ipam,
+    /// Of the configuration in force.
+    pub(crate) warnings: Vec<String>,
+    committer: Committer,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AddFailed {
+    #[error(transparent)]
+    Refused(#[from] AddError),
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("network.mode is none: stop mainstay-ipamd on this node instead; nothing has changed")]
+    NotNeeded,
+}
+
+/// What a reload did.
+pub(crate) struct Reloaded {
+    pub(crate) changes: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Daemon {
+    pub(crate) fn new(
+        (args, clocks): (Args, Clocks),
+        (ipam, warnings): (Ipam, Vec<String>),
+        (committer, engine): (Committer, &'static str),
+        released: mpsc::UnboundedSender<IpAddr>,
+    ) -> Self {
+        Self {
+            args,
+            clocks,
+            started: Instant::now(),
+            engine,
+            standing: Standing::default(),
+            blocks_changed: Notify::new(),
+            counters: Counters::default(),
+            state: Mutex::new(State { ipam, warnings, committer }),
+            released,
+        }
+    }
+
+    /// The table, locked: for a short look.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic ends the process (see `main`), so nobody ever sees a poisoned lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.clocks.now()
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        self.counters.read()
+    }
+
+    /// Answers once the lease is durable.
+    pub(crate) async fn add(&self, add: &Add) -> Result<Vec<Grant>, AddFailed> {
+        let result = self.try_add(add).await;
+        if result.is_err() {
+            self.counters.add_failed();
+        }
+        result
+    }
+
+    async fn try_add(&self, add: &Add) -> Result<Vec<Grant>, AddFailed> {
+        let (grants, out, durable) = {
+            let mut state = self.state();
+            let mut out = Effects::default();
+            let grants = state.ipam.add(add, self.now(), &mut out)?;
+            let records = std::mem::take(&mut out.records);
+            (grants, out, state.committer.durable(records))
+        };
+        durable.await?;
+        self.counters.added(&out.reports);
+        out.reports.iter().for_each(observe::say);
+        Ok(grants)
+    }
+
+    /// Answers at once; a DEL that a crash undoes only prolongs the hold.
+    pub(crate) fn del(&self, attachment: &Attachment) -> Result<(), Stopped> {
+        self.counters.deleted();
+        self.change(|ipam, now, out| ipam.del(attachment, now, out))
+    }
+
+    pub(crate) fn gc(&self, network: &str, valid: &[(String, String)]) -> Result<(), Stopped> {
+        self.change(|ipam, now, out| ipam.gc(network, valid, now, out))
+    }
+
+    pub(crate) fn check(&self, at: &Attachment, expected: &[IpAddr]) -> Result<(), CheckError> {
+        self.state().ipam.check(at, expected)
+    }
+
+    /// Each minute and before stopping: see [`Ipam::tick`].
+    pub(crate) fn tick(&self) -> Result<(), Stopped> {
+        self.blocks_changed.notify_one();
+        self.change(Ipam::tick)
+    }
+
+    /// Whether this node holds any address at all.
+    pub(crate) fn can_serve(&self) -> bool {
+        self.state().ipam.settings().blocks().next().is_some()
+    }
+
+    /// Reads the configuration again; a bad one changes nothing.
+    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let loaded = self.args.load()?;
+        if loaded.node.network.mode == Mode::None {
+            return Err(ReloadError::NotNeeded);
+        }
+        let mut state = self.state();
+        let changes = state.ipam.reconfigure(settings(&loaded.node));
+        state.warnings = loaded.warnings;
+        let warnings = state.warnings();
+        drop(state);
+        self.blocks_changed.notify_one();
+        Ok(Reloaded { changes, warnings })
+    }
+
+    /// Everything decided so far reaches the disk, nothing more is decided.
+    pub(crate) fn close(&self) {
+        self.state().committer.close();
+    }
+
+    fn change(&self, what: impl FnOnce(&mut Ipam, Now, &mut Effects)) -> Result<(), Stopped> {
+        let mut out = Effects::default();
+        {
+            let mut state = self.state();
+            what(&mut state.ipam, self.now(), &mut out);
+            let records: Vec<Record> = std::mem::take(&mut out.records);
+            if !records.is_empty() {
+                state.committer.soon(records)?;
+            }
+        }
+        for report in &out.reports {
+            observe::say(report);
+            if let Report::Released { slot, .. } = report {
+                // The task that flushes ends only with the daemon.
+                let _ = self.released.send(slot.address);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Of the configuration and of the table.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.warnings.iter().cloned().chain(self.ipam.warnings()).collect()
+    }
+}

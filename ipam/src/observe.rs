@@ -1,0 +1,80 @@
+//! What happened, as a line in the log and a number in the status.
+
+use ipam_core::{How, Report, Slot, Why};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Since start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    adds: AtomicU64,
+    dels: AtomicU64,
+    add_failures: AtomicU64,
+    sticky_hits: AtomicU64,
+}
+
+/// A reading of [`Counters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) adds: u64,
+    pub(crate) dels: u64,
+    pub(crate) add_failures: u64,
+    pub(crate) sticky_hits: u64,
+}
+
+impl Counters {
+    pub(crate) fn read(&self) -> Counted {
+        Counted {
+            adds: self.adds.load(Relaxed),
+            dels: self.dels.load(Relaxed),
+            add_failures: self.add_failures.load(Relaxed),
+            sticky_hits: self.sticky_hits.load(Relaxed),
+        }
+    }
+
+    /// An ADD was answered with addresses.
+    pub(crate) fn added(&self, reports: &[Report]) {
+        self.adds.fetch_add(1, Relaxed);
+        let sticky = |report: &Report| {
+            matches!(report, Report::Assigned { how: How::Returned | How::TakenOver, .. })
+        };
+        if reports.iter().any(sticky) {
+            self.sticky_hits.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn add_failed(&self) {
+        self.add_failures.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn deleted(&self) {
+        self.dels.fetch_add(1, Relaxed);
+    }
+}
+
+pub(crate) fn say(report: &Report) {
+    match report {
+        Report::Assigned { slot, how } => {
+            let Slot { address, rung, .. } = &**slot;
+            let (owner, container, how) = (slot.describe_owner(), container(slot), how.as_str());
+            tracing::info!(%address, owner, %rung, how, container, "assigned");
+        }
+        Report::Released { slot, why } => {
+            let (owner, container) = (slot.describe_owner(), container(slot));
+            let why = match why {
+                Why::Del => "del",
+                Why::Gc => "gc",
+            };
+            tracing::info!(address = %slot.address, owner, why, container, "released");
+        }
+        Report::InUse { address, owner, container_id } => tracing::warn!(
+            %address, owner, container = container_id,
+            "its address is still assigned to an older pod of the same name; gave it another"
+        ),
+    }
+}
+
+/// As much of a container's id as people use.
+fn container(slot: &Slot) -> &str {
+    let id = &slot.attachment.container_id;
+    id.char_indices().nth(12).map_or(id, |(end, _)| id.get(..end).unwrap_or(id))
+}

@@ -1,0 +1,58 @@
+//! What outlives the daemon: every lease, and the time known to have passed.
+//!
+//! The engine is behind [`Store`], so that it can be exchanged: `sled` serves, its twin in memory
+//! is what the tests hold it against.
+
+mod anchor;
+pub(crate) mod encode;
+#[cfg(test)]
+mod memory;
+mod on_sled;
+
+pub(crate) use on_sled::SledStore;
+
+use ipam_core::{ClockRecord, Record, Slot};
+use std::path::PathBuf;
+
+/// What a key and a value mean. A store of another format is not touched.
+pub(crate) const FORMAT: u32 = 1;
+
+/// All that was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Kept {
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) clock: Option<ClockRecord>,
+}
+
+pub(crate) trait Store: Send {
+    fn load(&self) -> Result<Kept, StoreError>;
+
+    /// All of the records or none, in this order; durable once this returns. After an error the
+    /// store must not be used any more: what is on the disk is known only to a fresh open.
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError>;
+
+    /// The engine and its version, for people.
+    fn engine(&self) -> &'static str;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("cannot {what} {path}", path = path.display())]
+    Io { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(
+        "the lease store {path} cannot be read ({why}); it is not used, and no address is \
+         handed out, for that could give a running pod's address away twice. To go on: drain this \
+         node, move the store away (mv {path} {path}.bad; rm -f {path}.commits) and start again \
+         with no leases",
+        path = path.display()
+    )]
+    Unreadable { path: PathBuf, why: String },
+    #[error(
+        "the lease store {path} has format {found}, and this release reads format {FORMAT} only; \
+         run the release that wrote it",
+        path = path.display()
+    )]
+    Format { path: PathBuf, found: String },
+    #[error("writing leases failed; stopping, since what is not durable must not be promised")]
+    Commit { source: Box<dyn std::error::Error + Send + Sync> },
+}
