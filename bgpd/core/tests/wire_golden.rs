@@ -1,5 +1,7 @@
 //! Bytes and their meaning, side by side.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 mod wire_support;
 
 use bgp_core::wire::*;

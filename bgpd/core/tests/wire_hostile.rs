@@ -1,5 +1,7 @@
 //! A million broken messages: no panic, little memory, and what is read can be written and read.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 #[allow(dead_code, reason = "only the bytes are of use here")]
 mod wire_support;
 

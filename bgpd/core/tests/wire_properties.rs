@@ -1,5 +1,7 @@
 //! What is written is read back; and how the bytes were cut does not matter.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 #[allow(dead_code, reason = "only the bytes are of use here")]
 mod wire_support;
 

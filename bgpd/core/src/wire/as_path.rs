@@ -214,3 +214,77 @@ pub(super) fn put(path: &AsPath, four: bool, out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(asns: impl IntoIterator<Item = u32>) -> Segment {
+        Segment { kind: SegmentKind::Sequence, asns: asns.into_iter().map(Asn).collect() }
+    }
+
+    fn set(asns: impl IntoIterator<Item = u32>) -> Segment {
+        Segment { kind: SegmentKind::Set, ..sequence(asns) }
+    }
+
+    #[test]
+    fn a_set_counts_as_one() {
+        let path = AsPath(vec![sequence([1, 2, 2]), set([3, 4, 5])]);
+        assert_eq!(path.length(), 4);
+        assert_eq!(path.to_string(), "1 2 2 {3 4 5}");
+        assert!(path.contains(Asn(5)) && !path.contains(Asn(6)));
+    }
+
+    #[test]
+    fn the_ends_of_a_path_are_only_known_in_sequences() {
+        let path = AsPath(vec![sequence([1, 2]), set([3, 4])]);
+        assert_eq!((path.first(), path.origin_as()), (Some(Asn(1)), None));
+        let path = AsPath(vec![set([3, 4]), sequence([1, 2])]);
+        assert_eq!((path.first(), path.origin_as()), (None, Some(Asn(2))));
+        assert_eq!((AsPath::default().first(), AsPath::default().origin_as()), (None, None));
+    }
+
+    #[test]
+    fn prepending_opens_a_sequence_when_there_is_none_or_it_is_full() {
+        let mut path = AsPath(vec![set([9])]);
+        path.prepend(Asn(1), 256);
+        assert_eq!(path.0.iter().map(|s| s.asns.len()).collect::<Vec<_>>(), [1, 255, 1]);
+        path.prepend(Asn(2), 1);
+        assert_eq!(path.first(), Some(Asn(2)));
+        assert_eq!(path.0.len(), 3);
+        path.prepend(Asn(3), 0);
+        assert_eq!(path.length(), 258);
+    }
+
+    #[test]
+    fn segments_too_long_to_write_are_split() {
+        let path = AsPath(vec![sequence(1..=600)]);
+        for four in [true, false] {
+            let mut out = Vec::new();
+            put(&path, four, &mut out);
+            let read = read(&out, four, Confed::Refuse).unwrap();
+            assert_eq!(read.0.iter().map(|s| s.asns.len()).collect::<Vec<_>>(), [255, 255, 90]);
+            assert!(read.asns().eq(path.asns()));
+        }
+    }
+
+    #[test]
+    fn what_as4_path_lacks_comes_from_as_path() {
+        let merged = |as_path, as4_path| merge(AsPath(as_path), AsPath(as4_path)).to_string();
+        assert_eq!(merged(vec![sequence([1, 23456])], vec![sequence([70000])]), "1 70000");
+        assert_eq!(
+            merged(vec![set([5, 6]), sequence([1, 2])], vec![sequence([70000])]),
+            "{5 6} 1 70000"
+        );
+        assert_eq!(merged(vec![sequence([1])], vec![sequence([70000, 2])]), "1");
+        assert_eq!(merged(vec![sequence([1, 2])], vec![]), "1 2");
+        assert_eq!(merged(vec![sequence([1]), set([7, 8])], vec![set([7, 70000])]), "1 {7 70000}");
+    }
+
+    #[test]
+    fn confederation_segments_are_dropped_from_as4_path_alone() {
+        let bytes = [3, 1, 0, 0, 0, 9, 2, 1, 0, 0, 0, 1];
+        assert_eq!(read(&bytes, true, Confed::Drop).unwrap().to_string(), "1");
+        assert!(read(&bytes, true, Confed::Refuse).is_err());
+    }
+}

@@ -203,3 +203,81 @@ fn set_u16(at: usize, value: usize, out: &mut [u8]) {
         octets.copy_from_slice(&u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::{AsPath, Origin, RawAttribute};
+    use super::*;
+
+    const CONTEXT: Context = Context { four_octet_as: true, internal: false };
+
+    fn attributes(next_hop: NextHop) -> Attributes {
+        Attributes {
+            next_hop,
+            origin: Origin::Igp,
+            as_path: AsPath::default(),
+            med: None,
+            local_pref: None,
+            atomic_aggregate: false,
+            aggregator: None,
+            communities: Vec::new(),
+            extended_communities: Vec::new(),
+            large_communities: Vec::new(),
+            originator_id: None,
+            cluster_list: Vec::new(),
+            unknown: Vec::new(),
+        }
+    }
+
+    fn prefixes(text: &[&str]) -> Vec<Prefix> {
+        text.iter().map(|t| t.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_announced_leaves_no_trace() {
+        let v4 = attributes(NextHop::V4([192, 0, 2, 1].into()));
+        let mut too_big = v4.clone();
+        too_big.unknown = vec![RawAttribute { flags: 0xe0, code: 99, value: vec![0; 4060] }];
+        let some = prefixes(&["10.0.0.0/8"]);
+        let mut out = vec![1, 2, 3];
+        for (family, attributes, prefixes) in [
+            (Family::Ipv4Unicast, &too_big, &some[..]),
+            (Family::Ipv6Unicast, &v4, &some[..]),
+            (Family::Ipv4Unicast, &v4, &[]),
+            (Family::Ipv4Unicast, &v4, &prefixes(&["fd00::/8"])[..]),
+        ] {
+            assert_eq!(announce(&CONTEXT, family, attributes, prefixes, &mut out), 0);
+            assert_eq!(out, [1, 2, 3]);
+        }
+        assert_eq!(withdraw(&CONTEXT, Family::Ipv6Unicast, &some, &mut out), 0);
+        assert_eq!(out, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_message_ends_at_the_first_prefix_of_another_family() {
+        let v4 = attributes(NextHop::V4([192, 0, 2, 1].into()));
+        let mixed = prefixes(&["10.0.0.0/8", "11.0.0.0/8", "fd00::/8", "12.0.0.0/8"]);
+        let mut out = Vec::new();
+        assert_eq!(announce(&CONTEXT, Family::Ipv4Unicast, &v4, &mixed, &mut out), 2);
+        assert_eq!(withdraw(&CONTEXT, Family::Ipv4Unicast, &mixed, &mut out), 2);
+    }
+
+    #[test]
+    fn mp_reach_comes_first_and_the_others_by_code() {
+        let next_hop = NextHop::V6 { global: [32; 16].into(), link_local: None };
+        let mut all = attributes(next_hop);
+        all.med = Some(1);
+        all.communities = vec![1];
+        all.large_communities = vec![[1, 2, 3]];
+        all.unknown =
+            [25u8, 99].map(|code| RawAttribute { flags: 0xe0, code, value: vec![] }).into();
+        let mut out = Vec::new();
+        announce(&CONTEXT, Family::Ipv6Unicast, &all, &prefixes(&["fd00::/8"]), &mut out);
+        let mut reader = super::super::reader::Reader::new(&out[HEADER_LEN + 4..]);
+        let mut codes = Vec::new();
+        while !reader.is_empty() {
+            codes.push(code::Attribute::cut(&mut reader).unwrap().code);
+        }
+        assert_eq!(codes, [14, 1, 2, 4, 8, 25, 32, 99]);
+    }
+}

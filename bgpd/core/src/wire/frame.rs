@@ -127,3 +127,54 @@ const fn name(kind: u8) -> &'static str {
         _ => "unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEEPALIVES: [u8; HEADER_LEN] =
+        [255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 19, 4];
+
+    #[test]
+    fn a_burst_is_given_out_and_its_memory_given_back() {
+        let mut framer = Framer::new();
+        framer.push(&KEEPALIVES.repeat(100_000));
+        framer.push(&[255; 5]);
+        let mut count = 0;
+        while framer.next().unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!((count, framer.pending()), (100_000, 5));
+        assert!(framer.buffer.capacity() <= MAX_LEN);
+        framer.push(&KEEPALIVES[5..]);
+        assert_eq!(framer.next(), Ok(Some(&KEEPALIVES[..])));
+    }
+
+    #[test]
+    fn after_an_error_nothing_but_the_error_comes() {
+        let mut framer = Framer::new();
+        framer.push(&[0; 19]);
+        let error = framer.next().unwrap_err();
+        framer.push(&KEEPALIVES);
+        assert_eq!(framer.next().unwrap_err(), error);
+        assert_eq!(error.notification, Notification::CONNECTION_NOT_SYNCHRONIZED);
+    }
+
+    #[test]
+    fn each_type_has_its_bounds() {
+        let bounds =
+            [(OPEN, 29, 4096), (UPDATE, 23, 4096), (NOTIFICATION, 21, 4096), (KEEPALIVE, 19, 19)];
+        for (kind, least, most) in bounds {
+            for length in [0, 18, least - 1, most + 1, 65535] {
+                let error = check_length(kind, length).unwrap_err();
+                let expected = Notification::BAD_MESSAGE_LENGTH.with_data(&length.to_be_bytes());
+                assert_eq!(error.notification, expected, "{kind} {length}");
+            }
+            assert!(check_length(kind, least).is_ok() && check_length(kind, most).is_ok());
+        }
+        for kind in [0, 6, 255] {
+            let expected = Notification::BAD_MESSAGE_TYPE.with_data(&[kind]);
+            assert_eq!(check_length(kind, 19).unwrap_err().notification, expected);
+        }
+    }
+}

@@ -62,3 +62,62 @@ pub(super) fn put(next_hop: &NextHop, out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn octets(addrs: &[&str]) -> Vec<u8> {
+        addrs.iter().flat_map(|a| a.parse::<Ipv6Addr>().unwrap().octets()).collect()
+    }
+
+    fn seen(addrs: &[&str]) -> String {
+        format!("{:?}", read(Family::Ipv6Unicast, &octets(addrs)).unwrap())
+    }
+
+    #[test]
+    fn a_link_local_address_is_found_wherever_peers_put_it() {
+        assert_eq!(seen(&["2001:db8::1"]), "2001:db8::1");
+        assert_eq!(seen(&["2001:db8::1", "fe80::1"]), "2001:db8::1+fe80::1");
+        for form in
+            [&["fe80::1"][..], &["fe80::1", "fe80::1"], &["::", "fe80::1"], &["fe80::1", "::"]]
+        {
+            assert_eq!(seen(form), "fe80::1+fe80::1", "{form:?}");
+        }
+        assert_eq!(seen(&["2001:db8::1", "2001:db8::2"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn other_lengths_are_refused() {
+        for length in [0, 4, 12, 15, 17, 24, 31, 33, 48] {
+            assert_eq!(read(Family::Ipv6Unicast, &vec![0x20; length]), None, "{length}");
+        }
+        assert_eq!(read(Family::Ipv4Unicast, &[0; 16]), None);
+    }
+
+    #[test]
+    fn only_hosts_can_be_next_hops() {
+        let is_valid = |text: &str| match text.parse().unwrap() {
+            std::net::IpAddr::V4(a) => is_valid(&NextHop::V4(a)),
+            std::net::IpAddr::V6(global) => is_valid(&NextHop::V6 { global, link_local: None }),
+        };
+        for good in
+            ["192.0.2.1", "10.0.0.0", "240.0.0.1", "2001:db8::1", "fe80::1", "::ffff:192.0.2.1"]
+        {
+            assert!(is_valid(good), "{good}");
+        }
+        for bad in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.2",
+            "224.0.0.1",
+            "239.1.1.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "ff02::1",
+        ] {
+            assert!(!is_valid(bad), "{bad}");
+        }
+    }
+}

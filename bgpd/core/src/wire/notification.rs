@@ -177,3 +177,40 @@ const fn name(code: u8, subcode: u8) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shutdown_text_is_cut_between_characters() {
+        let long = "ü".repeat(200);
+        let notification = Notification::shutdown(cease::ADMINISTRATIVE_SHUTDOWN, &long);
+        assert_eq!(notification.data.len(), 255);
+        let text = notification.describe();
+        assert!(text.contains(&"ü".repeat(127)) && !text.contains('\u{fffd}'), "{text}");
+        assert_eq!(
+            Notification::shutdown(cease::ADMINISTRATIVE_RESET, "").describe(),
+            "6/4 (administrative reset)"
+        );
+    }
+
+    #[test]
+    fn hard_resets_inside_hard_resets_are_not_followed() {
+        let data = [6, cease::HARD_RESET].repeat(2000);
+        let text = Notification::cease(cease::HARD_RESET).with_data(&data).describe();
+        assert_eq!(text, "6/9 (hard reset)");
+    }
+
+    #[test]
+    fn codes_are_shown_with_their_names() {
+        assert_eq!(Notification::BAD_PEER_AS.describe(), "2/2 (bad peer AS)");
+        assert_eq!(Notification::HOLD_TIMER_EXPIRED.describe(), "4/0 (hold timer expired)");
+        assert_eq!(
+            Notification::bare(3, 10).with_data(&[33]).describe(),
+            "3/10 (invalid network field: 21)"
+        );
+        assert_eq!(Notification::cease(200).describe(), "6/200 (cease)");
+        assert_eq!(Notification::bare(99, 0).describe(), "99/0 (unknown)");
+    }
+}

@@ -93,3 +93,30 @@ impl fmt::Display for ExtendedCommunity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn communities_read_as_they_are_written_in_configurations() {
+        let standard = [65001 << 16 | 100, 0xffff_ff01, 0xffff_0000, 0xffff_029a, 0, u32::MAX];
+        let text = standard.map(|c| Community(c).to_string());
+        assert_eq!(
+            text,
+            ["65001:100", "no-export", "graceful-shutdown", "blackhole", "0:0", "65535:65535"]
+        );
+        assert_eq!(LargeCommunity([4_200_000_000, 0, 7]).to_string(), "4200000000:0:7");
+        let extended = [
+            0x0002_fde9_0000_0064,
+            0x0103_c000_0201_0007,
+            0x0202_fa56_ea00_0005,
+            0x4304_0000_0000_0001,
+        ];
+        let text = extended.map(|c| ExtendedCommunity(c).to_string());
+        assert_eq!(
+            text,
+            ["rt:65001:100", "soo:192.0.2.1:7", "rt:4200000000:5", "4304000000000001"]
+        );
+    }
+}
