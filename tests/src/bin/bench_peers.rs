@@ -1,1 +1,26 @@
-fn main() {}
+//! `make bench-peers`: the same work by us and by others, in one run on one machine; rewrites
+//! `docs/benchmarks.md`.
+
+#[path = "bench_peers/addresses.rs"]
+mod addresses;
+#[path = "bench_peers/feeder.rs"]
+mod feeder;
+#[path = "bench_peers/report.rs"]
+mod report;
+#[path = "bench_peers/routes.rs"]
+mod routes;
+
+fn main() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "bench-peers makes network namespaces: run it as root"
+    );
+    let machine = report::Machine::read();
+    println!("{machine}");
+    let routes = routes::run();
+    let addresses = addresses::run();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
+    std::fs::write(path, report::page(&machine, &routes, &addresses))
+        .expect("write docs/benchmarks.md");
+    println!("\nwritten to docs/benchmarks.md");
+}

@@ -1,0 +1,113 @@
+//! docs/benchmarks.md, made whole from one run.
+
+use crate::addresses::{PODS, Rows};
+use crate::routes::{PREFIXES, RUNS, Row};
+use mainstay_tests::add_latency::{CALLERS, LIVE, Latency};
+use std::fmt;
+use std::time::Duration;
+
+pub struct Machine {
+    cpu: String,
+    cores: usize,
+    kernel: String,
+    date: String,
+}
+
+impl Machine {
+    pub fn read() -> Self {
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let info = text("/proc/cpuinfo");
+        let model = info.lines().find_map(|l| l.strip_prefix("model name\t: "));
+        let day = std::process::Command::new("date").arg("+%F").output().map(|o| o.stdout);
+        Self {
+            cpu: model.unwrap_or("unknown CPU").to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, Into::into),
+            kernel: text("/proc/sys/kernel/osrelease")
+                .trim()
+                .split('-')
+                .next()
+                .unwrap_or("")
+                .to_owned(),
+            date: String::from_utf8_lossy(&day.unwrap_or_default()).trim().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpu, cores, kernel, date } = self;
+        write!(f, "{cpu}, {cores} cores, Linux {kernel}, {date}")
+    }
+}
+
+pub fn page(machine: &Machine, routes: &[Row], addresses: &Rows) -> String {
+    let mut page = format!(
+        "# Benchmarks
+
+Written by `make bench-peers`; every figure of a table is from one run on one machine:
+{machine}. The peers are Debian's packages. Figures of a shared machine drift; the ratios hold better than the seconds.
+
+## Routes: one peer in, one peer out
+
+{PREFIXES} IPv4 prefixes, six to a set of attributes, are sent as fast as the speaker takes them; time runs until the
+other peer has every one of them, and again until every one is withdrawn. Nothing goes to the kernel. Medians of {RUNS}
+runs; CPU time and peak memory of the BGP process alone (FRR: `bgpd` without zebra). × is the ratio to us.
+
+| speaker | load, wall | load, CPU | withdraw, wall | withdraw, CPU | peak memory |
+|---|---|---|---|---|---|
+"
+    );
+    let ours = &routes[0];
+    for row in routes {
+        let cell = |of: fn(&Row) -> Duration| seconds(of(row), of(ours));
+        page += &format!(
+            "| {} | {} | {} | {} | {} | {} MB (×{:.1}) |\n",
+            row.speaker,
+            cell(|r| r.load.wall),
+            cell(|r| r.load.cpu),
+            cell(|r| r.withdraw.wall),
+            cell(|r| r.withdraw.cpu),
+            row.peak / 1_000_000,
+            row.peak as f64 / ours.peak as f64,
+        );
+    }
+    page += &format!(
+        "
+## Addresses: what a runtime waits for
+
+ADD and DEL of the IPAM plugin alone, IPv4 and IPv6 together, from the start of the process to its end, with {LIVE} other
+containers holding addresses: {PODS} containers one after the other, then {PODS} by {CALLERS} callers at once.
+`mainstay-ipam` answers ADD after its daemon has made the lease durable; `host-local` never syncs its files.
+
+| plugin | ADD p50 | ADD p99 | DEL p50 | {CALLERS} callers: ADD p50 | ADD p99 | ADD+DEL a second |
+|---|---|---|---|---|---|---|
+"
+    );
+    for (name, row) in [
+        ("`/bin/true` (a process alone)", addresses.nothing),
+        ("`host-local`", addresses.host_local),
+        ("`mainstay-ipam`", addresses.mainstay),
+    ] {
+        let Latency { add, del, .. } = row.serial;
+        let many = row.parallel;
+        page += &format!(
+            "| {name} | {} | {} | {} | {} | {} | {:.0} |\n",
+            millis(add.median),
+            millis(add.p99),
+            millis(del.median),
+            millis(many.add.median),
+            millis(many.add.p99),
+            many.pairs_per_second,
+        );
+    }
+    page
+}
+
+fn seconds(value: Duration, ours: Duration) -> String {
+    let ratio = value.as_secs_f64() / ours.as_secs_f64().max(0.001);
+    format!("{:.2} s (×{ratio:.1})", value.as_secs_f64())
+}
+
+fn millis(value: Duration) -> String {
+    format!("{:.2} ms", value.as_secs_f64() * 1000.0)
+}
