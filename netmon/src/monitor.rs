@@ -15,8 +15,6 @@ use std::time::Duration;
 
 /// How old what another daemon said may be.
 const DAEMON_EVERY: Duration = Duration::from_secs(1);
-/// Several scrapers share one dump.
-const KERNEL_EVERY: Duration = Duration::from_millis(500);
 
 const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
@@ -85,14 +83,14 @@ impl Monitor {
         };
         Ok(Self {
             mode: RwLock::new(mode),
-            routes: Refresh::blocking("routes", KERNEL_EVERY, routes::read),
-            links: Refresh::blocking("links", KERNEL_EVERY, move || {
+            routes: Refresh::blocking("routes", routes::read),
+            links: Refresh::blocking("links", move || {
                 // Held over the dump, so that farewells come before or after it.
                 let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
                 board.update(links::read()?);
                 Ok(board.samples())
             }),
-            conntrack: Refresh::blocking("conntrack", KERNEL_EVERY, conntrack::read),
+            conntrack: Refresh::blocking("conntrack", conntrack::read),
             bgp: asked("bgp", Daemon::new("bgpd", run_dir.join("bgpd.sock")), bgp::read),
             ipam: asked("ipam", Daemon::new("ipamd", run_dir.join("ipamd.sock")), ipam::read),
             route_events,

@@ -1,4 +1,4 @@
-//! Asks a source when someone wants to know, at most so often, and never waits long for it.
+//! Asks a source when someone wants to know, but not all the time, and never waits long for it.
 //!
 //! A reader that takes longer than [`PATIENCE`] goes on in the background and serves the next
 //! scrape; there is never more than one of a source. Until then the last answer stands in, while
@@ -28,18 +28,30 @@ pub(crate) struct Refresh {
 
 struct Inner {
     name: &'static str,
-    /// Asked no more often than this.
-    every: Duration,
+    pace: Pace,
     fetch: Fetch,
     state: Mutex<State>,
     done: watch::Sender<u64>,
 }
 
+/// How long an answer is good.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    For(Duration),
+    /// So many times what it took: whoever scrapes how often, a dump of a million routes takes no
+    /// more than that part of a core, and a small one is always fresh.
+    Times(u32),
+}
+
+/// A tenth of a core, at most.
+const DUMPS: Pace = Pace::Times(10);
+
 #[derive(Debug, Default)]
 struct State {
-    /// When the fetch that runs was begun.
     running: bool,
+    /// When the last fetch was begun, and how long the last one that ended took.
     asked: Option<Instant>,
+    took: Duration,
     /// The last answer, and when it came.
     last: Option<(Moment, Arc<Samples>)>,
     error: String,
@@ -53,7 +65,30 @@ pub(crate) struct Outcome {
 }
 
 impl Refresh {
+    /// A source whose answer is good for `every`.
     pub(crate) fn new<F, A>(name: &'static str, every: Duration, fetch: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Answer> + Send + 'static,
+    {
+        Self::paced(name, Pace::For(every), fetch)
+    }
+
+    /// A source whose reader blocks while it reads the kernel's tables.
+    pub(crate) fn blocking<F>(name: &'static str, read: F) -> Self
+    where
+        F: Fn() -> Answer + Clone + Send + Sync + 'static,
+    {
+        Self::paced(name, DUMPS, move || {
+            let read = read.clone();
+            async move {
+                let answer = tokio::task::spawn_blocking(read).await;
+                answer.unwrap_or_else(|e| Err(SourceError::Reader(e.to_string())))
+            }
+        })
+    }
+
+    fn paced<F, A>(name: &'static str, pace: Pace, fetch: F) -> Self
     where
         F: Fn() -> A + Send + Sync + 'static,
         A: Future<Output = Answer> + Send + 'static,
@@ -61,21 +96,7 @@ impl Refresh {
         let fetch: Fetch = Box::new(move || Box::pin(fetch()));
         let state = Mutex::new(State::default());
         let done = watch::Sender::new(0);
-        Self { inner: Arc::new(Inner { name, every, fetch, state, done }) }
-    }
-
-    /// A source whose reader blocks.
-    pub(crate) fn blocking<F>(name: &'static str, every: Duration, read: F) -> Self
-    where
-        F: Fn() -> Answer + Clone + Send + Sync + 'static,
-    {
-        Self::new(name, every, move || {
-            let read = read.clone();
-            async move {
-                let answer = tokio::task::spawn_blocking(read).await;
-                answer.unwrap_or_else(|e| Err(SourceError::Reader(e.to_string())))
-            }
-        })
+        Self { inner: Arc::new(Inner { name, pace, fetch, state, done }) }
     }
 
     /// The newest answer that can be had within [`PATIENCE`].
@@ -97,7 +118,11 @@ impl Inner {
     fn start(self: &Arc<Self>) {
         {
             let mut state = self.state();
-            let fresh = state.asked.is_some_and(|at| at.elapsed() < self.every);
+            let good = match self.pace {
+                Pace::For(every) => every,
+                Pace::Times(n) => state.took.saturating_mul(n),
+            };
+            let fresh = state.asked.is_some_and(|at| at.elapsed() < good);
             if state.running || fresh {
                 return;
             }
@@ -116,6 +141,7 @@ impl Inner {
     fn finish(&self, answer: Answer) {
         let mut state = self.state();
         state.running = false;
+        state.took = state.asked.map_or(Duration::ZERO, |at| at.elapsed());
         let error = match answer {
             Ok(samples) => {
                 state.last = Some((Moment::now(), Arc::new(samples)));
@@ -185,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_source_that_fails_is_down_and_says_why() {
-        let source = Refresh::blocking("x", Duration::ZERO, || Err(SourceError::NoConntrack));
+        let source = Refresh::blocking("x", || Err(SourceError::NoConntrack));
         let outcome = source.get().await;
         assert!(outcome.samples.is_none());
         assert!(outcome.health.error.contains("connection tracking is not loaded"));
@@ -193,10 +219,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_costly_table_is_read_a_tenth_of_the_time_at_most() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let source = Refresh::blocking("x", move || {
+            std::thread::sleep(Duration::from_millis(20));
+            Ok(samples(count.fetch_add(1, SeqCst)))
+        });
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(100) {
+            assert!(source.get().await.health.ok());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(asked.load(SeqCst), 1);
+    }
+
+    #[tokio::test]
     async fn a_reader_that_panics_is_an_error_and_is_asked_again() {
-        let source = Refresh::blocking("x", Duration::ZERO, || panic!("on purpose"));
+        let source = Refresh::blocking("x", || panic!("on purpose"));
         for _ in 0..2 {
             assert!(source.get().await.health.error.contains("its reader failed"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
