@@ -16,6 +16,7 @@ fn generated_code_is_current() {
     let descriptors = protox::compile(FILES.map(|f| root.join(f)), [root]).unwrap();
     tonic_prost_build::configure()
         .out_dir(&made)
+        .message_attribute(".", "#[cfg_attr(feature = \"serde\", derive(serde::Serialize))]")
         .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .compile_fds(descriptors)
