@@ -114,12 +114,14 @@ pub(super) fn octets(len: u8) -> usize {
     usize::from(len).div_ceil(8)
 }
 
-/// Appends one prefix.
+/// Appends one prefix: all of its address, because copying a fixed size is quick, less the rest.
+#[inline]
 pub(super) fn put(prefix: &Prefix, out: &mut Vec<u8>) {
     out.push(prefix.len());
-    let count = octets(prefix.len());
+    let end = out.len() + octets(prefix.len());
     match prefix.addr() {
-        IpAddr::V4(a) => out.extend(a.octets().iter().take(count)),
-        IpAddr::V6(a) => out.extend(a.octets().iter().take(count)),
+        IpAddr::V4(a) => out.extend_from_slice(&a.octets()),
+        IpAddr::V6(a) => out.extend_from_slice(&a.octets()),
     }
+    out.truncate(end);
 }
