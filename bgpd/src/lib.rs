@@ -1,3 +1,20 @@
-//! The shell around `bgp-core`: sockets, netlink, the API, the log.
+//! The shell around `bgp-core`: sockets, netlink, the API and the log of `mainstay-bgpd`.
+//!
+//! `start` puts it together, `run` is the loop. What BGP says is decided in the core; what is here
+//! carries it out and reports back. A library, so that tests can hold single parts against a real
+//! kernel.
 
+mod api;
 pub mod kernel;
+mod listen;
+mod marker;
+mod observe;
+mod plan;
+mod reload;
+mod run;
+mod show;
+mod sockopt;
+mod start;
+mod tcp;
+
+pub use start::run;

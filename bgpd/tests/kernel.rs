@@ -1,5 +1,7 @@
 //! The kernel side against a real kernel, in hosts of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use bgp_core::event::InstalledRoute;
 use bgp_core::types::{NextHop, Prefix};
 use mainstay_bgpd::kernel::{self, Found, Handle, Notice, Target};
@@ -120,8 +122,11 @@ fn what_an_earlier_process_left_is_adopted_and_not_touched_until_told() {
         next_hops: via(list).unwrap(),
     };
     let [(p4, [a4, b4, _]), (p6, [a6, b6, _])] = BOTH;
-    let three =
-        [installed(p4, &[a4, b4]), installed("10.3.0.0/16", &["192.0.2.1"]), installed(p6, &[a6, b6])];
+    let three = [
+        installed(p4, &[a4, b4]),
+        installed("10.3.0.0/16", &["192.0.2.1"]),
+        installed(p6, &[a6, b6]),
+    ];
     assert_eq!(found.installed, three);
     for (p, [a, b, _]) in BOTH {
         handle.set(prefix(p), via(&[b, a]));

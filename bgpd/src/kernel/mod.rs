@@ -9,7 +9,7 @@
 //! Wanted and present are compared whenever either changes; the kernel's own silences (IPv4 routes
 //! vanish with their link, unannounced) are made up for by looking again after link events.
 
-pub mod interfaces;
+pub(crate) mod interfaces;
 mod message;
 mod notes;
 mod socket;

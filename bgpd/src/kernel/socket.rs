@@ -72,7 +72,12 @@ impl Requests {
     }
 
     /// Every route of both families in `table`, of one protocol or (0) of any.
-    pub(super) fn dump(&mut self, table: u32, protocol: u8, mut see: impl FnMut(Route)) -> io::Result<()> {
+    pub(super) fn dump(
+        &mut self,
+        table: u32,
+        protocol: u8,
+        mut see: impl FnMut(Route),
+    ) -> io::Result<()> {
         for ipv6 in [false, true] {
             self.dump_family(ipv6, table, protocol, &mut see)?;
         }
@@ -95,9 +100,8 @@ impl Requests {
                     return Ok(());
                 }
                 // Kernels that filter less strictly also send cached and other tables' routes.
-                let wanted = |r: &Route| {
-                    r.table == table && (protocol == 0 || r.protocol == protocol)
-                };
+                let wanted =
+                    |r: &Route| r.table == table && (protocol == 0 || r.protocol == protocol);
                 message.route().filter(wanted).into_iter().for_each(&mut *see);
             }
         }

@@ -241,14 +241,16 @@ fn share(shared: &mut HashSet<Hops>, hops: &[Hop]) -> Hops {
 /// Whether the kernel's hops are the wanted ones; it always names the interface, we rarely do.
 fn same(want: &[Hop], kernel: &[Hop]) -> bool {
     want.len() == kernel.len()
-        && want.iter().zip(kernel).all(|(w, k)| {
-            w.via == k.via && (w.dev.is_none() || k.dev.is_none() || w.dev == k.dev)
-        })
+        && want
+            .iter()
+            .zip(kernel)
+            .all(|(w, k)| w.via == k.via && (w.dev.is_none() || k.dev.is_none() || w.dev == k.dev))
 }
 
 /// Without the interface, where the address is enough: it may come back under another number.
 fn portable(hops: &[Hop]) -> Vec<Hop> {
-    let needs_dev = |hop: &Hop| matches!(hop.via, std::net::IpAddr::V6(a) if a.is_unicast_link_local());
+    let needs_dev =
+        |hop: &Hop| matches!(hop.via, std::net::IpAddr::V6(a) if a.is_unicast_link_local());
     hops.iter().map(|h| Hop { dev: h.dev.filter(|_| needs_dev(h)), ..*h }).collect()
 }
 

@@ -1,0 +1,53 @@
+//! The mark that a speaker runs here, by which a crash is told from a first start.
+//!
+//! It is set when the speaker starts, not when it stops: a process that was killed could not have
+//! set it. What it names is the boot, since the kernel's routes last as long.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep the restart marker {path}", path = path.display())]
+pub(crate) struct MarkerError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Sets the mark in `dir`; true when an earlier speaker of this boot had set it.
+pub(crate) fn set(dir: &Path, boot_id: &str) -> Result<bool, MarkerError> {
+    let path = dir.join("running");
+    let was_running = std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == boot_id);
+    write(dir, &path, boot_id).map_err(|source| MarkerError { path, source })?;
+    Ok(was_running)
+}
+
+/// Whole and on disk, or not there at all.
+fn write(dir: &Path, path: &Path, boot_id: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    writeln!(file, "{boot_id}")?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_speaker_of_the_same_boot_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!set(dir.path(), "boot-1").unwrap());
+        assert!(set(dir.path(), "boot-1").unwrap());
+        assert!(!set(dir.path(), "boot-2").unwrap());
+    }
+
+    #[test]
+    fn a_torn_mark_counts_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("running"), "boo").unwrap();
+        assert!(!set(dir.path(), "boot-1").unwrap());
+    }
+}

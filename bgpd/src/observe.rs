@@ -1,0 +1,77 @@
+//! What the core reports, as log lines. The numbers go to netmon over the API.
+
+use bgp_core::report::{Cause, Report};
+use std::time::{Duration, Instant};
+
+/// Refused routes are named one by one only this often; the rest are counted.
+const QUIET: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    last_refusal: Option<Instant>,
+    unnamed: usize,
+}
+
+impl Observer {
+    pub(crate) fn report(&mut self, report: &Report, now: Instant) {
+        match report {
+            Report::FibFailed { prefix, why } => self.refused(prefix, why, now),
+            Report::PeerUp { name, .. } => tracing::info!(peer = name, "session established"),
+            Report::PeerDown { name, cause, stale, .. } => down(name, cause, *stale),
+            Report::SessionFailed { name, cause, .. } => {
+                if let Some(cause) = cause.text() {
+                    tracing::info!(peer = name, cause, "no session yet");
+                }
+            }
+            Report::ConnectionRefused { remote, why } => {
+                tracing::info!(%remote, why, "connection refused");
+            }
+            Report::StaleSwept { name, family, routes, .. } => {
+                tracing::info!(peer = name, %family, routes, "stale routes removed");
+            }
+            Report::UpdateError { name, error, withdrawn, .. } => {
+                tracing::warn!(peer = name, error, withdrawn, "malformed UPDATE");
+            }
+            Report::NoNextHop { name, family, .. } => {
+                tracing::warn!(
+                    peer = name,
+                    %family,
+                    "nothing of this family is announced: no address of it on the peer's link"
+                );
+            }
+            Report::FibSwept { family, routes } => {
+                tracing::info!(%family, routes, "kernel routes removed that nobody announced again");
+            }
+            Report::Restarted => tracing::info!("restart complete: every peer has told its routes"),
+            Report::Reconfigured { changes } => {
+                changes.iter().for_each(|change| tracing::info!("{change}"));
+            }
+            Report::StateChanged { name, from, to, .. } => {
+                tracing::debug!(peer = name, from, to, "state");
+            }
+            Report::EndOfRib { name, family, .. } => {
+                tracing::debug!(peer = name, %family, "End-of-RIB received");
+            }
+            Report::RouteRefreshed { name, family, .. } => {
+                tracing::debug!(peer = name, %family, "route refresh asked for");
+            }
+        }
+    }
+
+    fn refused(&mut self, prefix: &bgp_core::types::Prefix, why: &str, now: Instant) {
+        if self.last_refusal.is_some_and(|at| now < at + QUIET) {
+            self.unnamed += 1;
+            return;
+        }
+        let more = std::mem::take(&mut self.unnamed);
+        self.last_refusal = Some(now);
+        tracing::warn!(%prefix, why, more, "route not in the kernel");
+    }
+}
+
+fn down(name: &str, cause: &Cause, stale: usize) {
+    match cause.text() {
+        Some(cause) => tracing::warn!(peer = name, cause, stale, "session lost"),
+        None => tracing::info!(peer = name, cause = cause.label(), stale, "session ended"),
+    }
+}

@@ -1,0 +1,272 @@
+//! From this node's configuration to what the speaker, the sockets and the kernel are told.
+
+use crate::kernel::{Scopes, Target, interfaces};
+use crate::sockopt::{BadKey, Key};
+use bgp_core::config::{
+    PeerConfig, Policy, PolicyName, PrefixMatch, RangeConfig, Rule, SessionConfig, SpeakerConfig,
+};
+use bgp_core::types::{Asn, Family, RouterId};
+use mainstay_config as config;
+use mainstay_prefix::Prefix;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Next hops of one route at most: more than a node has uplinks.
+const MAX_PATHS: usize = 16;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) speaker: SpeakerConfig,
+    pub(crate) transport: Transport,
+    /// Empty: connect only.
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) target: Target,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// How the packets of a session travel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Way {
+    /// `None`: the host's default.
+    pub(crate) ttl: Option<u8>,
+    pub(crate) key: Option<Key>,
+    /// Of a link-local peer.
+    pub(crate) interface: Option<String>,
+}
+
+/// The ways to all peers and ranges.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Transport {
+    peers: BTreeMap<IpAddr, Way>,
+    ranges: Vec<(Prefix, Way)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanError {
+    #[error("peer {peer}: cannot read the key in password_file {path}", path = path.display())]
+    ReadKey { peer: String, path: PathBuf, source: std::io::Error },
+    #[error("peer {peer}: the key in password_file {path} {why}", path = path.display())]
+    BadKey { peer: String, path: PathBuf, why: BadKey },
+}
+
+impl Plan {
+    /// Reads the peers' key files as well.
+    pub(crate) fn new(node: &config::NodeConfig) -> Result<Self, PlanError> {
+        let bgp = &node.bgp;
+        let mut warnings = Vec::new();
+        let transport = Transport::new(bgp, &mut warnings)?;
+        let fib = &bgp.fib;
+        let listen = bgp.listen.as_ref().map(listen).unwrap_or_default();
+        let target = Target { install: fib.install, table: fib.table, metric: fib.metric };
+        Ok(Self { speaker: speaker(bgp), transport, listen, target, warnings })
+    }
+}
+
+fn listen(listen: &config::Listen) -> Vec<SocketAddr> {
+    let wildcards = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let addresses: &[IpAddr] =
+        if listen.addresses.is_empty() { &wildcards } else { &listen.addresses };
+    addresses.iter().map(|a| SocketAddr::new(*a, listen.port)).collect()
+}
+
+fn speaker(bgp: &config::Bgp) -> SpeakerConfig {
+    let policy = |rules: &Vec<config::Rule>| Policy { rules: rules.iter().map(rule).collect() };
+    SpeakerConfig {
+        asn: Asn(bgp.asn),
+        router_id: RouterId(bgp.router_id),
+        connect_retry: bgp.connect_retry,
+        peers: bgp.peers.iter().map(peer).collect(),
+        ranges: bgp.ranges.iter().map(range).collect(),
+        policies: bgp.policies.iter().map(|(name, p)| (name.clone(), policy(p))).collect(),
+        originate: bgp.originate.clone(),
+        install: bgp.fib.install,
+        max_paths: MAX_PATHS,
+    }
+}
+
+fn peer(peer: &config::Peer) -> PeerConfig {
+    PeerConfig {
+        name: peer.name.clone(),
+        address: peer.address,
+        port: peer.port,
+        session: session(&peer.session),
+    }
+}
+
+fn range(range: &config::Range) -> RangeConfig {
+    RangeConfig {
+        name: range.name.clone(),
+        range: range.range,
+        limit: range.limit,
+        session: session(&range.session),
+    }
+}
+
+fn session(s: &config::PeerSession) -> SessionConfig {
+    let restart = &s.graceful_restart;
+    SessionConfig {
+        asn: Asn(s.asn),
+        passive: s.passive,
+        hold_time: s.hold_time,
+        families: s.families.iter().map(family).collect(),
+        graceful_restart: restart.enabled.then_some(restart.restart_time),
+        route_reflector_client: s.route_reflector_client,
+        import: policy_name(&s.import),
+        export: policy_name(&s.export),
+        local_address: s.local_address,
+    }
+}
+
+const fn family(family: &config::Family) -> Family {
+    match family {
+        config::Family::Ipv4 => Family::Ipv4Unicast,
+        config::Family::Ipv6 => Family::Ipv6Unicast,
+    }
+}
+
+fn policy_name(policy: &config::PolicyRef) -> PolicyName {
+    match policy {
+        config::PolicyRef::All => PolicyName::All,
+        config::PolicyRef::None => PolicyName::None,
+        config::PolicyRef::Node => PolicyName::Node,
+        config::PolicyRef::Named(name) => PolicyName::Named(name.clone()),
+    }
+}
+
+fn rule(rule: &config::Rule) -> Rule {
+    let prefix = |m: &config::PrefixMatch| PrefixMatch { within: m.within, ge: m.ge, le: m.le };
+    Rule { prefixes: rule.prefixes.iter().map(prefix).collect(), accept: rule.accept }
+}
+
+impl Transport {
+    fn new(bgp: &config::Bgp, warnings: &mut Vec<String>) -> Result<Self, PlanError> {
+        let mut transport = Self::default();
+        for peer in &bgp.peers {
+            let interface = peer.interface.clone();
+            let way = way(bgp.asn, &peer.name, &peer.session, warnings)?;
+            transport.peers.insert(peer.address, Way { interface, ..way });
+        }
+        for range in &bgp.ranges {
+            let way = way(bgp.asn, &range.name, &range.session, warnings)?;
+            transport.ranges.push((range.range, way));
+        }
+        // The narrowest range that holds an address comes first.
+        transport.ranges.sort_by_key(|(range, _)| std::cmp::Reverse(range.len()));
+        Ok(transport)
+    }
+
+    /// The way to whoever has this address.
+    #[must_use]
+    pub(crate) fn way(&self, remote: IpAddr) -> Way {
+        let range = || self.ranges.iter().find(|(r, _)| r.contains(remote)).map(|(_, way)| way);
+        self.peers.get(&remote).or_else(range).cloned().unwrap_or_default()
+    }
+
+    /// Who has to sign what they send.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (Prefix, &Key)> {
+        let peers = self.peers.iter().map(|(addr, way)| (Prefix::host(*addr), way));
+        let ranges = self.ranges.iter().map(|(range, way)| (*range, way));
+        peers.chain(ranges).filter_map(|(who, way)| Some((who, way.key.as_ref()?)))
+    }
+
+    /// The interfaces of link-local peers, as they are numbered now.
+    #[must_use]
+    pub(crate) fn scopes(&self) -> Scopes {
+        let scope = |(addr, way): (&IpAddr, &Way)| match addr {
+            IpAddr::V6(a) => Some((*a, interfaces::index(way.interface.as_deref()?)?)),
+            IpAddr::V4(_) => None,
+        };
+        self.peers.iter().filter_map(scope).collect()
+    }
+}
+
+/// An external peer is one hop away, and packets that go further are lost on purpose, unless it
+/// is said to be further away (RFC 4271 §5.1.3; the practice of all routers).
+fn way(
+    asn: u32,
+    name: &str,
+    session: &config::PeerSession,
+    warnings: &mut Vec<String>,
+) -> Result<Way, PlanError> {
+    let external = session.asn != asn;
+    let ttl = external.then(|| session.multihop.unwrap_or(1));
+    let read = |path: &PathBuf| key(name, path, warnings);
+    let key = session.password_file.as_ref().map(read).transpose()?;
+    Ok(Way { ttl, key, interface: None })
+}
+
+fn key(peer: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Key, PlanError> {
+    let io = |source| PlanError::ReadKey { peer: peer.into(), path: path.into(), source };
+    let mode = std::fs::metadata(path).map_err(io)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        warnings.push(format!(
+            "peer {peer}: password_file {} may be read by others (mode {:03o}); chmod 600 it",
+            path.display(),
+            mode & 0o777
+        ));
+    }
+    let octets = std::fs::read(path).map_err(io)?;
+    let octets = octets.strip_suffix(b"\n").unwrap_or(&octets);
+    let octets = octets.strip_suffix(b"\r").unwrap_or(octets);
+    Key::new(octets).map_err(|why| PlanError::BadKey { peer: peer.into(), path: path.into(), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "
+nodes:
+  - {name: node-a, address: 192.0.2.11}
+network: {mode: bgp, families: [ipv4, ipv6]}
+bgp:
+  asn: 64512
+  peers:
+    - {name: tor, address: 192.0.2.1, asn: 65001, password_file: KEY}
+    - {name: far, address: 198.51.100.1, asn: 65002, multihop: 3}
+    - {name: rr, address: 192.0.2.2, asn: 64512}
+    - {name: pods, listen_range: 192.0.2.0/24, asn: 65003, passive: true}
+ipam:
+  pools: [{name: default, cidr: 10.244.0.0/16, block_size: 26}]
+";
+
+    fn plan(key: &[u8], mode: u32) -> Result<Plan, PlanError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tor.key");
+        std::fs::write(&path, key).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let file = dir.path().join("mainstay.yaml");
+        std::fs::write(&file, FILE.replace("KEY", &path.display().to_string())).unwrap();
+        let cluster = mainstay_config::read(&file).unwrap();
+        Plan::new(&cluster.resolve("node-a").unwrap())
+    }
+
+    #[test]
+    fn each_peer_is_reached_its_own_way() {
+        let plan = plan(b"secret\n", 0o600).unwrap();
+        let way = |addr: &str| plan.transport.way(addr.parse().unwrap());
+        assert_eq!(way("192.0.2.1").ttl, Some(1));
+        assert_eq!(way("192.0.2.1").key, Some(Key::new(b"secret").unwrap()));
+        assert_eq!(way("198.51.100.1").ttl, Some(3));
+        assert_eq!(way("192.0.2.2"), Way::default());
+        assert_eq!(way("192.0.2.99").ttl, Some(1), "of the range");
+        assert_eq!(plan.transport.keys().count(), 1);
+        assert_eq!(plan.warnings, [""; 0]);
+        assert_eq!(plan.listen.len(), 2);
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_worth_a_warning() {
+        let plan = plan(b"secret", 0o644).unwrap();
+        assert!(plan.warnings[0].contains("mode 644"), "{:?}", plan.warnings);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_names_peer_and_file() {
+        let error = plan(&[b'x'; 81], 0o600).unwrap_err().to_string();
+        assert!(error.starts_with("peer tor: the key in password_file "), "{error}");
+        assert!(error.ends_with("is 81 octets long; TCP MD5 takes at most 80"), "{error}");
+    }
+}

@@ -1,0 +1,122 @@
+//! A configuration read again: all of it taken over, or nothing.
+
+use crate::kernel::Target;
+use crate::listen::Listeners;
+use crate::plan::{Plan, Transport};
+use crate::run::Run;
+use crate::sockopt;
+use bgp_core::event::Event;
+use mainstay_config::Mode;
+use mainstay_prefix::Prefix;
+use mainstay_proto::bgp::v1::ReloadReply;
+use std::net::SocketAddr;
+
+impl Run {
+    /// What has changed, or why nothing has.
+    pub(crate) fn reload(&mut self) -> Result<ReloadReply, String> {
+        let done = self.take_over();
+        match &done {
+            Ok(reply) => {
+                tracing::info!(changes = reply.changes.len(), "configuration read again");
+                reply.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            }
+            Err(error) => {
+                tracing::error!("configuration not taken over, the old one stays: {error}");
+            }
+        }
+        done
+    }
+
+    fn take_over(&mut self) -> Result<ReloadReply, String> {
+        let loaded = self.args.load().map_err(|e| mainstay_daemon::chain(&e))?;
+        if loaded.node.network.mode == Mode::None {
+            return Err("network.mode is none: this node needs no bgpd any more; stop it".into());
+        }
+        let mut plan = Plan::new(&loaded.node).map_err(|e| mainstay_daemon::chain(&e))?;
+        let mut changes = Vec::new();
+        self.listen_anew(&plan, &mut changes)?;
+        self.sign_anew(&plan.transport, &mut changes);
+        keep_target(self.plan.target, &mut plan, &mut changes);
+        self.kernel.set_scopes(plan.transport.scopes());
+        self.warnings = loaded.warnings;
+        self.plan = plan;
+        self.tell(Event::Configure(Box::new(self.plan.speaker.clone())));
+        changes.append(&mut self.tables.changes);
+        let warnings = self.warnings.iter().chain(&self.plan.warnings).cloned().collect();
+        Ok(ReloadReply { changes, warnings })
+    }
+
+    /// Moves the listening sockets, or gives them the new keys; sessions do not notice.
+    fn listen_anew(&mut self, plan: &Plan, changes: &mut Vec<String>) -> Result<(), String> {
+        let old = &self.plan;
+        if plan.listen == old.listen {
+            let Some(listeners) = &self.listeners else { return Ok(()) };
+            return listeners.change_keys(&old.transport, &plan.transport).map_err(|error| {
+                let _ = listeners.change_keys(&plan.transport, &old.transport);
+                mainstay_daemon::chain(&error)
+            });
+        }
+        // An address cannot be bound twice: the old ones go first, and come back after a failure.
+        self.listeners = None;
+        let open = |plan: &Plan| {
+            Listeners::open(&plan.listen, &plan.transport, &self.interfaces, &self.inputs)
+        };
+        match open(plan) {
+            Ok(listeners) => self.listeners = Some(listeners),
+            Err(error) => {
+                self.listeners = open(old).ok();
+                return Err(mainstay_daemon::chain(&error));
+            }
+        }
+        changes.push(format!("bgp.listen: {} -> {}", shown(&old.listen), shown(&plan.listen)));
+        Ok(())
+    }
+
+    /// A changed TCP MD5 key holds at once, also in sessions that are up: they live on when the
+    /// other side changes it within the hold time.
+    fn sign_anew(&self, new: &Transport, changes: &mut Vec<String>) {
+        let old = &self.plan.transport;
+        for conn in self.tables.conns.values() {
+            let remote = conn.remote();
+            let (was, way) = (old.way(remote), new.way(remote));
+            if was.key != way.key {
+                let set = sockopt::set_md5(conn.stream(), Prefix::host(remote), way.key.as_ref());
+                match set {
+                    Ok(()) => changes.push(format!("{remote}: TCP MD5 key changed")),
+                    Err(error) => {
+                        changes.push(format!("{remote}: TCP MD5 key not changed: {error}"));
+                    }
+                }
+            }
+            if let Some(ttl) = way.ttl.filter(|_| was.ttl != way.ttl)
+                && let Err(error) = sockopt::set_ttl(conn.stream(), remote.is_ipv4(), ttl)
+            {
+                tracing::debug!(%remote, %error, "cannot set the TTL");
+            }
+        }
+    }
+}
+
+/// Which table we write is settled when the process starts and adopts it.
+fn keep_target(old: Target, plan: &mut Plan, changes: &mut Vec<String>) {
+    let new = plan.target;
+    let mut keep = |what: &str, from: &dyn std::fmt::Display, to: &dyn std::fmt::Display| {
+        changes.push(format!("bgp.fib.{what}: {from} -> {to} (from the next start of bgpd on)"));
+    };
+    if old.install != new.install {
+        keep("install", &old.install, &new.install);
+    }
+    if old.table != new.table {
+        keep("table", &old.table, &new.table);
+    }
+    if old.metric != new.metric {
+        keep("metric", &old.metric, &new.metric);
+    }
+    plan.target = old;
+    plan.speaker.install = old.install;
+}
+
+fn shown(listen: &[SocketAddr]) -> String {
+    let texts: Vec<_> = listen.iter().map(ToString::to_string).collect();
+    if texts.is_empty() { "off".into() } else { texts.join(", ") }
+}

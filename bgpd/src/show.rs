@@ -1,0 +1,136 @@
+//! The core's views as the API's messages.
+
+use bgp_core::types::Family;
+use bgp_core::view::{Counters, Overview, PathView, PeerFamilyView, PeerView, RouteView};
+use bgp_core::wire::{Community, LargeCommunity};
+use mainstay_proto::bgp::v1 as proto;
+
+/// What belongs to the speaker itself; the process adds its own.
+pub(crate) fn status(view: Overview) -> proto::StatusReply {
+    let fib = view.fib;
+    proto::StatusReply {
+        asn: view.asn.0,
+        router_id: view.router_id.to_string(),
+        peers_configured: clamp(view.peers),
+        peers_established: clamp(view.established),
+        loc_rib: view
+            .loc_rib
+            .iter()
+            .map(|(f, n)| proto::FamilyCount { family: f.to_string(), routes: count(*n) })
+            .collect(),
+        originated: view.originated.iter().map(ToString::to_string).collect(),
+        fib: Some(proto::FibStatus {
+            install: fib.install,
+            table: 0,
+            installed: count(fib.installed),
+            adopted: count(fib.adopted),
+            stale: count(fib.stale),
+            failed: count(fib.failed),
+            last_error: fib.last_error.unwrap_or_default(),
+        }),
+        restarting: view.restarting,
+        ..proto::StatusReply::default()
+    }
+}
+
+pub(crate) fn peer(view: PeerView) -> proto::Peer {
+    let text = |a: Option<String>| a.unwrap_or_default();
+    proto::Peer {
+        name: view.name,
+        address: view.address.to_string(),
+        local_asn: view.local_asn.0,
+        remote_asn: view.remote_asn.0,
+        state: view.state.into(),
+        state_seconds: view.in_state.as_secs_f64(),
+        dynamic: view.dynamic,
+        passive: view.passive,
+        remote_router_id: text(view.remote_router_id.map(|id| id.to_string())),
+        hold_time_seconds: seconds(view.hold_time),
+        keepalive_seconds: seconds(view.keepalive),
+        established_count: view.established_count,
+        last_error: text(view.last_error),
+        families: view.families.iter().map(family).collect(),
+        graceful_restart: Some(proto::GracefulRestart {
+            negotiated: view.graceful_restart.negotiated,
+            peer_restart_time_seconds: seconds(view.graceful_restart.peer_restart_time),
+            peer_restarting: view.graceful_restart.peer_restarting,
+            families: view.graceful_restart.families.iter().map(kept).collect(),
+        }),
+        received: Some(messages(view.received)),
+        sent: Some(messages(view.sent)),
+        local_address: text(view.local_address.map(|a| a.to_string())),
+        capabilities: view.capabilities,
+    }
+}
+
+fn family(view: &PeerFamilyView) -> proto::PeerFamily {
+    proto::PeerFamily {
+        family: view.family.to_string(),
+        received: count(view.received),
+        accepted: count(view.accepted),
+        advertised: count(view.advertised),
+        stale: count(view.stale),
+        eor_received: view.eor_received,
+        eor_sent: view.eor_sent,
+    }
+}
+
+fn kept((family, forwarding): &(Family, bool)) -> String {
+    if *forwarding { format!("{family} (F)") } else { family.to_string() }
+}
+
+const fn messages(c: Counters) -> proto::Messages {
+    proto::Messages {
+        open: c.open,
+        update: c.update,
+        notification: c.notification,
+        keepalive: c.keepalive,
+        route_refresh: c.route_refresh,
+    }
+}
+
+pub(crate) fn route(view: RouteView) -> proto::Route {
+    proto::Route {
+        prefix: view.prefix.to_string(),
+        paths: view.paths.into_iter().map(path).collect(),
+    }
+}
+
+fn path(view: PathView) -> proto::Path {
+    let a = &view.attributes;
+    // A path of our own has no next hop until it is announced.
+    let next_hop = view.peer.as_ref().map(|_| a.next_hop.to_string());
+    proto::Path {
+        peer: view.peer.unwrap_or_default(),
+        best: view.best,
+        multipath: view.multipath,
+        stale: view.stale,
+        next_hop: next_hop.unwrap_or_default(),
+        origin: a.origin.to_string(),
+        as_path: a.as_path.to_string(),
+        med: a.med,
+        local_pref: a.local_pref,
+        communities: a.communities.iter().map(|c| Community(*c).to_string()).collect(),
+        large_communities: a
+            .large_communities
+            .iter()
+            .map(|c| LargeCommunity(*c).to_string())
+            .collect(),
+        reason: view.reason.unwrap_or_default().into(),
+        rejected: view.rejected,
+        installed: view.installed,
+        age_seconds: view.age.as_secs_f64(),
+    }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+fn clamp(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn seconds(d: std::time::Duration) -> u32 {
+    u32::try_from(d.as_secs()).unwrap_or(u32::MAX)
+}

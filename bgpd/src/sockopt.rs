@@ -1,0 +1,168 @@
+//! Options of TCP sockets that BGP asks for. The only module with `unsafe`: TCP MD5 has no safe
+//! wrapper anywhere.
+
+use mainstay_prefix::Prefix;
+use rustix::net::sockopt;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Class selector 6, internetwork control.
+const CS6: u8 = 0xc0;
+/// linux/tcp.h
+const MAX_KEY: usize = 80;
+const FLAG_PREFIX: u8 = 1;
+
+/// A TCP MD5 key (RFC 2385): 1 to 80 octets. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Key(Vec<u8>);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadKey {
+    #[error("is empty")]
+    Empty,
+    #[error("is {0} octets long; TCP MD5 takes at most 80")]
+    TooLong(usize),
+}
+
+impl Key {
+    pub(crate) fn new(octets: &[u8]) -> Result<Self, BadKey> {
+        match octets.len() {
+            0 => Err(BadKey::Empty),
+            1..=MAX_KEY => Ok(Self(octets.to_vec())),
+            n => Err(BadKey::TooLong(n)),
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// What every BGP socket has: no delay for small messages, and its packets marked as control.
+pub(crate) fn prepare(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(socket, true)?;
+    if ipv4 {
+        sockopt::set_ip_tos(socket, CS6)?;
+    } else {
+        sockopt::set_ipv6_tclass(socket, CS6.into())?;
+    }
+    Ok(())
+}
+
+/// How many hops our packets may take.
+pub(crate) fn set_ttl(socket: &impl AsFd, ipv4: bool, ttl: u8) -> io::Result<()> {
+    if ipv4 {
+        sockopt::set_ip_ttl(socket, ttl.into())?;
+    } else {
+        sockopt::set_ipv6_unicast_hops(socket, Some(ttl))?;
+    }
+    Ok(())
+}
+
+/// `struct tcp_md5sig` of linux/tcp.h.
+#[repr(C, align(8))]
+struct Md5Sig {
+    addr: [u8; 128],
+    flags: u8,
+    prefix_len: u8,
+    key_len: u16,
+    ifindex: i32,
+    key: [u8; MAX_KEY],
+}
+
+/// Signs, and demands to be signed, what is exchanged with `peers`; `None` ends that.
+///
+/// On a listening socket it holds for connections that come in, on another one for its own.
+#[allow(unsafe_code)]
+pub(crate) fn set_md5(socket: &impl AsFd, peers: Prefix, key: Option<&Key>) -> io::Result<()> {
+    let request = md5_sig(peers, key);
+    let size = libc::socklen_t::try_from(size_of::<Md5Sig>()).map_err(io::Error::other)?;
+    // SAFETY: `request` is laid out as the kernel's struct (its size is tested), initialised
+    // throughout, and outlives the call; the kernel only reads it.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_MD5SIG_EXT,
+            (&raw const request).cast(),
+            size,
+        )
+    };
+    match answer {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn md5_sig(peers: Prefix, key: Option<&Key>) -> Md5Sig {
+    let mut sig = Md5Sig {
+        addr: [0; 128],
+        flags: FLAG_PREFIX,
+        prefix_len: peers.len(),
+        key_len: 0,
+        ifindex: 0,
+        key: [0; MAX_KEY],
+    };
+    // sockaddr_in: family, port, address; sockaddr_in6 has the flow label before the address.
+    let (family, at, octets) = match peers.addr() {
+        IpAddr::V4(a) => (libc::AF_INET, 4, a.octets().to_vec()),
+        IpAddr::V6(a) => (libc::AF_INET6, 8, a.octets().to_vec()),
+    };
+    sig.addr[..2].copy_from_slice(&u16::try_from(family).unwrap_or_default().to_ne_bytes());
+    sig.addr[at..at + octets.len()].copy_from_slice(&octets);
+    if let Some(Key(octets)) = key {
+        sig.key_len = u16::try_from(octets.len()).unwrap_or_default();
+        sig.key[..octets.len()].copy_from_slice(octets);
+    }
+    sig
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_request_is_as_large_as_the_kernels() {
+        assert_eq!(size_of::<Md5Sig>(), 216);
+    }
+
+    #[test]
+    fn a_key_is_never_printed_and_never_too_long() {
+        assert_eq!(format!("{:?}", Key::new(b"secret").unwrap()), "Key(…)");
+        assert_eq!(Key::new(&[1; 81]), Err(BadKey::TooLong(81)));
+        assert_eq!(Key::new(b""), Err(BadKey::Empty));
+    }
+
+    #[test]
+    fn only_who_knows_the_key_gets_through() {
+        for (listen, peers) in [("127.0.0.1:0", "127.0.0.0/8"), ("[::1]:0", "::1/128")] {
+            let listener = TcpListener::bind(listen).unwrap();
+            let to = listener.local_addr().unwrap();
+            let key = Key::new(b"secret").unwrap();
+            set_md5(&listener, prefix(peers), Some(&key)).unwrap();
+            let dial = |key: Option<&Key>| {
+                let domain = socket2::Domain::for_address(to);
+                let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+                if key.is_some() {
+                    set_md5(&socket, Prefix::host(to.ip()), key).unwrap();
+                }
+                socket.connect_timeout(&to.into(), Duration::from_millis(200))
+            };
+            assert!(dial(None).is_err(), "an unsigned SYN is dropped");
+            assert!(dial(Some(&Key::new(b"other").unwrap())).is_err());
+            dial(Some(&key)).unwrap();
+            set_md5(&listener, prefix(peers), None).unwrap();
+            TcpStream::connect(to).unwrap();
+        }
+    }
+}

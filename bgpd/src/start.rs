@@ -1,0 +1,126 @@
+//! From the command line to the running loop, in the order that lets nothing be lost: kernel and
+//! blocks are known before the first peer can connect.
+
+use crate::api::{self, Ask};
+use crate::kernel::interfaces::Interfaces;
+use crate::kernel::{self, Found, Notice};
+use crate::listen::Listeners;
+use crate::marker;
+use crate::plan::Plan;
+use crate::run::{Run, Sources, Tables};
+use crate::tcp::Input;
+use bgp_core::event::{Event, Start};
+use bgp_core::speaker::Speaker;
+use mainstay_config::Mode;
+use mainstay_daemon::{Args, Loaded, Lock, Ready, Signals};
+use std::error::Error;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+const NAME: &str = "bgpd";
+/// Chunks of received bytes that wait for the loop; then peers have to.
+const INPUTS: usize = 32;
+const NOTICES: usize = 1024;
+const ASKS: usize = 64;
+
+/// The whole life of the daemon.
+pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let ready = Ready::new(args.ready_fd)?;
+    let loaded = args.load()?;
+    if loaded.node.network.mode == Mode::None {
+        tracing::info!(
+            node = args.node_name(),
+            "network.mode is none: mainstay-bgpd is not needed on this node"
+        );
+        ready.notify();
+        return Ok(());
+    }
+    let plan = Plan::new(&loaded.node)?;
+    loaded.warnings.iter().chain(&plan.warnings).for_each(|warning| tracing::warn!("{warning}"));
+    // The state's first: two daemons with run directories of their own may share it.
+    let state = args.state(NAME)?;
+    let _locks = (Lock::take(&state, NAME)?, Lock::take(&args.run_dir, NAME)?);
+    let was_running = marker::set(&state, &mainstay_daemon::boot_id()?)?;
+    end_process_on_panic();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(args, loaded, plan, was_running, ready))
+}
+
+/// A core that panicked may be half changed. A process that dies is what graceful restart is for.
+fn end_process_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+async fn serve(
+    args: Args,
+    loaded: Loaded,
+    plan: Plan,
+    was_running: bool,
+    ready: Ready,
+) -> Result<(), Box<dyn Error>> {
+    let signals = Signals::new()?;
+    let (tell, notices) = mpsc::channel::<Notice>(NOTICES);
+    // Refused only when the loop has ended.
+    let (kernel, found) =
+        kernel::open(plan.target, move |notice| drop(tell.blocking_send(notice)))?;
+    kernel.set_scopes(plan.transport.scopes());
+    let start = Start {
+        restarting: was_running,
+        // The kernel has just shown what it holds of ours.
+        forwarding_kept: was_running && plan.target.install,
+    };
+    let (inputs_to, inputs) = mpsc::channel::<Input>(INPUTS);
+    let (asks_to, asks) = mpsc::channel::<Ask>(ASKS);
+    let now = Instant::now();
+    let mut run = Run {
+        speaker: Speaker::new(plan.speaker.clone(), start, now),
+        warnings: loaded.warnings,
+        kernel,
+        interfaces: Interfaces::new()?,
+        listeners: None,
+        inputs: inputs_to,
+        started: now,
+        tables: Tables::default(),
+        args,
+        plan,
+    };
+    announce(&run, start, &found);
+    run.tell(Event::Adopted(found.installed));
+    run.tell(Event::Blocks(found.blocks));
+    let (plan, socket) = (&run.plan, run.args.socket("bgpd.sock"));
+    let listeners = Listeners::open(&plan.listen, &plan.transport, &run.interfaces, &run.inputs)?;
+    run.listeners = Some(listeners);
+
+    let (stop_api, stopped) = oneshot::channel::<()>();
+    let listener = mainstay_daemon::bind(&socket)?;
+    let api = tokio::spawn(api::serve(listener, asks_to, async { drop(stopped.await) }));
+    ready.notify();
+    let mut sources = Sources { inputs, notices, asks, signals };
+    let ended = run.attend(&mut sources).await;
+    // Whoever still waits to tell us something is let go.
+    drop(sources);
+    drop(stop_api);
+    let _ = tokio::time::timeout(Duration::from_secs(5), run.stop()).await;
+    let _ = tokio::time::timeout(Duration::from_millis(200), api).await;
+    let _ = std::fs::remove_file(&socket);
+    tracing::info!("stopped; the kernel's routes stay, and peers that can keep ours");
+    Ok(ended?)
+}
+
+fn announce(run: &Run, start: Start, found: &Found) {
+    tracing::info!(
+        node = run.args.node_name(),
+        asn = %run.plan.speaker.asn,
+        router_id = %run.plan.speaker.router_id,
+        peers = run.plan.speaker.peers.len(),
+        adopted = found.installed.len(),
+        blocks = found.blocks.len(),
+        restarting = start.restarting,
+        "serving"
+    );
+    tracing::info!("no keeper: sessions survive a restart by graceful restart only");
+}
