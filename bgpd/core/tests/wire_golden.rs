@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+#[allow(dead_code, reason = "not all of it is of use here")]
 mod wire_support;
 
 use bgp_core::wire::*;

@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
-#[allow(dead_code, reason = "only the bytes are of use here")]
+#[allow(dead_code, reason = "not all of it is of use here")]
 mod wire_support;
 
 use bgp_core::types::Prefix;
 use bgp_core::wire::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use wire_support::random::Random;
 
 const MESSAGES: u64 = 1_000_000;
 /// How much memory reading one message may take at any moment.
@@ -17,17 +17,11 @@ const UPDATE_LIMIT: usize = 64 * 1024;
 
 #[test]
 fn broken_messages_do_no_harm() {
-    let seed = seed();
-    println!("SEED={seed}");
-    let mut random = Random(seed | 1);
-    let seeds = wire_support::samples();
+    let mut random = Random::seeded();
+    let samples = wire_support::samples();
     let mut tally = Tally::default();
     for _ in 0..MESSAGES {
-        let mut bytes = random.pick(&seeds).bytes.clone();
-        for _ in 0..=random.below(3) {
-            random.mutate(&mut bytes, &random.clone().pick(&seeds).bytes);
-        }
-        random.mend_header(&mut bytes);
+        let bytes = random.broken_message(&samples);
         let context =
             Context { four_octet_as: random.below(2) == 0, internal: random.below(2) == 0 };
         try_one(&bytes, &context, &mut tally);
@@ -140,73 +134,6 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// `SEED=…` repeats a run.
-fn seed() -> u64 {
-    let told = std::env::var("SEED").ok().and_then(|s| s.parse().ok());
-    told.unwrap_or_else(|| RandomState::new().build_hasher().finish())
-}
-
-/// xorshift64*
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-
-    fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-
-    fn mutate(&mut self, bytes: &mut Vec<u8>, other: &[u8]) {
-        const TELLING: [u8; 12] = [0, 1, 2, 4, 14, 15, 16, 17, 32, 128, 254, 255];
-        // The header is mended afterwards anyway.
-        let start = HEADER_LEN.min(bytes.len());
-        let at = start + self.below(bytes.len() - start);
-        match self.below(8) {
-            0 | 1 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-            2 | 3 if at < bytes.len() => bytes[at] = *self.pick(&TELLING),
-            4 if at < bytes.len() => bytes[at] = self.next() as u8,
-            5 => bytes.insert(at, self.next() as u8),
-            6 => drop(bytes.drain(at..(at + self.below(8)).min(bytes.len()))),
-            _ => {
-                let from = self.below(other.len());
-                let to = (from + self.below(40)).min(other.len());
-                bytes.splice(at..at, other[from..to].iter().copied());
-            }
-        }
-    }
-
-    /// Mostly whole, so that what is behind it is reached.
-    fn mend_header(&mut self, bytes: &mut Vec<u8>) {
-        bytes.truncate(MAX_LEN);
-        if self.below(50) == 0 || bytes.len() < HEADER_LEN {
-            return;
-        }
-        let length = u16::try_from(bytes.len()).unwrap();
-        bytes[16..18].copy_from_slice(&length.to_be_bytes());
-        // Half of the time the attributes' length is mended too.
-        if bytes[18] == 2 && bytes.len() >= 23 && self.below(2) == 0 {
-            let withdrawn = usize::from(u16::from_be_bytes([bytes[19], bytes[20]]));
-            let room = bytes.len() - 23;
-            let at = 21 + withdrawn;
-            if withdrawn <= room {
-                let nlri = self.below(8).min(room - withdrawn);
-                let length = u16::try_from(room - withdrawn - nlri).unwrap();
-                bytes[at..at + 2].copy_from_slice(&length.to_be_bytes());
-            }
-        }
-    }
 }
 
 /// What `work` answers, and how much more memory than before it held at most.

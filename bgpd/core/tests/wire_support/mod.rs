@@ -1,5 +1,8 @@
 //! Sample messages, for golden text and as seeds.
 
+pub(crate) mod random;
+pub(crate) mod strategies;
+
 use bgp_core::wire::Context;
 
 pub(crate) struct Sample {
