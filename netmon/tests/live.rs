@@ -1,5 +1,8 @@
 //! The real binary in network namespaces of its own, beside the kernel it tells of. Needs root.
 
+// A test says what went wrong by panicking.
+#![allow(clippy::unwrap_used)]
+
 use mainstay_proto::netmon::v1 as pb;
 use mainstay_proto::netmon::v1::netmon_client::NetmonClient;
 use mainstay_tests::client::http_get;
