@@ -37,6 +37,7 @@ use bgp_core::event::{Event, InstalledRoute, Start};
 use bgp_core::report::Report;
 use bgp_core::speaker::Speaker;
 use bgp_core::types::{Asn, Prefix};
+use bgp_core::view::PeerView;
 use node::Node;
 use queue::{Happening, Queue};
 use random::Random;
@@ -55,8 +56,8 @@ pub struct Net {
     streams: Vec<Stream>,
     /// One in so many FIB changes is refused; 0: none.
     fib_failures: u64,
-    /// Check what always holds after every event: thorough and slow.
-    checking: bool,
+    /// Check what always holds after one event in so many; 0: never.
+    checking: u64,
 }
 
 impl Net {
@@ -72,13 +73,18 @@ impl Net {
             links: Vec::new(),
             streams: Vec::new(),
             fib_failures: 0,
-            checking: false,
+            checking: 0,
         }
     }
 
-    /// From now on the invariants are checked after every event.
+    /// From now on the invariants are checked after every event: thorough and slow.
     pub const fn check_always(&mut self) {
-        self.checking = true;
+        self.checking = 1;
+    }
+
+    /// From now on the invariants are checked after one event in `n`.
+    pub const fn check_one_in(&mut self, n: u64) {
+        self.checking = n;
     }
 
     /// From now on the kernel refuses one in `n` changes.
@@ -167,6 +173,13 @@ impl Net {
         self.handle(node, Event::Blocks(blocks));
     }
 
+    /// Starts the node unless it runs.
+    pub fn revive(&mut self, node: NodeId, start: Start) {
+        if self.nodes[node.0].speaker.is_none() {
+            self.start(node, start);
+        }
+    }
+
     /// SIGKILL and a new process after `away`, by the rules of graceful restart.
     pub fn restart(&mut self, node: NodeId, away: Duration) {
         self.kill(node);
@@ -190,7 +203,7 @@ impl Net {
     /// SIGTERM.
     pub fn stop(&mut self, node: NodeId) {
         self.handle(node, Event::Stop);
-        self.drain(node);
+        self.check_stopped(node);
         self.kill(node);
     }
 
@@ -202,6 +215,11 @@ impl Net {
     pub fn restore(&mut self, link: LinkId) {
         self.links[link.0].up = true;
         self.release(link);
+    }
+
+    /// What waits on a cut link is lost for good, as if its sender's host were another one now.
+    pub fn forget(&mut self, link: LinkId) {
+        self.forget_waiting(link);
     }
 
     /// Every connection over the link is reset.
@@ -242,7 +260,7 @@ impl Net {
             }
             _ => return false,
         }
-        if self.checking {
+        if self.checking > 0 && self.random.between(1, self.checking) == 1 {
             self.check();
         }
         true
@@ -292,6 +310,11 @@ impl Net {
     pub fn next_hops(&self, node: NodeId, prefix: &str) -> Vec<IpAddr> {
         let hops = self.nodes[node.0].kernel.get(&parse(prefix));
         hops.into_iter().flatten().map(bgp_core::types::NextHop::addr).collect()
+    }
+
+    #[must_use]
+    pub fn peers(&self, node: NodeId) -> Vec<PeerView> {
+        self.speaker(node).peers(self.now)
     }
 
     /// The state of the session with the peer of that name.

@@ -270,6 +270,12 @@ impl Net {
         }
     }
 
+    pub(crate) fn forget_waiting(&mut self, link: LinkId) {
+        for stream in self.streams.iter_mut().filter(|s| s.link == link) {
+            stream.held = [Vec::new(), Vec::new()];
+        }
+    }
+
     pub(crate) fn reset_streams(&mut self, link: LinkId) {
         for n in 0..self.streams.len() {
             for side in [Side::A, Side::B] {
@@ -304,7 +310,7 @@ impl Net {
     }
 
     /// A stopped node's connections have been closed by `Close`; nothing else is left of it.
-    pub(crate) fn drain(&mut self, node: NodeId) {
+    pub(crate) fn check_stopped(&mut self, node: NodeId) {
         let deadline = self.nodes[node.0].speaker.as_ref().and_then(|s| s.deadline());
         assert_eq!(deadline, None, "a stopped speaker waits for nothing");
     }

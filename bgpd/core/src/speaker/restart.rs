@@ -246,7 +246,11 @@ impl Speaker {
     }
 
     /// Whether an EoR to this peer would be true: nobody is expected to tell us more of what we
-    /// would pass on to it. A peer that is itself restarting is not waited for (RFC 4724 §4.1).
+    /// would pass on to it.
+    ///
+    /// RFC 4724 §4.1 does not wait for peers that are restarting themselves, lest routes be held
+    /// back in a circle. Here routes are never held back, so waiting costs nothing, and a whole
+    /// fabric can restart at once without a route lost.
     pub(super) fn is_complete(&self, peer: &Peer, family: Family) -> bool {
         if !self.start.restarting || self.recovery.is_over() || !peer.export.exports_learned() {
             return true;
@@ -256,12 +260,7 @@ impl Speaker {
             other.id != peer.id
                 && up.exporter.crosses(self.kind_of(other))
                 && !self.recovery.has_spoken(other.id, family)
-                && !is_restarting(other)
         };
         !self.recovery.strangers && self.peers.values().find(feeds).is_none()
     }
-}
-
-fn is_restarting(peer: &Peer) -> bool {
-    peer.established().and_then(Session::agreed).is_some_and(|a| a.peer_restarting())
 }
