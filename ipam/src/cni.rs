@@ -11,13 +11,15 @@ use request::Request;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, sink};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const MAX_FRAME: u32 = 1 << 20;
 /// A plugin sends its whole request at once.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for the end of a request that is refused.
+const DRAIN: Duration = Duration::from_millis(100);
 /// Callers served at once; more wait in the listen queue.
 pub(crate) const CALLERS: usize = 256;
 
@@ -53,7 +55,10 @@ async fn converse(mut stream: UnixStream, daemon: Arc<Daemon>, _permit: OwnedSem
         Ok(Ok(Some(request))) => answer(&daemon, request).await,
         // Nothing was asked: somebody looked whether we are there.
         Ok(Ok(None)) => return,
-        Ok(Err(error)) => Err(failure(code::DECODE, format!("bad request: {error}"))),
+        Ok(Err(error)) => {
+            drain(&mut stream).await;
+            Err(failure(code::DECODE, format!("bad request: {error}")))
+        }
         Err(_) => Err(failure(code::IO, "the request did not come in time".into())),
     };
     let reply = reply.unwrap_or_else(|error| {
@@ -83,6 +88,12 @@ async fn read(stream: &mut UnixStream) -> io::Result<Option<CniRequest>> {
         return Err(io::Error::other(format!("ends after {read} of {length} bytes")));
     }
     CniRequest::decode(&*frame).map(Some).map_err(io::Error::other)
+}
+
+/// Closed with bytes unread, the socket would give its other end a reset and no reply.
+async fn drain(stream: &mut UnixStream) {
+    let (mut rest, mut nowhere) = (stream.take(MAX_FRAME.into()), sink());
+    let _ = tokio::time::timeout(DRAIN, tokio::io::copy(&mut rest, &mut nowhere)).await;
 }
 
 async fn write(stream: &mut UnixStream, reply: &CniReply) -> io::Result<()> {

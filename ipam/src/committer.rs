@@ -5,13 +5,10 @@
 
 use crate::store::{Store, StoreError};
 use ipam_core::Record;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How long records nobody waits for (DEL, the clock) wait for company.
-const LINGER: Duration = Duration::from_millis(50);
 /// Records in one batch, so that a flood of them keeps nobody waiting for long.
 const MOST: usize = 4096;
 
@@ -51,7 +48,7 @@ impl Committer {
         Ok((Self { queue: Some(queue) }, Running { thread, ended }))
     }
 
-    /// Writes them with the next batch.
+    /// Writes them with the next batch; nobody waits for it.
     pub(crate) fn soon(&self, records: Vec<Record>) -> Result<(), Stopped> {
         self.hand_over(Work { records, durable: None })
     }
@@ -108,19 +105,13 @@ fn run(mut store: Box<dyn Store>, work: &Receiver<Work>) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Everything that has come while the last batch was being synced.
 fn gather(first: Work, work: &Receiver<Work>) -> Vec<Work> {
-    let until = Instant::now() + LINGER;
     let mut records = first.records.len();
-    let mut awaited = first.durable.is_some();
     let mut batch = vec![first];
     while records < MOST {
-        let wait = if awaited { Duration::ZERO } else { until - Instant::now().min(until) };
-        let next = match work.recv_timeout(wait) {
-            Ok(next) => next,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        };
+        let Ok(next) = work.try_recv() else { break };
         records += next.records.len();
-        awaited |= next.durable.is_some();
         batch.push(next);
     }
     batch
@@ -132,6 +123,7 @@ mod tests {
     use crate::store::Kept;
     use ipam_core::{BootId, ClockRecord, Moment};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<Vec<Vec<Record>>>>);

@@ -14,10 +14,13 @@ use ipam_core::Record;
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const ENGINE: &str = "sled 0.34.7";
 /// A lease has about 400 bytes and the live table is in the daemon's own memory.
 const CACHE_BYTES: u64 = 8 << 20;
+/// How sled words it.
+const LOCKED: &str = "could not acquire lock";
 
 pub(crate) struct SledStore {
     db: sled::Db,
@@ -137,8 +140,23 @@ impl Drop for SledStore {
     }
 }
 
-/// A damaged log makes sled panic as often as it makes it return an error.
+/// sled lets go of its files a little after its `Db` is dropped, and [`create`] has just done that.
+/// Nobody else has them: the directory's own lock is ours.
 fn open_engine(path: &Path) -> Result<sled::Db, StoreError> {
+    let mut tries = 0;
+    loop {
+        match try_open(path) {
+            Err(StoreError::Unreadable { why, .. }) if why.contains(LOCKED) && tries < 400 => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// A damaged log makes sled panic as often as it makes it return an error.
+fn try_open(path: &Path) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(path).flush_every_ms(None).cache_capacity(CACHE_BYTES);
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
         Ok(Ok(db)) => Ok(db),
