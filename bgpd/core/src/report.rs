@@ -121,6 +121,14 @@ impl Cause {
         }
     }
 
+    /// What the shell has said, as far as it has.
+    pub(crate) fn why(self) -> String {
+        match self {
+            Self::Closed(why) | Self::ConnectFailed(why) => why,
+            other => other.text().unwrap_or_default(),
+        }
+    }
+
     /// No NOTIFICATION was exchanged: what graceful restart is for (RFC 4724 §4.2).
     pub(crate) const fn is_silent(&self) -> bool {
         matches!(self, Self::Closed(_) | Self::Stopped)

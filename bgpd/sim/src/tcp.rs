@@ -284,13 +284,7 @@ impl Net {
                 }
                 if let Some(End { node, conn }) = side.of_mut(&mut self.streams[n].ends).take() {
                     let why = "connection reset".to_owned();
-                    let event = match (side, conn.is_dialled()) {
-                        (Side::A, true) if self.streams[n].ends[1].is_none() => {
-                            Event::ConnectFailed { conn, why }
-                        }
-                        _ => Event::Closed { conn, why },
-                    };
-                    self.handle(node, event);
+                    self.handle(node, Event::Closed { conn, why });
                 }
             }
         }

@@ -85,22 +85,26 @@ impl Speaker {
         }
     }
 
-    pub(super) fn connect_failed(
+    /// The end of a connection that never was, or of one that is no longer: whichever the shell
+    /// calls it, what stands here decides.
+    pub(super) fn ended(
         &mut self,
         conn: ConnId,
-        why: String,
+        cause: Cause,
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        let Some(id) = self.conns.remove(&conn) else { return };
-        let retry = self.config.connect_retry;
-        let Some(peer) = self.peers.get_mut(&id).filter(|p| p.dialling == Some(conn)) else {
-            return;
-        };
+        self.closing.remove(&conn);
+        let Some(id) = self.peer_of(conn) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.dialling != Some(conn) {
+            let cause = Cause::Closed(cause.why());
+            return self.lose(id, conn, cause, now, out);
+        }
+        self.conns.remove(&conn);
         peer.dialling = None;
-        let cause = Cause::ConnectFailed(why);
         peer.history.last_error = cause.text();
-        peer.plan_retry(&cause, Duration::ZERO, retry, now);
+        peer.plan_retry(&cause, Duration::ZERO, self.config.connect_retry, now);
         let name = peer.name.clone();
         out.push(Action::Report(Report::SessionFailed { peer: id, name, cause }));
     }
@@ -233,23 +237,6 @@ impl Speaker {
             other => Cause::Sent(other),
         };
         self.lose(id, conn, cause, now, out);
-    }
-
-    /// The connection is gone, or goes as soon as its last words are sent.
-    pub(super) fn closed(
-        &mut self,
-        conn: ConnId,
-        why: String,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        self.closing.remove(&conn);
-        match self.peer_of(conn) {
-            Some(id) if self.peers.get(&id).is_some_and(|p| p.session(conn).is_some()) => {
-                self.lose(id, conn, Cause::Closed(why), now, out);
-            }
-            _ => self.connect_failed(conn, why, now, out),
-        }
     }
 
     pub(super) fn lose(

@@ -23,7 +23,7 @@ use crate::config::{SessionConfig, SpeakerConfig};
 use crate::event::{Action, Event, Start};
 use crate::fib::Fib;
 use crate::peer::Peer;
-use crate::report::Report;
+use crate::report::{Cause, Report};
 use crate::rib::attrs::Interner;
 use crate::rib::loc_rib::LocRib;
 use crate::rib::policy::Filter;
@@ -104,9 +104,11 @@ impl Speaker {
         match event {
             Event::Accepted { conn, link } => self.accepted(conn, link, now, out),
             Event::Connected { conn, link } => self.connected(conn, link, now, out),
-            Event::ConnectFailed { conn, why } => self.connect_failed(conn, why, now, out),
+            Event::ConnectFailed { conn, why } => {
+                self.ended(conn, Cause::ConnectFailed(why), now, out);
+            }
             Event::Received { conn, bytes } => self.received(conn, bytes, now, out),
-            Event::Closed { conn, why } => self.closed(conn, why, now, out),
+            Event::Closed { conn, why } => self.ended(conn, Cause::Closed(why), now, out),
             Event::Due => self.due(now, out),
             Event::Blocks(blocks) => {
                 self.blocks = Some(blocks);
