@@ -3,8 +3,12 @@
 // A test says what went wrong by panicking.
 #![allow(clippy::unwrap_used)]
 
-use mainstay_tests::proc::tool;
+use mainstay_tests::client::http_get;
+use mainstay_tests::daemons::{Daemon, Node};
+use mainstay_tests::netns::Netns;
+use mainstay_tests::proc::{start_in, tool};
 use mainstay_tests::scratch::Scratch;
+use mainstay_tests::wait::until;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
@@ -153,6 +157,52 @@ fn every_panel_says_what_it_shows_and_for_which_nodes() {
             }
         }
     }
+}
+
+/// The answer of a Prometheus in `host` to `query`: how many series.
+fn series(host: &Netns, query: &str) -> Result<usize, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric();
+    let encode = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    let query: String = query.bytes().map(encode).collect();
+    let answer = http_get(host, "127.0.0.1:9090", &format!("/api/v1/query?query={query}"))?;
+    let answer: Value = serde_json::from_str(&answer).map_err(|e| e.to_string())?;
+    answer["data"]["result"].as_array().map(Vec::len).ok_or_else(|| answer.to_string())
+}
+
+#[test]
+fn queries_on_what_the_kernel_tells_show_data() {
+    let config = "nodes: [{name: n1, address: 10.9.0.1}]\nnetwork: {mode: none}\n";
+    let node = Node::new("n1", Netns::new("node"), config);
+    let _netmon = node.start(Daemon::Netmon);
+    let scrape = "global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: mainstay\n    \
+                  static_configs: [{targets: ['127.0.0.1:9474']}]\n";
+    let scrape = format!("--config.file={}", node.dir.write("prometheus.yaml", scrape).display());
+    let data = format!("--storage.tsdb.path={}", node.dir.path().join("data").display());
+    let listen = "--web.listen-address=127.0.0.1:9090";
+    let program = tool("prometheus", "prometheus");
+    let args = [scrape.as_str(), data.as_str(), listen];
+    let _prometheus = start_in(&node.host, "prometheus", &program, &args, node.dir.path());
+    until(30, "the first scrape", || series(&node.host, "up == 1") == Ok(1));
+    for table in 1000..1010 {
+        node.host.ip(&format!("route add blackhole 203.0.113.0/24 table {table} proto 96"));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    until(30, "five good scrapes", || series(&node.host, "sum_over_time(up[1m]) >= 5") == Ok(1));
+    let page = node.metrics("127.0.0.1:9474").unwrap();
+    let mut asked = 0;
+    for query in queries(&dashboard()) {
+        let told = |name: &str| page.contains(&format!("\n# TYPE {name} "));
+        // Sessions and addresses are not there without a network, nor is a link but lo.
+        if used(query).iter().any(|(name, _)| !told(name)) || query.contains("interface!=") {
+            continue;
+        }
+        let query = query.replace("$__rate_interval", "5s").replace("$job", ".*");
+        let query = query.replace("$instance", ".*");
+        let shown = series(&node.host, &query).unwrap();
+        assert!(shown > 0, "nothing to show for {query}\n{page}");
+        asked += 1;
+    }
+    assert!(asked > 15, "{asked}");
 }
 
 /// A system with the units of the machine, Mainstay installed beside them.
