@@ -14,7 +14,7 @@ pub fn decode<'a>(frame: &'a [u8], context: &Context) -> Result<Message<'a>, Dec
     let whole = u16::try_from(frame.len()).unwrap_or(u16::MAX);
     let header = Header::read(frame)?.filter(|h| h.length == frame.len());
     let Some((header, body)) = header.zip(frame.get(HEADER_LEN..)) else {
-        return Err(frame::bad_length(whole, "message is cut short"));
+        return Err(frame::bad_length(whole, "message has another length than its header says"));
     };
     match header.kind {
         frame::OPEN => open::decode(body).map(Message::Open),
