@@ -41,8 +41,8 @@ bench-peers: setup ## the same work by BIRD, FRR, host-local and Mainstay; rewri
 proto: ## make proto/src/gen from the .proto files again
 	@UPDATE_GENERATED=1 $(CARGO) test -q -p mainstay-proto
 
-golden: ## rewrite the golden files of tests; read the diff
-	@UPDATE_GOLDEN=1 INSTA_UPDATE=always $(CARGO) test --workspace --lib --bins
+golden: ## rewrite golden files and docs/configuration.md; read the diff
+	@UPDATE_GOLDEN=1 INSTA_UPDATE=always $(CARGO) test -p mainstay-config -p mainstay-cli -p mainstay-cni -p mainstay-netmon -p bgp-core
 
 deny: ## licences, duplicate versions and sources of dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
