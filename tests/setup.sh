@@ -6,7 +6,9 @@ packages=(
   bird2 frr gobgpd                   # BGP peers we did not write
   containernetworking-plugins        # ptp, bridge, host-local
   conntrack nftables iproute2 iputils-ping procps
-  prometheus                         # promtool
+  prometheus                         # promtool, and a server to ask the dashboard's queries
+  systemd                            # systemd-analyze
+  curl
   gcc libc6-dev                      # the linker that rustc calls
 )
 
