@@ -387,10 +387,8 @@ mod tests {
                 (peer.idle_until.unwrap() - now).as_secs()
             })
             .collect();
-        assert!(
-            waits.is_sorted() && waits[0] >= 3 && waits[5] >= 45 && waits[5] <= 60,
-            "{waits:?}"
-        );
+        assert!(waits[..4].is_sorted() && waits[0] >= 3, "{waits:?}");
+        assert!((45..=60).contains(&waits[5]), "{waits:?}");
         peer.plan_retry(&error, STABLE, RETRY, now);
         assert!(peer.idle_until.unwrap() - now <= RETRY);
     }

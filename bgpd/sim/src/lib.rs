@@ -20,6 +20,7 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![allow(clippy::expect_used, reason = "a test bench: an assumption that fails is a failed test")]
 
 mod check;
 mod fabric;

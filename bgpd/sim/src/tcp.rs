@@ -4,6 +4,7 @@ use crate::Net;
 use crate::node::{NodeId, Side};
 use crate::queue::Happening;
 use bgp_core::event::{self, Action, Event};
+use bgp_core::speaker::Speaker;
 use bgp_core::types::{ConnId, Prefix};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -305,7 +306,7 @@ impl Net {
 
     /// A stopped node's connections have been closed by `Close`; nothing else is left of it.
     pub(crate) fn check_stopped(&mut self, node: NodeId) {
-        let deadline = self.nodes[node.0].speaker.as_ref().and_then(|s| s.deadline());
+        let deadline = self.nodes[node.0].speaker.as_ref().and_then(Speaker::deadline);
         assert_eq!(deadline, None, "a stopped speaker waits for nothing");
     }
 

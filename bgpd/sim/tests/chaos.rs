@@ -11,8 +11,9 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from((self.0 >> 33) % sides).unwrap()
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % sides) as usize
     }
 }
 
@@ -73,7 +74,7 @@ fn a_reflected_mesh_becomes_whole_again_whatever_has_happened() {
 fn torment(net: &mut Net, seed: u64, nodes: &[NodeId], owners: &[NodeId], links: &[LinkId]) {
     let mut dice = Dice(seed);
     net.check_one_in(8);
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         net.refuse_one_route_in(5);
     }
     net.start_all();
@@ -89,7 +90,9 @@ fn torment(net: &mut Net, seed: u64, nodes: &[NodeId], owners: &[NodeId], links:
             3 => net.kill(node),
             4 => net.power_off(node),
             5 => net.stop(node),
-            6 | 7 => net.revive(node, Start { restarting: true, forwarding_kept: dice.roll(4) > 0 }),
+            6 | 7 => {
+                net.revive(node, Start { restarting: true, forwarding_kept: dice.roll(4) > 0 })
+            }
             8 => net.revive(node, Start::default()),
             9 => net.own(owner, &format!("10.99.{step}.0/24")),
             10 => net.disown(owner, &format!("10.99.{}.0/24", step / 2)),

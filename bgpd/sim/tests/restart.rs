@@ -198,10 +198,11 @@ fn one_dead_peer_delays_nothing_but_its_own_routes() {
     assert!(net.has_route(tor, "10.1.0.0/16"), "adopted, and its peer may yet come");
     net.run(seconds(121));
     assert!(!net.has_route(tor, "10.1.0.0/16"), "it did not");
-    assert!(net.reports(tor).iter().any(|(_, r)| matches!(
-        r,
-        Report::FibSwept { family: Family::Ipv4Unicast, routes: 2 }
-    )));
+    assert!(
+        net.reports(tor)
+            .iter()
+            .any(|(_, r)| matches!(r, Report::FibSwept { family: Family::Ipv4Unicast, routes: 2 }))
+    );
 }
 
 #[test]

@@ -259,7 +259,7 @@ impl Speaker {
             }
             out.push(Action::Close { conn });
         }
-        peer.history.last_error = cause.text().or(peer.history.last_error.take());
+        peer.history.last_error = cause.text().or_else(|| peer.history.last_error.take());
         let lived = if session.is_established() { now - session.since } else { Duration::ZERO };
         if peer.sessions.is_empty() {
             peer.plan_retry(&cause, lived, retry, now);

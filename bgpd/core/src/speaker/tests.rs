@@ -1,1 +1,0 @@
-//! The speaker as the shell sees it.
