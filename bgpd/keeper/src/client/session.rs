@@ -1,0 +1,244 @@
+//! A session's rings as the speaker uses them: in place of its own buffers.
+//!
+//! Make them when the connection is there, before a byte has passed; write and read through them;
+//! at Established write the snapshot and let the keeper hold the session.
+
+use crate::layout::{Layout, Sizes, Span};
+use crate::os::memory::{self, Mapping, MemoryError, Mirror};
+use crate::os::tcp;
+use crate::resume::{Desync, Resume};
+use crate::rings::{AppendError, Moment, Positions, Rings};
+use crate::snapshot::{Snapshot, SnapshotError};
+use crate::walk::{NoMessage, whole_messages};
+use rustix::net::{RecvFlags, SendFlags};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+#[derive(Debug)]
+pub struct SessionRings {
+    rings: Rings<Mapping>,
+    tx: Mirror,
+    rx: Mirror,
+    file: OwnedFd,
+    generation: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RingsError {
+    #[error("these sizes cannot be: {0:?}")]
+    Sizes(Sizes),
+    #[error("the connection has sent or received already, {0} bytes more than said")]
+    Late(u64),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Desync(#[from] Desync),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error("socket: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// This process may not write any more: another speaker has the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("generation {by} has the session now")]
+pub struct Revoked {
+    pub by: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+impl SessionRings {
+    /// For a connection on which nothing has passed yet.
+    pub fn create(socket: impl AsFd, sizes: Sizes, generation: u64) -> Result<Self, RingsError> {
+        let socket = socket.as_fd();
+        tcp::prepare(socket)?;
+        let kernel = tcp::measure(socket)?;
+        let read = kernel.read().unwrap_or(0);
+        let tx_skew = kernel.sent(0).unwrap_or(0);
+        if read > 0 || tx_skew > 1 {
+            return Err(RingsError::Late(read.max(tx_skew)));
+        }
+        let layout = Layout::new(sizes, tx_skew).ok_or(RingsError::Sizes(sizes))?;
+        let file = memory::create(&layout)?;
+        let span = Span { at: 0, len: layout.without_journal() };
+        let area = Mapping::new(file.as_fd(), span)?;
+        let rings = Rings::create(area, layout, 0, 0);
+        rings.set_owner(generation, Moment::ZERO);
+        Self::with(rings, file, generation)
+    }
+
+    /// For a session that the keeper held: after this it goes on where it stood, in either
+    /// direction in the middle of a message.
+    pub fn resume(
+        file: OwnedFd,
+        socket: impl AsFd,
+        generation: u64,
+    ) -> Result<(Self, Resume), RingsError> {
+        let (area, layout) = memory::open_owned(&file)?;
+        let rings = Rings::open(area, layout.total()).map_err(MemoryError::from)?;
+        let found = rings.resume(&tcp::measure(socket)?)?;
+        Ok((Self::with(rings, file, generation)?, found))
+    }
+
+    fn with(rings: Rings<Mapping>, file: OwnedFd, generation: u64) -> Result<Self, RingsError> {
+        let tx = Mirror::new(file.as_fd(), rings.layout().tx)?;
+        let rx = Mirror::new(file.as_fd(), rings.layout().rx)?;
+        Ok(Self { rings, tx, rx, file, generation })
+    }
+
+    /// What the keeper holds beside the socket.
+    #[must_use]
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// After this process has attached anew with another generation.
+    pub const fn set_generation(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
+    /// Whether this process may still write.
+    pub fn owned(&self) -> Result<(), Revoked> {
+        match self.rings.owner() {
+            by if by == self.generation => Ok(()),
+            by => Err(Revoked { by }),
+        }
+    }
+
+    #[must_use]
+    pub fn positions(&self) -> Positions {
+        self.rings.positions()
+    }
+
+    /// At Established, before the keeper is asked to hold it.
+    pub fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        self.rings.write_snapshot(snapshot)
+    }
+
+    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        self.rings.snapshot()
+    }
+
+    // --- to the peer
+
+    /// How many bytes may be appended now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.rings.room()
+    }
+
+    /// How many appended bytes the kernel has not taken yet.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        usize::try_from(self.positions().unsent()).unwrap_or(usize::MAX)
+    }
+
+    /// Whole messages; from here on they will be sent, whatever happens to this process.
+    pub fn append(&mut self, messages: &[u8]) -> Result<(), WriteError> {
+        self.owned()?;
+        Ok(self.rings.append(messages)?)
+    }
+
+    /// The same without a copy: `encode` writes whole messages to the start of the room it is
+    /// given and answers how long they are.
+    pub fn append_with(
+        &mut self,
+        encode: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<usize, WriteError> {
+        self.owned()?;
+        let room = self.rings.room();
+        let end = self.rings.positions().tx_appended;
+        let wanted = encode(self.tx.stretch_mut(end, room));
+        if wanted > room {
+            return Err(AppendError::Full { wanted, room }.into());
+        }
+        self.rings.appended(self.tx.stretch(end, wanted))?;
+        Ok(wanted)
+    }
+
+    /// Hands the kernel what it takes; how much. `WouldBlock` when that is nothing.
+    pub fn send(&mut self, socket: impl AsFd, now: Moment) -> io::Result<usize> {
+        self.owned().map_err(io::Error::other)?;
+        let at = self.rings.positions();
+        let unsent = usize::try_from(at.unsent()).unwrap_or(usize::MAX);
+        if unsent == 0 {
+            return Ok(0);
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let n = rustix::net::send(socket, self.tx.stretch(at.tx_handed, unsent), flags)?;
+        self.rings.handed(n, now).map_err(io::Error::other)?;
+        Ok(n)
+    }
+
+    // --- from the peer
+
+    /// How many bytes may be read now.
+    #[must_use]
+    pub fn space(&self) -> usize {
+        self.rings.space()
+    }
+
+    /// Reads what is there; how much, zero at the peer's end of stream. `WouldBlock` when nothing
+    /// is there, `StorageFull` when the ring has no space.
+    pub fn recv(&mut self, socket: impl AsFd, now: Moment) -> io::Result<usize> {
+        self.owned().map_err(io::Error::other)?;
+        let space = self.rings.space();
+        if space == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let at = self.rings.positions().rx_read;
+        let into = self.rx.stretch_mut(at, space);
+        let (n, _) = rustix::net::recv(socket, into, RecvFlags::DONTWAIT)?;
+        self.rings.received(n, now);
+        Ok(n)
+    }
+
+    /// What was received and is not applied yet; begins with a message.
+    #[must_use]
+    pub fn unapplied(&self) -> &[u8] {
+        let at = self.rings.positions();
+        let len = at.rx_read.saturating_sub(at.rx_applied);
+        self.rx.stretch(at.rx_applied, usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    /// The first `n` bytes of [`Self::unapplied`], whole messages, have taken effect.
+    pub fn applied(&mut self, n: usize) -> Result<(), NoMessage> {
+        let bytes = self.unapplied();
+        let messages = bytes.get(..n).unwrap_or(bytes);
+        if whole_messages(messages)? != n {
+            return Err(NoMessage { at: n as u64 });
+        }
+        self.rings.applied(n);
+        Ok(())
+    }
+
+    // --- the journal
+
+    /// Maps the part of the file that is the speaker's own, for its compact Adj-RIB-Out. What lies
+    /// there, the eight journal words included, only speakers read.
+    pub fn journal(&self) -> io::Result<Mapping> {
+        Mapping::new(self.file.as_fd(), self.rings.layout().journal)
+    }
+
+    #[must_use]
+    pub fn journal_word(&self, index: usize) -> u64 {
+        self.rings.journal_word(index)
+    }
+
+    /// Stored whole, after everything written to the journal before.
+    pub fn set_journal_word(&self, index: usize, value: u64) {
+        self.rings.set_journal_word(index, value);
+    }
+}

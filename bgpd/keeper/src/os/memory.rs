@@ -1,0 +1,253 @@
+//! The memory file of a session, mapped.
+
+#![allow(unsafe_code)]
+
+use crate::area::Area;
+use crate::layout::{self, ALIGN, Layout, LayoutError, Span};
+use rustix::fs::{
+    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
+};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error("the memory file can be cut: it is not sealed")]
+    Unsealed,
+    #[error("memory file: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<rustix::io::Errno> for MemoryError {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// A new file of that size that can never shrink, so that no mapping of it ever faults.
+pub fn create(layout: &Layout) -> Result<OwnedFd, MemoryError> {
+    let fd = memfd_create("mainstay-session", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&fd, layout.total())?;
+    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+/// The file's layout, and its head and rings mapped.
+pub fn open(fd: BorrowedFd<'_>) -> Result<(Mapping, Layout), MemoryError> {
+    if !fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)) {
+        return Err(MemoryError::Unsealed);
+    }
+    let size = u64::try_from(fstat(fd)?.st_size).unwrap_or(0);
+    if size < ALIGN {
+        return Err(LayoutError::Short { size }.into());
+    }
+    let head = Mapping::new(fd, Span { at: 0, len: ALIGN })?;
+    let layout = layout::check(&head, size)?;
+    let whole = Mapping::new(fd, Span { at: 0, len: layout.without_journal() })?;
+    Ok((whole, layout))
+}
+
+/// A part of a file, shared with whoever maps it too.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone as far as this process goes; what other
+// processes do to the bytes is the same from every thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    pub fn new(fd: BorrowedFd<'_>, span: Span) -> io::Result<Self> {
+        let len = usize::try_from(span.len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // SAFETY: a fresh mapping at an address of the kernel's choice. Callers map within the
+        // size of a file that is sealed against shrinking.
+        let base = unsafe {
+            let access = ProtFlags::READ | ProtFlags::WRITE;
+            mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, fd, span.at)?
+        };
+        Ok(Self { base: non_null(base)?, len })
+    }
+
+    /// The bytes, for the one who owns this part by the keeper's rules (the journal).
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped and readable as long as `self` lives; nobody else writes there.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
+    }
+
+    fn within(&self, at: u64, len: usize) -> Option<NonNull<u8>> {
+        let at = usize::try_from(at).ok()?;
+        let fits = at.checked_add(len)? <= self.len;
+        // SAFETY: within the mapping.
+        fits.then(|| unsafe { self.base.add(at) })
+    }
+
+    fn word(&self, at: u64) -> Option<&AtomicU64> {
+        let place = self.within(at, 8)?.cast::<AtomicU64>();
+        if !place.is_aligned() {
+            return None;
+        }
+        // SAFETY: within the mapping, aligned, and only ever used as a whole word.
+        Some(unsafe { place.as_ref() })
+    }
+}
+
+impl Area for Mapping {
+    fn size(&self) -> u64 {
+        self.len as u64
+    }
+
+    fn load(&self, at: u64) -> u64 {
+        self.word(at).map_or(0, |w| w.load(Ordering::Acquire))
+    }
+
+    fn store(&self, at: u64, word: u64) {
+        if let Some(w) = self.word(at) {
+            w.store(word, Ordering::Release);
+        }
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) {
+        match self.within(at, into.len()) {
+            // SAFETY: both ranges are valid for that length, and the one is ours alone.
+            Some(from) => unsafe {
+                from.copy_to_nonoverlapping(NonNull::from(&mut *into).cast(), into.len());
+            },
+            None => into.fill(0),
+        }
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) {
+        if let Some(to) = self.within(at, bytes.len()) {
+            // SAFETY: both ranges are valid for that length; no reference to the mapping is alive
+            // while an `Area` method runs.
+            unsafe { to.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) }
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by us at this address and length; nothing points there any more.
+        let _ = unsafe { munmap(self.base.as_ptr().cast::<c_void>(), self.len) };
+    }
+}
+
+/// A ring mapped twice in a row: any stretch of it that is no longer than the ring is one slice.
+#[derive(Debug)]
+pub struct Mirror {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: as for `Mapping`.
+unsafe impl Send for Mirror {}
+
+impl Mirror {
+    pub fn new(fd: BorrowedFd<'_>, ring: Span) -> io::Result<Self> {
+        let len = usize::try_from(ring.len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // SAFETY: reserves fresh address space, from here on ours.
+        let base = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), 2 * len, ProtFlags::empty(), MapFlags::PRIVATE)?
+        };
+        let mirror = Self { base: non_null(base)?, len };
+        for half in [0, len] {
+            // SAFETY: replaces one half of what was reserved above; the file does not shrink.
+            unsafe {
+                let at = mirror.base.as_ptr().add(half).cast();
+                let access = ProtFlags::READ | ProtFlags::WRITE;
+                mmap(at, len, access, MapFlags::SHARED | MapFlags::FIXED, fd, ring.at)?;
+            }
+        }
+        Ok(mirror)
+    }
+
+    /// `len` bytes from this position of the stream on, at most the ring.
+    pub fn stretch(&self, position: u64, len: usize) -> &[u8] {
+        let len = len.min(self.len);
+        // SAFETY: offset < ring, so offset + len ends within the two halves.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(self.offset(position)), len) }
+    }
+
+    pub fn stretch_mut(&mut self, position: u64, len: usize) -> &mut [u8] {
+        let len = len.min(self.len);
+        let offset = self.offset(position);
+        // SAFETY: as above; no longer than the ring, so no byte is in it twice; `self` is
+        // borrowed mutably, and no other process writes while this one owns the session.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), len) }
+    }
+
+    fn offset(&self, position: u64) -> usize {
+        usize::try_from(position % self.len as u64).unwrap_or(0)
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        // SAFETY: both halves are ours.
+        let _ = unsafe { munmap(self.base.as_ptr().cast::<c_void>(), 2 * self.len) };
+    }
+}
+
+/// For file descriptors that are kept beside their mapping.
+pub fn open_owned(fd: &OwnedFd) -> Result<(Mapping, Layout), MemoryError> {
+    open(fd.as_fd())
+}
+
+fn non_null(at: *mut c_void) -> io::Result<NonNull<u8>> {
+    NonNull::new(at.cast::<u8>()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Sizes;
+    use crate::rings::Rings;
+    use crate::walk::KEEPALIVE;
+
+    const SMALL: Sizes = Sizes { tx: ALIGN, rx: ALIGN, journal: ALIGN };
+
+    #[test]
+    fn two_mappings_and_the_mirror_see_the_same_bytes() {
+        let layout = Layout::new(SMALL, 0).unwrap();
+        let fd = create(&layout).unwrap();
+        let mine = Mapping::new(fd.as_fd(), Span { at: 0, len: layout.without_journal() }).unwrap();
+        let mine = Rings::create(mine, layout, ALIGN - 4, 0);
+        mine.append(&KEEPALIVE).unwrap();
+
+        let (theirs, found) = open(fd.as_fd()).unwrap();
+        assert_eq!(found, layout);
+        let theirs = Rings::open(theirs, layout.total()).unwrap();
+        let mut got = [0; 30];
+        assert_eq!(theirs.peek_unsent(&mut got), 19);
+        assert_eq!(got[..19], KEEPALIVE);
+        let mirror = Mirror::new(fd.as_fd(), layout.tx).unwrap();
+        assert_eq!(mirror.stretch(ALIGN - 4, 19), KEEPALIVE, "in one piece across the end");
+    }
+
+    #[test]
+    fn a_file_that_could_shrink_or_is_none_of_ours_is_refused() {
+        let fd = memfd_create("x", MemfdFlags::ALLOW_SEALING).unwrap();
+        assert!(matches!(open(fd.as_fd()), Err(MemoryError::Unsealed)));
+        fcntl_add_seals(&fd, SealFlags::SHRINK).unwrap();
+        let short = open(fd.as_fd()).unwrap_err();
+        assert!(matches!(short, MemoryError::Layout(LayoutError::Short { size: 0 })));
+        ftruncate(&fd, 1 << 20).unwrap();
+        let foreign = open(fd.as_fd()).unwrap_err();
+        assert!(matches!(foreign, MemoryError::Layout(LayoutError::Foreign)));
+        let file = tempfile::tempfile().unwrap();
+        assert!(matches!(open(file.as_fd()), Err(MemoryError::Unsealed)));
+    }
+}

@@ -1,0 +1,7 @@
+//! What is asked of Linux.
+
+pub mod clock;
+pub mod memory;
+pub mod packet;
+pub mod process;
+pub mod tcp;
