@@ -2,7 +2,7 @@
 
 use crate::rib::{Kind, Path, Source};
 use crate::types::{Asn, NextHop, PeerId, Prefix, RouterId};
-use crate::wire::{AsPath, Attributes, Origin, Segment, SegmentKind};
+use crate::wire::{AsPath, Attributes, Origin, Partial, Segment, SegmentKind};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ pub(crate) fn attributes(as_path: &[u32]) -> Attributes {
         communities: Vec::new(),
         extended_communities: Vec::new(),
         large_communities: Vec::new(),
+        partial: Partial::default(),
         originator_id: None,
         cluster_list: Vec::new(),
         unknown: Vec::new(),

@@ -135,6 +135,9 @@ fn describe_attributes(a: &Attributes, out: &mut String) -> std::fmt::Result {
         writeln!(out, "  originator {id}")?;
     }
     list(out, "clusters", &a.cluster_list)?;
+    if a.partial != Partial::default() {
+        writeln!(out, "  {:?}", a.partial)?;
+    }
     a.unknown.iter().try_for_each(|RawAttribute { flags, code, value }| {
         writeln!(out, "  unknown {code} flags {flags:02x} {value:02x?}")
     })

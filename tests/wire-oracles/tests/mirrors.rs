@@ -82,6 +82,8 @@ mod tame {
             // Its second sequence would come back as a part of the first, which means the same.
             attributes.as_path.0.retain(|s| s.kind == SegmentKind::Sequence);
             attributes.as_path.0.truncate(1);
+            // It forgets this one.
+            attributes.partial.aggregator = false;
         }
         attributes
     }

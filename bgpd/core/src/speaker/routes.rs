@@ -13,7 +13,7 @@ use crate::rib::loc_rib::{Change, LocRib};
 use crate::rib::policy::Filter;
 use crate::rib::{Kind, Path, PerFamily, Source};
 use crate::types::{Family, NextHop, PeerId, Prefix};
-use crate::wire::{AsPath, Attributes, Origin, Update};
+use crate::wire::{AsPath, Attributes, Origin, Partial, Update};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -330,6 +330,7 @@ fn own_attributes(family: Family) -> Attributes {
         communities: Vec::new(),
         extended_communities: Vec::new(),
         large_communities: Vec::new(),
+        partial: Partial::default(),
         originator_id: None,
         cluster_list: Vec::new(),
         unknown: Vec::new(),

@@ -1,6 +1,7 @@
 //! Path attributes before their values are read: codes, flags, lengths (RFC 4271 §4.3).
 
 use super::reader::Reader;
+use super::types::Partial;
 
 pub(super) const ORIGIN: u8 = 1;
 pub(super) const AS_PATH: u8 = 2;
@@ -35,6 +36,29 @@ pub(super) const fn flags(code: u8) -> Option<u8> {
         | LARGE_COMMUNITIES => OPTIONAL | TRANSITIVE,
         _ => return None,
     })
+}
+
+impl Partial {
+    pub(super) const fn of(self, code: u8) -> bool {
+        match code {
+            AGGREGATOR => self.aggregator,
+            COMMUNITIES => self.communities,
+            EXTENDED_COMMUNITIES => self.extended_communities,
+            LARGE_COMMUNITIES => self.large_communities,
+            _ => false,
+        }
+    }
+
+    pub(super) const fn note(&mut self, attribute: &Attribute<'_>) {
+        let is_partial = attribute.flags & PARTIAL != 0;
+        match attribute.code {
+            AGGREGATOR => self.aggregator = is_partial,
+            COMMUNITIES => self.communities = is_partial,
+            EXTENDED_COMMUNITIES => self.extended_communities = is_partial,
+            LARGE_COMMUNITIES => self.large_communities = is_partial,
+            _ => {}
+        }
+    }
 }
 
 pub(super) const fn name(code: u8) -> &'static str {

@@ -7,8 +7,8 @@ use super::next_hop;
 use super::notification::DecodeError;
 use super::reader::Reader;
 use super::types::{
-    AfiSafi, Aggregator, Announced, AsPath, Attributes, Context, Nlri, Origin, RawAttribute,
-    Withdrawn,
+    AfiSafi, Aggregator, Announced, AsPath, Attributes, Context, Nlri, Origin, Partial,
+    RawAttribute, Withdrawn,
 };
 use crate::types::{Asn, NextHop, RouterId};
 use std::net::Ipv4Addr;
@@ -65,6 +65,7 @@ impl<'a> AttributeList<'a> {
                 large_communities: Vec::new(),
                 originator_id: None,
                 cluster_list: Vec::new(),
+                partial: Partial::default(),
                 unknown: Vec::new(),
             },
             reach: None,
@@ -144,6 +145,7 @@ impl<'a> AttributeList<'a> {
             code::MP_UNREACH_NLRI => self.unreach = unreach(attribute)?,
             _ => self.unknown(attribute)?,
         }
+        self.attributes.partial.note(attribute);
         Ok(())
     }
 

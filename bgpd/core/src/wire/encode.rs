@@ -206,7 +206,7 @@ fn set_u16(at: usize, value: usize, out: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::types::{AsPath, Origin, RawAttribute};
+    use super::super::types::{AsPath, Origin, Partial, RawAttribute};
     use super::*;
 
     const CONTEXT: Context = Context { four_octet_as: true, internal: false };
@@ -225,6 +225,7 @@ mod tests {
             large_communities: Vec::new(),
             originator_id: None,
             cluster_list: Vec::new(),
+            partial: Partial::default(),
             unknown: Vec::new(),
         }
     }

@@ -177,8 +177,19 @@ pub struct Attributes {
     /// RFC 4456 §8.
     pub originator_id: Option<RouterId>,
     pub cluster_list: Vec<RouterId>,
+    pub partial: Partial,
     /// Transitive attributes we do not know, passed on with the Partial bit (RFC 4271 §5).
     pub unknown: Vec<RawAttribute>,
+}
+
+/// Which attributes have passed somebody who did not know them. The bit is never taken back
+/// (RFC 4271 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Partial {
+    pub aggregator: bool,
+    pub communities: bool,
+    pub extended_communities: bool,
+    pub large_communities: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

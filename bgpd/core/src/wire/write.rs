@@ -1,14 +1,14 @@
 //! Path attributes into bytes, in the order of their codes (RFC 4271 §5).
 
 use super::attribute as code;
-use super::types::{Aggregator, Attributes, Context, Origin, RawAttribute};
+use super::types::{Aggregator, Attributes, Context, Origin, Partial, RawAttribute};
 use super::{as_path, encode};
 use crate::types::{Asn, Family, NextHop};
 
 /// Appends all attributes but the one that holds prefixes.
 pub(super) fn attributes(context: &Context, from: &Attributes, family: Family, out: &mut Vec<u8>) {
     let four = context.four_octet_as;
-    let mut writer = Writer { unknown: &from.unknown, out };
+    let mut writer = Writer { partial: from.partial, unknown: &from.unknown, out };
     writer.put(code::ORIGIN, |out| out.push(origin(from.origin)));
     writer.put(code::AS_PATH, |out| as_path::put(&from.as_path, four, out));
     if let (Family::Ipv4Unicast, NextHop::V4(next_hop)) = (family, from.next_hop) {
@@ -50,6 +50,7 @@ fn four_octet_companions(from: &Attributes, writer: &mut Writer<'_>) {
 }
 
 struct Writer<'a> {
+    partial: Partial,
     /// Those not yet written, by code.
     unknown: &'a [RawAttribute],
     out: &'a mut Vec<u8>,
@@ -58,7 +59,8 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn put(&mut self, code: u8, value: impl FnOnce(&mut Vec<u8>)) {
         self.put_unknown_below(Some(code));
-        let flags = code::flags(code).unwrap_or_default();
+        let partial = if self.partial.of(code) { code::PARTIAL } else { 0 };
+        let flags = code::flags(code).unwrap_or_default() | partial;
         put_attribute(flags, code, value, self.out);
     }
 

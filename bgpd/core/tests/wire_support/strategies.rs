@@ -78,13 +78,19 @@ pub(crate) fn attributes(family: Family, internal: bool) -> impl Strategy<Value 
         unknown(),
     );
     let inside = (any::<Option<u32>>(), option::of(router_id()), vec(router_id(), 0..5));
-    let all = (plain, option::of(aggregator()), lists, inside);
-    all.prop_map(move |(plain, aggregator, lists, inside)| {
+    let all = (plain, option::of(aggregator()), lists, inside, any::<[bool; 4]>());
+    all.prop_map(move |(plain, aggregator, lists, inside, partial)| {
         let (next_hop, origin, as_path, med, atomic_aggregate) = plain;
         let (communities, extended_communities, large, unknown) = lists;
         let (local_pref, originator_id, cluster_list) =
             if internal { inside } else { (None, None, Vec::new()) };
-        let large_communities = large.into_iter().collect();
+        let large_communities: Vec<_> = large.into_iter().collect();
+        let partial = Partial {
+            aggregator: partial[0] && aggregator.is_some(),
+            communities: partial[1] && !communities.is_empty(),
+            extended_communities: partial[2] && !extended_communities.is_empty(),
+            large_communities: partial[3] && !large_communities.is_empty(),
+        };
         Attributes {
             next_hop,
             origin,
@@ -98,6 +104,7 @@ pub(crate) fn attributes(family: Family, internal: bool) -> impl Strategy<Value 
             large_communities,
             originator_id,
             cluster_list,
+            partial,
             unknown,
         }
     })

@@ -2,8 +2,8 @@
 
 use bgp_core::types::{Asn, Family, NextHop, Prefix, RouterId};
 use bgp_core::wire::{
-    AsPath, Attributes, Capability, Context, Framer, Message, Open, Origin, Segment, SegmentKind,
-    announce, decode, keepalive, open, withdraw,
+    AsPath, Attributes, Capability, Context, Framer, Message, Open, Origin, Partial, Segment,
+    SegmentKind, announce, decode, keepalive, open, withdraw,
 };
 use mainstay_tests::netns::Netns;
 use std::collections::HashSet;
@@ -167,6 +167,7 @@ fn attributes(n: usize, asn: u32, next_hop: Ipv4Addr) -> Attributes {
         communities: vec![(65001 << 16) | (n % 1000), (65001 << 16) | 65000],
         extended_communities: Vec::new(),
         large_communities: Vec::new(),
+        partial: Partial::default(),
         originator_id: None,
         cluster_list: Vec::new(),
         unknown: Vec::new(),
