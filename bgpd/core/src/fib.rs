@@ -252,3 +252,110 @@ fn same(a: Option<&[NextHop]>, b: Option<&[NextHop]>) -> bool {
 fn speaks_for(hop: &NextHop, spoken: &impl Fn(IpAddr) -> bool) -> bool {
     spoken(hop.addr()) || spoken(gateway(hop))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{prefix, start};
+    use std::net::Ipv4Addr;
+
+    const DEFAULT: &str = "0.0.0.0/0";
+
+    fn hops(last: &[u8]) -> Vec<NextHop> {
+        last.iter().map(|n| NextHop::V4(Ipv4Addr::new(192, 0, 2, *n))).collect()
+    }
+
+    fn adopted(last: &[u8]) -> Fib {
+        let mut fib = Fib::new(true);
+        fib.adopt(vec![InstalledRoute { prefix: prefix(DEFAULT), next_hops: hops(last) }]);
+        fib
+    }
+
+    fn want(fib: &mut Fib, last: &[u8]) -> Vec<Option<Vec<NextHop>>> {
+        let mut out = Vec::new();
+        fib.want(prefix(DEFAULT), &hops(last), &mut out);
+        told(out)
+    }
+
+    /// 192.0.2.`n` has told all it knows.
+    fn release(fib: &mut Fib, n: u8) -> (usize, Vec<Option<Vec<NextHop>>>) {
+        let mut out = Vec::new();
+        let spoken = |a: IpAddr| a == IpAddr::V4(Ipv4Addr::new(192, 0, 2, n));
+        let swept = fib.release(Family::Ipv4Unicast, spoken, &mut out);
+        (swept, told(out))
+    }
+
+    fn told(out: Vec<Action>) -> Vec<Option<Vec<NextHop>>> {
+        let hops = |a| match a {
+            Action::Fib { next_hops, .. } => next_hops,
+            other => panic!("{other:?}"),
+        };
+        out.into_iter().map(hops).collect()
+    }
+
+    #[test]
+    fn an_adopted_route_that_is_confirmed_is_not_touched() {
+        let mut fib = adopted(&[1]);
+        assert_eq!(want(&mut fib, &[1]), []);
+        assert_eq!(release(&mut fib, 1), (0, vec![]));
+        assert_eq!(fib.view().stale, 0);
+    }
+
+    #[test]
+    fn an_adopted_route_keeps_its_width_until_every_peer_behind_it_has_spoken() {
+        let mut fib = adopted(&[1, 2]);
+        assert_eq!(want(&mut fib, &[1]), []);
+        assert_eq!(release(&mut fib, 1), (0, vec![]));
+        assert_eq!(want(&mut fib, &[1, 2]), []);
+        assert_eq!(release(&mut fib, 2), (0, vec![]));
+    }
+
+    #[test]
+    fn a_next_hop_whose_peer_no_longer_wants_it_leaves_a_frozen_route() {
+        let mut fib = adopted(&[1, 2]);
+        assert_eq!(release(&mut fib, 1), (0, vec![Some(hops(&[2]))]));
+        assert_eq!(release(&mut fib, 2), (1, vec![None]));
+        assert_eq!(fib.view().installed, 0);
+    }
+
+    #[test]
+    fn a_frozen_route_does_not_move_to_a_path_that_came_first() {
+        let mut fib = adopted(&[1]);
+        assert_eq!(want(&mut fib, &[3]), []);
+        assert_eq!(release(&mut fib, 1), (0, vec![Some(hops(&[3]))]));
+    }
+
+    #[test]
+    fn a_route_is_replaced_in_place_and_removed_once() {
+        let mut fib = Fib::new(true);
+        assert_eq!(want(&mut fib, &[1]), [Some(hops(&[1]))]);
+        assert_eq!(want(&mut fib, &[1, 2]), [Some(hops(&[1, 2]))]);
+        assert_eq!(want(&mut fib, &[]), [None]);
+        assert_eq!(want(&mut fib, &[]), []);
+    }
+
+    #[test]
+    fn a_kernel_route_over_a_link_local_gateway_is_recognized() {
+        let link_local = "fe80::1".parse().unwrap();
+        let learned =
+            NextHop::V6 { global: "2001:db8::1".parse().unwrap(), link_local: Some(link_local) };
+        let kernel = NextHop::V6 { global: link_local, link_local: None };
+        let mut fib = Fib::new(true);
+        fib.adopt(vec![InstalledRoute { prefix: prefix("::/0"), next_hops: vec![kernel] }]);
+        let mut out = Vec::new();
+        fib.want(prefix("::/0"), &[learned], &mut out);
+        fib.release(Family::Ipv6Unicast, |_| true, &mut out);
+        assert!(out.is_empty(), "{out:?}");
+    }
+
+    #[test]
+    fn a_refused_removal_is_asked_for_again() {
+        let (mut fib, now) = (Fib::new(true), start());
+        want(&mut fib, &[1]);
+        want(&mut fib, &[]);
+        fib.failed(prefix(DEFAULT), "busy", now);
+        let mut out = Vec::new();
+        fib.retry(now + RETRY_FIRST, &mut out);
+        assert_eq!(told(out), [None]);
+    }
+}

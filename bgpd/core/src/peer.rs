@@ -44,6 +44,8 @@ pub(crate) struct Peer {
     /// Errors in a row.
     failures: u32,
     attempts: u32,
+    /// Makes our pace another one than the peer's own.
+    pub(crate) salt: u32,
     pub(crate) sessions: Vec<Session>,
 
     pub(crate) adj_in: PerFamily<AdjIn>,
@@ -127,6 +129,7 @@ impl Peer {
             idle_until: None,
             failures: 0,
             attempts: 0,
+            salt: 0,
             sessions: Vec::new(),
             adj_in: PerFamily::new(|_| AdjIn::default()),
             adj_out: AdjOut::default(),
@@ -249,11 +252,11 @@ impl Peer {
         self.redial_at = Some(now);
     }
 
-    /// RFC 4271 §10: 0.75 to 1. Made of what differs between peers and attempts rather than of
-    /// chance, so that a run can be repeated.
+    /// RFC 4271 §10: 0.75 to 1. Made of what differs between nodes, peers and attempts rather than
+    /// of chance, so that a run can be repeated.
     fn jitter(&self) -> f64 {
         let mixed = (u64::from(self.id.0) << 32 | u64::from(self.attempts))
-            .wrapping_add(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(u64::from(self.salt).wrapping_mul(0x9e37_79b9_7f4a_7c15))
             .wrapping_mul(0xbf58_476d_1ce4_e5b9);
         0.75 + f64::from((mixed >> 40) as u32) / f64::from(1 << 24) * 0.25
     }

@@ -327,3 +327,121 @@ impl Memo {
         exported
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rib::Kind;
+    use crate::rib::policy::Filter;
+    use crate::testing::{PathSpec, path, prefix, router_id};
+    use crate::types::{Asn, NextHop, PeerId};
+
+    struct Peer {
+        rib: LocRib,
+        interner: Interner,
+        exporter: Exporter,
+        out: AdjOut,
+    }
+
+    impl Peer {
+        fn new() -> Self {
+            let own = NextHop::V4([192, 0, 2, 100].into());
+            let exporter = Exporter {
+                peer: PeerId(9),
+                kind: Kind::External,
+                own_asn: Asn(64512),
+                own_id: router_id(100),
+                next_hops: PerFamily::new(|f| (f == Family::Ipv4Unicast).then_some(own)),
+                families: PerFamily::new(|_| true),
+                filter: Filter::All,
+            };
+            let mut peer = Self {
+                rib: LocRib::default(),
+                interner: Interner::default(),
+                exporter,
+                out: AdjOut::default(),
+            };
+            peer.out.start(&peer.rib, &[]);
+            peer
+        }
+
+        /// Announced and withdrawn prefixes, by message.
+        fn pull(&mut self, limit: usize) -> Vec<(usize, usize)> {
+            let mut bytes = Vec::new();
+            let context = Context { four_octet_as: true, internal: false };
+            let mut with = Sending {
+                rib: &self.rib,
+                interner: &mut self.interner,
+                exporter: &self.exporter,
+                context,
+                complete: PerFamily::new(|_| true),
+            };
+            self.out.pull(&mut with, limit, &mut bytes);
+            let mut framer = wire::Framer::new();
+            framer.push(&bytes);
+            let mut messages = Vec::new();
+            while let Some(frame) = framer.next().unwrap() {
+                let Ok(wire::Message::Update(update)) = wire::decode(frame, &context) else {
+                    panic!("not an UPDATE");
+                };
+                let come = update.announced.iter().flatten().map(|a| a.nlri.len()).sum();
+                let gone = update.withdrawn.iter().flatten().map(|w| w.nlri.len()).sum();
+                messages.push((come, gone));
+            }
+            messages
+        }
+    }
+
+    #[test]
+    fn prefixes_with_equal_attributes_share_messages() {
+        let mut peer = Peer::new();
+        let one = path(&PathSpec::default());
+        let two = path(&PathSpec { peer: 2, as_path: vec![65002], ..PathSpec::default() });
+        for n in 0..200 {
+            let path = if n % 2 == 0 { &one } else { &two };
+            peer.rib.set(prefix(&format!("10.{n}.0.0/16")), path.clone());
+        }
+        assert_eq!(peer.pull(1 << 20), [(100, 0), (100, 0)]);
+        assert_eq!(peer.pull(1 << 20), []);
+    }
+
+    #[test]
+    fn a_small_room_ends_a_pull_early_and_the_next_one_goes_on() {
+        let mut peer = Peer::new();
+        for n in 0..250 {
+            let path = path(&PathSpec { as_path: vec![65001, 100 + n], ..PathSpec::default() });
+            peer.rib.set(prefix(&format!("10.{n}.0.0/16")), path);
+        }
+        assert_eq!(peer.pull(1), [(1, 0)]);
+        assert_eq!(peer.pull(1 << 20).len(), 249);
+    }
+
+    #[test]
+    fn attributes_that_fit_no_message_are_withdrawn_if_older_ones_were_told() {
+        let mut peer = Peer::new();
+        let p = prefix("10.0.0.0/8");
+        peer.rib.set(p, path(&PathSpec::default()));
+        assert_eq!(peer.pull(1 << 20), [(1, 0)]);
+        let long = PathSpec { as_path: vec![65001; 1100], ..PathSpec::default() };
+        peer.rib.set(p, path(&long));
+        assert_eq!(peer.pull(1 << 20), [(0, 1)]);
+        assert_eq!(peer.out.count(Family::Ipv4Unicast), 0);
+        peer.rib.set(p, path(&PathSpec::default()));
+        assert_eq!(peer.pull(1 << 20), [(1, 0)]);
+    }
+
+    #[test]
+    fn a_reader_sent_past_the_journal_still_withdraws_what_is_gone() {
+        let mut peer = Peer::new();
+        let (gone, stays) = (prefix("10.0.0.0/8"), prefix("11.0.0.0/8"));
+        for p in [gone, stays] {
+            peer.rib.set(p, path(&PathSpec::default()));
+        }
+        peer.pull(1 << 20);
+        peer.rib.remove(&gone, Some(PeerId(1)));
+        let end = peer.rib.journal().end();
+        peer.out.skip_journal(&peer.rib);
+        peer.rib.journal_mut().forget_before(end);
+        assert_eq!(peer.pull(1 << 20), [(0, 1)]);
+    }
+}

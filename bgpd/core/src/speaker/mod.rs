@@ -198,6 +198,7 @@ impl Speaker {
 
     fn insert_peer(&mut self, mut peer: Peer) -> PeerId {
         let id = peer.id;
+        peer.salt = self.config.router_id.0.to_bits();
         (peer.import, peer.export) = self.filters(&peer.settings);
         self.by_address.insert(peer.address, id);
         self.peers.insert(id, peer);
