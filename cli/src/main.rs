@@ -1,1 +1,59 @@
-fn main() {}
+//! `mainstay`: a verb for every question an operator asks.
+//!
+//! One file a verb. A verb asks the daemons (`ask`), renders what they say by a pure function, and
+//! prints it (`print`); nothing here decides anything.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod ask;
+mod bgp;
+mod config;
+mod failure;
+mod ipam;
+mod print;
+mod reload;
+#[cfg(test)]
+mod sample;
+mod status;
+mod table;
+mod text;
+mod version;
+
+use crate::args::{Cli, Verb};
+use crate::ask::Daemons;
+use crate::failure::{Failure, Verdict};
+use crate::print::Printer;
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Printer::new(cli.output);
+    let done = run(cli, &mut out).and_then(|verdict| out.finish().map(|()| verdict));
+    match done {
+        Ok(verdict) => verdict.into(),
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            print::complain(&failure.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One thread is enough: there is one question at a time.
+#[tokio::main(flavor = "current_thread")]
+async fn run(cli: Cli, out: &mut Printer) -> Result<Verdict, Failure> {
+    let daemons = Daemons::new(cli.run_dir);
+    match cli.verb {
+        Verb::Status => status::run(&daemons, &cli.config, out).await,
+        Verb::Bgp(bgp::Verb::Peers(args)) => bgp::peers::run(&daemons, &args, out).await,
+        Verb::Bgp(bgp::Verb::Routes(args)) => bgp::routes::run(&daemons, &args, out).await,
+        Verb::Ipam(ipam::Verb::Show(args)) => ipam::run(&daemons, &args, out).await,
+        Verb::Config(config::Verb::Check(args)) => config::check::run(&args, &cli.config, out),
+        Verb::Config(config::Verb::Show(args)) => config::show::run(&args, &cli.config, out),
+        Verb::Config(config::Verb::Schema) => config::schema::run(out),
+        Verb::Reload => reload::run(&daemons, out).await,
+        Verb::Version => version::run(out),
+    }
+}

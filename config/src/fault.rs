@@ -54,6 +54,14 @@ pub struct Faults {
     pub(crate) more: usize,
 }
 
+impl Faults {
+    /// How many there are, told or not.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.told.len() + self.more
+    }
+}
+
 impl Deref for Faults {
     type Target = [Fault];
 

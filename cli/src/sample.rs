@@ -1,0 +1,235 @@
+//! Replies as the daemons give them, for the tests of what is made of them.
+
+use mainstay_proto::bgp::v1::{
+    FamilyCount, FibStatus, GracefulRestart, ListPeersReply, Messages, Path, Peer, PeerFamily,
+    Route, StatusReply,
+};
+use mainstay_proto::{ipam, netmon};
+
+fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+pub(crate) fn speaker() -> StatusReply {
+    let routes = |family: &str, routes| FamilyCount { family: family.into(), routes };
+    StatusReply {
+        node: "node-a".into(),
+        version: "0.1.0".into(),
+        pid: 4711,
+        uptime_seconds: 11_520.0,
+        asn: 64512,
+        router_id: "192.0.2.11".into(),
+        listen: strings(&["0.0.0.0:179", "[::]:179"]),
+        peers_configured: 2,
+        peers_established: 1,
+        loc_rib: vec![routes("ipv4-unicast", 4), routes("ipv6-unicast", 3)],
+        originated: strings(&["10.244.0.0/26", "fd00:10:244::/122"]),
+        fib: Some(FibStatus {
+            install: true,
+            table: 254,
+            installed: 5,
+            adopted: 5,
+            ..Default::default()
+        }),
+        restarting: false,
+        survival: "graceful-restart".into(),
+        warnings: strings(&["mainstay.yaml:15:116: warning: bgp.peers[0].bfd: true has no effect"]),
+    }
+}
+
+pub(crate) fn peers() -> ListPeersReply {
+    let family = |name: &str, received| PeerFamily {
+        family: name.into(),
+        received,
+        accepted: received.min(2),
+        advertised: 1,
+        stale: 0,
+        eor_received: true,
+        eor_sent: true,
+    };
+    let up = Peer {
+        name: "tor-a".into(),
+        address: "192.0.2.1".into(),
+        local_asn: 64512,
+        remote_asn: 65001,
+        state: "Established".into(),
+        state_seconds: 11_500.0,
+        remote_router_id: "192.0.2.1".into(),
+        hold_time_seconds: 90,
+        keepalive_seconds: 30,
+        established_count: 1,
+        last_error: "connection refused".into(),
+        families: vec![family("ipv4-unicast", 1200), family("ipv6-unicast", 2)],
+        graceful_restart: Some(GracefulRestart {
+            negotiated: true,
+            peer_restart_time_seconds: 120,
+            peer_restarting: false,
+            families: strings(&["ipv4-unicast (F)", "ipv6-unicast"]),
+        }),
+        received: Some(Messages { open: 1, update: 12, keepalive: 384, ..Default::default() }),
+        sent: Some(Messages { open: 1, update: 3, keepalive: 384, ..Default::default() }),
+        local_address: "192.0.2.11".into(),
+        capabilities: strings(&["multiprotocol ipv4-unicast", "route refresh", "4-octet AS"]),
+        ..Default::default()
+    };
+    let down = Peer {
+        name: "pods/192.0.2.77".into(),
+        address: "192.0.2.77".into(),
+        local_asn: 64512,
+        remote_asn: 4_200_000_000,
+        state: "Active".into(),
+        state_seconds: 3.5,
+        dynamic: true,
+        passive: true,
+        // What a peer sends as its shutdown message (RFC 9003) may try to paint the terminal.
+        last_error: "received NOTIFICATION 6/2 (administrative shutdown): \u{1b}[31mbye\nnow"
+            .into(),
+        ..Default::default()
+    };
+    ListPeersReply { peers: vec![up, down] }
+}
+
+pub(crate) fn routes() -> Vec<Route> {
+    let path = Path {
+        peer: "tor-a".into(),
+        best: true,
+        next_hop: "192.0.2.1".into(),
+        origin: "IGP".into(),
+        as_path: "65001 65010".into(),
+        local_pref: Some(100),
+        communities: strings(&["65001:100", "65535:0"]),
+        large_communities: strings(&["65001:1:2"]),
+        installed: true,
+        age_seconds: 185.0,
+        ..Default::default()
+    };
+    let beside = Path {
+        peer: "tor-b".into(),
+        best: false,
+        multipath: true,
+        next_hop: "192.0.2.129".into(),
+        ..path.clone()
+    };
+    let stale = Path {
+        peer: "tor-c".into(),
+        multipath: false,
+        installed: false,
+        stale: true,
+        rejected: true,
+        med: Some(50),
+        as_path: "65003 65002 {65010 65011}".into(),
+        reason: "longer AS path".into(),
+        communities: vec![],
+        large_communities: vec![],
+        ..beside.clone()
+    };
+    let own = Path {
+        peer: String::new(),
+        best: true,
+        origin: "IGP".into(),
+        age_seconds: 11_520.0,
+        ..Default::default()
+    };
+    vec![
+        Route { prefix: "10.244.0.0/26".into(), paths: vec![own] },
+        Route { prefix: "198.51.100.0/24".into(), paths: vec![path.clone(), beside, stale] },
+        Route {
+            prefix: "2001:db8:51::/48".into(),
+            paths: vec![Path { next_hop: "2001:db8::1".into(), ..path }],
+        },
+    ]
+}
+
+pub(crate) fn pools() -> Vec<ipam::v1::PoolStatus> {
+    vec![ipam::v1::PoolStatus {
+        name: "default".into(),
+        cidr: "10.244.0.0/16".into(),
+        blocks: 1,
+        addresses: 62,
+        assigned: 2,
+        held: 3,
+        cooling: 1,
+        free: 59,
+        next_free_seconds: None,
+    }]
+}
+
+pub(crate) fn blocks() -> Vec<ipam::v1::Block> {
+    vec![ipam::v1::Block {
+        cidr: "10.244.0.0/26".into(),
+        pool: "default".into(),
+        gateway: "10.244.0.1".into(),
+        addresses: 62,
+        assigned: 2,
+        held: 3,
+        cooling: 1,
+        free: 59,
+        route: true,
+    }]
+}
+
+pub(crate) fn leases() -> Vec<ipam::v1::Lease> {
+    let web = ipam::v1::Lease {
+        address: "10.244.0.2".into(),
+        pool: "default".into(),
+        block: "10.244.0.0/26".into(),
+        state: "assigned".into(),
+        owner: "pod default/web-0".into(),
+        rung: "namespace and name".into(),
+        container_id: "3f2a9c".into(),
+        ifname: "eth0".into(),
+        network: "mainstay".into(),
+        netns: "/var/run/netns/cni-1".into(),
+        assigned_seconds: 352_800.0,
+        ..Default::default()
+    };
+    let old = ipam::v1::Lease {
+        address: "10.244.0.3".into(),
+        state: "cooling".into(),
+        owner: "pod default/web-1".into(),
+        released_seconds: Some(58.0),
+        cooldown_left_seconds: Some(72.0),
+        ..web.clone()
+    };
+    vec![web, old]
+}
+
+pub(crate) fn ipamd() -> ipam::v1::StatusReply {
+    ipam::v1::StatusReply {
+        node: "node-a".into(),
+        version: "0.1.0".into(),
+        pid: 4712,
+        uptime_seconds: 11_519.0,
+        pools: pools(),
+        cooldown_seconds: 130.0,
+        stickiness_seconds: 86_400.0,
+        store: "sled 0.34.7, format 1, 65 records".into(),
+        adds: 7,
+        dels: 5,
+        add_failures: 1,
+        sticky_hits: 2,
+        warnings: speaker().warnings,
+    }
+}
+
+pub(crate) fn netmon() -> netmon::v1::StatusReply {
+    let source = |name: &str| netmon::v1::Source {
+        name: name.into(),
+        ok: true,
+        error: String::new(),
+        age_seconds: 0.4,
+    };
+    netmon::v1::StatusReply {
+        node: "node-a".into(),
+        version: "0.1.0".into(),
+        pid: 4713,
+        uptime_seconds: 42.0,
+        listen: "127.0.0.1:9474".into(),
+        sources: ["routes", "links", "bgp", "ipam", "conntrack"].map(source).into(),
+        flows_total: 1,
+        flow_bytes_total: 2048,
+        conntrack_entries: 17,
+        conntrack_limit: 262_144,
+        warnings: vec![],
+    }
+}
