@@ -3,6 +3,7 @@
 
 mod request;
 
+use crate::committer::Stopped;
 use crate::daemon::{AddFailed, Daemon};
 use ipam_core::{AddError, CheckError, Grant};
 use mainstay_proto::ipam::v1::{Address, CniError, CniReply, CniRequest};
@@ -50,6 +51,29 @@ pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>, callers: 
     }
 }
 
+/// Why a request has no result.
+enum Refusal {
+    Error(CniError),
+    /// The daemon is being restarted. Without a reply the plugin asks again, and the next daemon
+    /// answers; an error would fail the pod.
+    Stopping,
+}
+
+impl From<CniError> for Refusal {
+    fn from(error: CniError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Stopped> for Refusal {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Closed => Self::Stopping,
+            Stopped::Failed => Self::Error(failure(code::IO, stopped.to_string())),
+        }
+    }
+}
+
 async fn converse(mut stream: UnixStream, daemon: Arc<Daemon>, _permit: OwnedSemaphorePermit) {
     let reply = match tokio::time::timeout(PATIENCE, read(&mut stream)).await {
         Ok(Ok(Some(request))) => answer(&daemon, request).await,
@@ -57,15 +81,19 @@ async fn converse(mut stream: UnixStream, daemon: Arc<Daemon>, _permit: OwnedSem
         Ok(Ok(None)) => return,
         Ok(Err(error)) => {
             drain(&mut stream).await;
-            Err(failure(code::DECODE, format!("bad request: {error}")))
+            Err(failure(code::DECODE, format!("bad request: {error}")).into())
         }
-        Err(_) => Err(failure(code::IO, "the request did not come in time".into())),
+        Err(_) => Err(failure(code::IO, "the request did not come in time".into()).into()),
     };
-    let reply = reply.unwrap_or_else(|error| {
-        let (code, msg) = (error.code, &error.msg);
-        tracing::debug!(code, msg, "refused");
-        CniReply { error: Some(error), addresses: Vec::new() }
-    });
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(Refusal::Stopping) => return,
+        Err(Refusal::Error(error)) => {
+            let (code, msg) = (error.code, &error.msg);
+            tracing::debug!(code, msg, "refused");
+            CniReply { error: Some(error), addresses: Vec::new() }
+        }
+    };
     let sent = tokio::time::timeout(PATIENCE, write(&mut stream, &reply)).await;
     if !matches!(sent, Ok(Ok(()))) {
         // The runtime gave up on its plugin; it will ask again or send a DEL.
@@ -103,16 +131,15 @@ async fn write(stream: &mut UnixStream, reply: &CniReply) -> io::Result<()> {
     stream.shutdown().await
 }
 
-async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, CniError> {
-    let stopped = |error| failure(code::IO, format!("{error}; mainstay-ipamd is stopping"));
+async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, Refusal> {
     let mut reply = CniReply::default();
     match Request::try_from(request)? {
         Request::Add(add) => {
             let grants = daemon.add(&add).await.map_err(add_failure)?;
             reply.addresses = grants.iter().map(address).collect();
         }
-        Request::Del(attachment) => daemon.del(&attachment).map_err(stopped)?,
-        Request::Gc { network, valid } => daemon.gc(&network, &valid).map_err(stopped)?,
+        Request::Del(attachment) => daemon.del(&attachment)?,
+        Request::Gc { network, valid } => daemon.gc(&network, &valid)?,
         Request::Check(attachment, expected) => {
             daemon.check(&attachment, &expected).map_err(|e| check_failure(&e))?;
         }
@@ -120,7 +147,7 @@ async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, CniErr
         // running pods would be evicted.
         Request::Status if daemon.can_serve() => {}
         Request::Status => {
-            return Err(failure(code::NOT_AVAILABLE, AddError::NoPool.to_string()));
+            return Err(failure(code::NOT_AVAILABLE, AddError::NoPool.to_string()).into());
         }
     }
     Ok(reply)
@@ -133,16 +160,17 @@ fn address(grant: &Grant) -> Address {
     }
 }
 
-fn add_failure(error: AddFailed) -> CniError {
+fn add_failure(failed: AddFailed) -> Refusal {
     use AddError::{Cooling, Full, HasAnother, NoPool, NotHere, Taken, TwoOfAFamily};
-    let code = match &error {
-        AddFailed::Refused(Full(_) | Taken { .. } | Cooling { .. }) => code::TRY_AGAIN,
-        AddFailed::Refused(NoPool | NotHere(_) | TwoOfAFamily(..) | HasAnother { .. }) => {
-            code::INVALID_CONFIG
-        }
-        AddFailed::Stopped(_) => code::IO,
+    let error = match failed {
+        AddFailed::Refused(error) => error,
+        AddFailed::Stopped(stopped) => return stopped.into(),
     };
-    failure(code, error.to_string())
+    let code = match &error {
+        Full(_) | Taken { .. } | Cooling { .. } => code::TRY_AGAIN,
+        NoPool | NotHere(_) | TwoOfAFamily(..) | HasAnother { .. } => code::INVALID_CONFIG,
+    };
+    failure(code, error.to_string()).into()
 }
 
 fn check_failure(error: &CheckError) -> CniError {

@@ -24,10 +24,16 @@ pub(crate) struct Committer {
     queue: Option<Sender<Work>>,
 }
 
-/// The thread has stopped, and why is told by [`Running`].
-#[derive(Debug, thiserror::Error)]
-#[error("the lease store has failed")]
-pub(crate) struct Stopped;
+/// Why records were not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stopped {
+    /// The thread has ended, and why is told by [`Running`].
+    #[error("the lease store has failed")]
+    Failed,
+    /// By [`Committer::close`]: all is well, and the next daemon goes on.
+    #[error("mainstay-ipamd is stopping")]
+    Closed,
+}
 
 /// The thread's other end.
 pub(crate) struct Running {
@@ -63,7 +69,7 @@ impl Committer {
         let sent = self.hand_over(Work { records, durable: Some(durable) });
         async move {
             sent?;
-            done.await.map_err(|_| Stopped)
+            done.await.map_err(|_| Stopped::Failed)
         }
     }
 
@@ -73,7 +79,7 @@ impl Committer {
     }
 
     fn hand_over(&self, work: Work) -> Result<(), Stopped> {
-        self.queue.as_ref().ok_or(Stopped)?.send(work).map_err(|_| Stopped)
+        self.queue.as_ref().ok_or(Stopped::Closed)?.send(work).map_err(|_| Stopped::Failed)
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Add {
     pub requested: Vec<IpAddr>,
 }
 
+/// How many addresses of a pod's uid or name are looked at for one under its sticky key.
+const CLOSEST: usize = 16;
+
 /// One address of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
@@ -131,24 +134,25 @@ impl Ipam {
         periods: Periods,
         out: &mut Effects,
     ) -> Result<Choice, AddError> {
-        let known = self.known_to(add);
-        if let Some(choice) = self.take_over(ipv4, add).or_else(|| self.back(ipv4, add, &known)) {
+        let known = self.known_to(add, ipv4);
+        if let Some(choice) = self.take_over(ipv4, add).or_else(|| self.back(add, &known)) {
             return Ok(choice);
         }
         let address = self.pick(ipv4, periods).ok_or_else(|| self.full(ipv4, periods))?;
-        self.report_in_use(ipv4, add, &known, out);
+        self.report_in_use(add, &known, out);
         Ok(Choice { address, rung: add.owner.rung(), how: How::New })
     }
 
     /// Under which rung, if any, a held slot goes back to who asks.
     fn returns_to(&self, slot: &Slot, add: &Add) -> Option<Rung> {
-        let keys = slot.owner.keys(&slot.attachment);
-        self.known_to(add).into_iter().find(|key| keys.contains(key)).map(|key| key.rung)
+        let keys = slot.keys();
+        let known = self.known_to(add, slot.address.is_ipv4());
+        known.into_iter().find(|key| keys.contains(key)).map(|key| key.rung)
     }
 
     /// The keys that count: all of them, or with stickiness off the container's own.
-    fn known_to(&self, add: &Add) -> Vec<Key> {
-        let mut keys = add.owner.keys(&add.attachment);
+    fn known_to(&self, add: &Add, ipv4: bool) -> Vec<Key> {
+        let mut keys = add.owner.keys(&add.attachment, ipv4);
         if self.settings.stickiness.is_zero() {
             keys.retain(|key| key.rung == Rung::None);
         }
@@ -158,30 +162,35 @@ impl Ipam {
     /// The same pod in a new sandbox, after a reboot for one: the address moves with it, and the
     /// DEL of the old container, should it ever come, finds nothing.
     fn take_over(&self, ipv4: bool, add: &Add) -> Option<Choice> {
-        let keys = add.owner.keys(&add.attachment);
+        let keys = add.owner.keys(&add.attachment, ipv4);
         let uid = keys.iter().find(|key| key.rung == Rung::PodUid)?;
-        let slot = self.slots_of(uid, ipv4).find(|slot| slot.is_assigned())?;
-        Some(Choice { address: slot.address, rung: Rung::PodUid, how: How::TakenOver })
+        let address = self.owners.assigned(uid)?;
+        Some(Choice { address, rung: Rung::PodUid, how: How::TakenOver })
     }
 
-    /// The address held for this owner. Of several the one of the same pod, then of the same name,
-    /// then the most recent: replicas that share a sticky key do not swap theirs.
-    fn back(&self, ipv4: bool, add: &Add, known: &[Key]) -> Option<Choice> {
+    /// The address held for this owner, of several the most recently released.
+    fn back(&self, add: &Add, known: &[Key]) -> Option<Choice> {
         known.iter().find_map(|key| {
-            let held = self.slots_of(key, ipv4).filter(|slot| !slot.is_assigned());
-            let best = held.max_by_key(|slot| {
-                let same_name = slot.owner.name == add.owner.name;
-                (slot.is_same_pod(&add.owner), same_name, slot.released())
-            })?;
-            Some(Choice { address: best.address, rung: key.rung, how: How::Returned })
+            let address = match key.rung {
+                Rung::StickyKey => self.own_of_shared(add, known),
+                _ => None,
+            };
+            let address = address.or_else(|| self.owners.held(key).next())?;
+            Some(Choice { address, rung: key.rung, how: How::Returned })
         })
     }
 
-    /// The slots of a key that this node may still hand out.
-    fn slots_of(&self, key: &Key, ipv4: bool) -> impl Iterator<Item = &Slot> {
-        let addresses = self.owned.get(key).into_iter().flatten();
-        let here = addresses.filter(move |a| a.is_ipv4() == ipv4 && !self.strays.contains(a));
-        here.filter_map(|a| self.slots.get(a))
+    /// Replicas may share a sticky key: of its addresses the one this very pod had, then the one a
+    /// pod of this name had, so that they do not swap theirs.
+    fn own_of_shared(&self, add: &Add, known: &[Key]) -> Option<IpAddr> {
+        let shared = |address: &IpAddr| {
+            self.slots.get(address).is_some_and(|slot| {
+                slot.owner.sticky_key == add.owner.sticky_key
+                    && slot.owner.namespace == add.owner.namespace
+            })
+        };
+        let closer = known.iter().filter(|key| matches!(key.rung, Rung::PodUid | Rung::Name));
+        closer.flat_map(|key| self.owners.held(key).take(CLOSEST)).find(shared)
     }
 
     /// For somebody new: never used, then kept for nobody, then kept for others; never cooling.
@@ -205,15 +214,15 @@ impl Ipam {
     }
 
     /// Somebody of the same name still has an address: it is not stolen, and that is worth a word.
-    fn report_in_use(&self, ipv4: bool, add: &Add, known: &[Key], out: &mut Effects) {
-        let named = known.iter().filter(|key| key.rung == Rung::Name);
-        for slot in named.flat_map(|key| self.slots_of(key, ipv4)) {
-            out.reports.push(Report::InUse {
-                address: slot.address,
-                owner: add.owner.describe(&add.attachment),
-                container_id: slot.attachment.container_id.clone(),
-            });
-        }
+    fn report_in_use(&self, add: &Add, known: &[Key], out: &mut Effects) {
+        let named = known.iter().find(|key| key.rung == Rung::Name);
+        let address = named.and_then(|key| self.owners.assigned(key));
+        let Some(slot) = address.and_then(|address| self.slots.get(&address)) else { return };
+        out.reports.push(Report::InUse {
+            address: slot.address,
+            owner: add.owner.describe(&add.attachment),
+            container_id: slot.attachment.container_id.clone(),
+        });
     }
 
     fn take(

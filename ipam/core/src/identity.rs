@@ -49,10 +49,11 @@ impl fmt::Display for Rung {
     }
 }
 
-/// One rung of one owner on one interface of one network.
+/// One rung of one owner on one interface of one network, in one family.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) rung: Rung,
+    ipv4: bool,
     network: String,
     ifname: String,
     /// The namespace of a name or a sticky key, so that no tenant can claim another's address.
@@ -79,10 +80,11 @@ impl Owner {
     }
 
     /// Every key this owner answers to, best first; the container's own comes last.
-    pub(crate) fn keys(&self, at: &Attachment) -> Vec<Key> {
+    pub(crate) fn keys(&self, at: &Attachment, ipv4: bool) -> Vec<Key> {
         let key = |rung, scope: &str, id: &str| {
             (!id.is_empty()).then(|| Key {
                 rung,
+                ipv4,
                 network: at.network.clone(),
                 ifname: at.ifname.clone(),
                 scope: scope.into(),
@@ -130,15 +132,15 @@ mod tests {
             sticky_key: "db".into(),
             ..Owner::default()
         };
-        assert_ne!(of("red").keys(&at("c"))[0], of("blue").keys(&at("c"))[0]);
-        assert_eq!(of("red").keys(&at("c"))[0], of("red").keys(&at("d"))[0]);
+        assert_ne!(of("red").keys(&at("c"), true)[0], of("blue").keys(&at("c"), true)[0]);
+        assert_eq!(of("red").keys(&at("c"), true)[0], of("red").keys(&at("d"), true)[0]);
     }
 
     #[test]
     fn a_bare_container_answers_to_its_own_key_only() {
         let owner = Owner::default();
         assert_eq!(owner.rung(), Rung::None);
-        assert_eq!(owner.keys(&at("c")).len(), 1);
+        assert_eq!(owner.keys(&at("c"), true).len(), 1);
         assert_eq!(owner.describe(&at("c1")), "container c1/eth0");
     }
 }

@@ -4,7 +4,8 @@
 
 use crate::block::Block;
 use crate::error::CheckError;
-use crate::identity::{Attachment, Key};
+use crate::identity::Attachment;
+use crate::owners::{Owners, remove_from};
 use crate::pool::{Periods, Pool};
 use crate::record::{Record, Slot, Stamp, State};
 use crate::report::{Report, Why};
@@ -32,8 +33,8 @@ pub struct Ipam {
     /// Every slot that is not free.
     pub(crate) slots: BTreeMap<IpAddr, Slot>,
     pub(crate) attached: HashMap<Attachment, BTreeSet<IpAddr>>,
-    /// The slots, assigned and held, of each key of their owners.
-    pub(crate) owned: HashMap<Key, BTreeSet<IpAddr>>,
+    /// The slots that can go back to their owners: those of the pools.
+    pub(crate) owners: Owners,
     pub(crate) pools: Vec<Pool>,
     /// Slots that no pool of this node can hand out now: their block was moved away.
     pub(crate) strays: BTreeSet<IpAddr>,
@@ -55,7 +56,7 @@ impl Ipam {
             clock: Clock::open(clock, latest, now),
             slots: slots.into_iter().map(|slot| (slot.address, slot)).collect(),
             attached: HashMap::new(),
-            owned: HashMap::new(),
+            owners: Owners::default(),
             pools: Vec::new(),
             strays: BTreeSet::new(),
         };
@@ -183,7 +184,7 @@ impl Ipam {
     /// Builds every index anew from the settings and the slots.
     fn index(&mut self) {
         self.pools = self.settings.pools.iter().map(Pool::new).collect();
-        (self.attached, self.owned) = (HashMap::new(), HashMap::new());
+        (self.attached, self.owners) = (HashMap::new(), Owners::default());
         self.strays.clear();
         let slots = std::mem::take(&mut self.slots);
         for slot in slots.values() {
@@ -194,9 +195,6 @@ impl Ipam {
 
     fn index_slot(&mut self, slot: &Slot) {
         let address = slot.address;
-        for key in slot.owner.keys(&slot.attachment) {
-            self.owned.entry(key).or_default().insert(address);
-        }
         if slot.is_assigned() {
             self.attached.entry(slot.attachment.clone()).or_default().insert(address);
         }
@@ -204,6 +202,7 @@ impl Ipam {
             self.strays.insert(address);
             return;
         };
+        self.owners.insert(slot);
         pool.use_up(address);
         match slot.released() {
             None => pool.assigned += 1,
@@ -214,13 +213,11 @@ impl Ipam {
     /// The opposite of `index_slot`: the address is as if never used.
     fn unindex(&mut self, slot: &Slot) {
         let address = slot.address;
-        for key in slot.owner.keys(&slot.attachment) {
-            remove_from(&mut self.owned, &key, address);
-        }
         if slot.is_assigned() {
-            remove_from(&mut self.attached, &slot.attachment, address);
+            remove_from(&mut self.attached, &slot.attachment, &address);
         }
         self.strays.remove(&address);
+        self.owners.remove(slot);
         let pool = self.pools.iter_mut().find(|pool| pool.block_of(address).is_some());
         let Some(pool) = pool else { return };
         match slot.released() {
@@ -231,25 +228,13 @@ impl Ipam {
     }
 }
 
-fn remove_from<K: std::hash::Hash + Eq>(
-    index: &mut HashMap<K, BTreeSet<IpAddr>>,
-    key: &K,
-    address: IpAddr,
-) {
-    let Some(set) = index.get_mut(key) else { return };
-    set.remove(&address);
-    if set.is_empty() {
-        index.remove(key);
-    }
-}
-
 /// Two tables are the same when they hold the same and would decide the same.
 impl PartialEq for Ipam {
     fn eq(&self, other: &Self) -> bool {
         self.settings == other.settings
             && self.slots == other.slots
             && self.attached == other.attached
-            && self.owned == other.owned
+            && self.owners == other.owners
             && self.pools == other.pools
             && self.strays == other.strays
     }

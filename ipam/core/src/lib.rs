@@ -19,6 +19,7 @@ mod block;
 mod error;
 mod identity;
 mod ipam;
+mod owners;
 mod pool;
 mod ranges;
 mod record;

@@ -1,6 +1,6 @@
 //! What is persisted: a record for each slot that is not free, and the clock.
 
-use crate::identity::{Attachment, Owner, Rung};
+use crate::identity::{Attachment, Key, Owner, Rung};
 use crate::time::{ClockRecord, Moment};
 use mainstay_prefix::Prefix;
 use std::net::IpAddr;
@@ -69,6 +69,10 @@ impl Slot {
     /// The latest moment this record knows to have passed.
     pub(crate) fn latest(&self) -> Moment {
         self.released().unwrap_or_default().max(self.assigned.moment)
+    }
+
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.owner.keys(&self.attachment, self.address.is_ipv4())
     }
 
     /// The same pod, whatever the container: its uid is known and equal.

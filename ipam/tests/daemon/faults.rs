@@ -112,7 +112,7 @@ fn a_full_disk_stops_the_daemon_and_what_was_acknowledged_is_there_afterwards() 
     assert!(grow.unwrap().success());
     let _ipamd = node.start(Daemon::Ipamd);
     for (pod, address) in &acknowledged {
-        assert_eq!(cni.add(pod).unwrap(), [address.clone()]);
+        assert_eq!(cni.add(pod).unwrap(), std::slice::from_ref(address));
     }
     assert!(acknowledged.len() > 100, "{}", acknowledged.len());
 }
