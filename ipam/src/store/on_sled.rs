@@ -270,7 +270,9 @@ mod tests {
 
     fn refusal(damage: impl FnOnce(&Path)) -> String {
         let dir = tempfile::tempdir().unwrap();
-        drop(SledStore::open(dir.path()).unwrap());
+        let mut store = SledStore::open(dir.path()).unwrap();
+        store.commit(&[Record::Forget([10, 0, 0, 9].into())]).unwrap();
+        drop(store);
         damage(&dir.path().join("leases"));
         let opened = SledStore::open(dir.path()).and_then(|store| store.load());
         opened.unwrap_err().to_string()
@@ -280,7 +282,8 @@ mod tests {
     fn a_damaged_store_is_refused_and_says_how_to_go_on() {
         let emptied = refusal(|path| fs::write(path.join("db"), b"").unwrap());
         let missing = refusal(|path| fs::remove_file(path.join("db")).unwrap());
-        for text in [emptied, missing] {
+        let vanished = refusal(|path| fs::remove_dir_all(path).unwrap());
+        for text in [emptied, missing, vanished] {
             assert!(text.contains("cannot be read"), "{text}");
             assert!(text.contains("mv /"), "{text}");
         }
