@@ -1,0 +1,316 @@
+//! The program itself, against sockets that answer: words in, text, JSON and exit codes out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../src/sample.rs"]
+#[allow(dead_code)]
+mod sample;
+
+use mainstay_proto::bgp::v1::bgp_server::{Bgp, BgpServer};
+use mainstay_proto::ipam::v1::ipam_server::{Ipam, IpamServer};
+use mainstay_proto::{bgp, ipam};
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status};
+
+/// Answers as the sample has it; refuses a reload with these words.
+struct Served {
+    refusal: String,
+    routes: usize,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn many<T: Send + 'static>(items: impl Iterator<Item = T> + Send + 'static) -> Many<T> {
+    Box::pin(tokio_stream::iter(items.map(Ok)))
+}
+
+#[tonic::async_trait]
+impl Bgp for Served {
+    async fn status(&self, _: Request<bgp::v1::StatusRequest>) -> Reply<bgp::v1::StatusReply> {
+        Ok(Response::new(sample::speaker()))
+    }
+
+    async fn list_peers(
+        &self,
+        _: Request<bgp::v1::ListPeersRequest>,
+    ) -> Reply<bgp::v1::ListPeersReply> {
+        Ok(Response::new(sample::peers()))
+    }
+
+    type ListRoutesStream = Many<bgp::v1::Route>;
+
+    async fn list_routes(
+        &self,
+        request: Request<bgp::v1::ListRoutesRequest>,
+    ) -> Reply<Self::ListRoutesStream> {
+        let asked = request.into_inner();
+        if !["", "tor-a"].contains(&asked.peer.as_str()) {
+            return Err(Status::not_found("there is no peer \"\u{1b}[2Jx\""));
+        }
+        let fits = move |r: &bgp::v1::Route| asked.prefix.is_empty() || asked.prefix == r.prefix;
+        let routes = sample::routes().into_iter().cycle().take(self.routes).filter(fits);
+        Ok(Response::new(many(routes)))
+    }
+
+    async fn reload(&self, _: Request<bgp::v1::ReloadRequest>) -> Reply<bgp::v1::ReloadReply> {
+        Err(Status::invalid_argument(self.refusal.clone()))
+    }
+}
+
+#[tonic::async_trait]
+impl Ipam for Served {
+    async fn status(&self, _: Request<ipam::v1::StatusRequest>) -> Reply<ipam::v1::StatusReply> {
+        Ok(Response::new(sample::ipamd()))
+    }
+
+    async fn list_blocks(
+        &self,
+        _: Request<ipam::v1::ListBlocksRequest>,
+    ) -> Reply<ipam::v1::ListBlocksReply> {
+        Ok(Response::new(ipam::v1::ListBlocksReply { blocks: sample::blocks() }))
+    }
+
+    type ListLeasesStream = Many<ipam::v1::Lease>;
+
+    async fn list_leases(
+        &self,
+        request: Request<ipam::v1::ListLeasesRequest>,
+    ) -> Reply<Self::ListLeasesStream> {
+        let asked = request.into_inner();
+        let fits = move |l: &ipam::v1::Lease| {
+            (asked.state.is_empty() || asked.state == l.state)
+                && (asked.address.is_empty() || asked.address == l.address)
+        };
+        Ok(Response::new(many(sample::leases().into_iter().filter(fits))))
+    }
+
+    async fn reload(&self, _: Request<ipam::v1::ReloadRequest>) -> Reply<ipam::v1::ReloadReply> {
+        let changes = vec!["ipam.cooldown: 130s -> 60s".into()];
+        Ok(Response::new(ipam::v1::ReloadReply { changes, warnings: vec![] }))
+    }
+}
+
+/// A run directory where bgpd and ipamd answer and netmon does not.
+fn serve(refusal: &str, routes: usize) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let listen = |name: &str| {
+        let listener = UnixListener::bind(dir.path().join(name)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener
+    };
+    let (bgpd, ipamd) = (listen("bgpd.sock"), listen("ipamd.sock"));
+    let served = || Served { refusal: refusal.to_owned(), routes };
+    let services = (BgpServer::new(served()), IpamServer::new(served()));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let incoming =
+                |l| UnixListenerStream::new(tokio::net::UnixListener::from_std(l).unwrap());
+            let server = tonic::transport::Server::builder;
+            let bgp = server().add_service(services.0).serve_with_incoming(incoming(bgpd));
+            let ipam = server().add_service(services.1).serve_with_incoming(incoming(ipamd));
+            tokio::try_join!(bgp, ipam).unwrap();
+        });
+    });
+    dir
+}
+
+fn command(dir: &Path, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    command.args(words.split_whitespace()).env("MAINSTAY_RUN_DIR", dir);
+    command.env("MAINSTAY_CONFIG", dir.join("mainstay.yaml")).env_remove("NODE_NAME");
+    command
+}
+
+fn mainstay(dir: &TempDir, words: &str) -> Output {
+    command(dir.path(), words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn json(dir: &TempDir, words: &str) -> serde_json::Value {
+    serde_json::from_slice(&mainstay(dir, &format!("-o json {words}")).stdout).unwrap()
+}
+
+#[test]
+fn status_is_one_when_something_is_wrong_and_tells_what() {
+    let dir = serve("", 3);
+    let out = mainstay(&dir, "status");
+    assert_eq!(out.status.code(), Some(1));
+    let shown = text(&out.stdout);
+    assert!(shown.starts_with("node-a: something is wrong\n  cannot reach mainstay-netmon at "));
+    assert!(shown.contains("\n  peer pods/192.0.2.77 (192.0.2.77) is Active: "), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+    let value = json(&dir, "status");
+    assert_eq!(value["bgpd"]["asn"], 64512);
+    assert_eq!(value["bgpd"]["running"], true);
+    assert_eq!(value["netmon"]["running"], false);
+    assert_eq!(value["well"], false);
+}
+
+#[test]
+fn every_verb_answers_in_text_and_in_json() {
+    let dir = serve("", 3);
+    assert!(text(&mainstay(&dir, "bgp peers").stdout).contains("Established"));
+    assert!(text(&mainstay(&dir, "bgp peers 192.0.2.1").stdout).contains("router ID"));
+    assert_eq!(json(&dir, "bgp peers")["peers"][0]["name"], "tor-a");
+    assert!(text(&mainstay(&dir, "bgp routes").stdout).contains("65001 65010"));
+    assert_eq!(json(&dir, "bgp routes")["routes"].as_array().unwrap().len(), 3);
+    assert_eq!(json(&dir, "bgp routes 203.0.113.0/24"), serde_json::json!({"routes": []}));
+    assert!(text(&mainstay(&dir, "ipam show").stdout).contains("pod default/web-1"));
+    assert_eq!(json(&dir, "ipam show --state cooling")["leases"][0]["address"], "10.244.0.3");
+    assert_eq!(json(&dir, "version")["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn what_is_not_there_is_one_line_and_exit_code_one() {
+    let dir = serve("", 3);
+    for (words, said) in [
+        ("bgp peers x", "mainstay: no peer x; see mainstay bgp peers\n"),
+        ("bgp routes 203.0.113.0/24", "mainstay: no route for 203.0.113.0/24\n"),
+        ("bgp routes --peer x", "mainstay: mainstay-bgpd: there is no peer \"\\u{1b}[2Jx\"\n"),
+        ("ipam show 10.9.9.9", "mainstay: 10.9.9.9 is in no block of this node\n"),
+    ] {
+        let out = mainstay(&dir, words);
+        assert_eq!((out.status.code(), text(&out.stderr).as_str()), (Some(1), said), "{words}");
+    }
+}
+
+#[test]
+fn a_socket_that_nobody_serves_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("bgpd.sock");
+    let said = |why: &str| {
+        format!("mainstay: cannot reach mainstay-bgpd at {}: {why}\n", socket.display())
+    };
+    let out = mainstay(&dir, "bgp peers");
+    assert_eq!(text(&out.stderr), said("no such file; is it running?"));
+    assert_eq!(out.status.code(), Some(1));
+    drop(UnixListener::bind(&socket).unwrap());
+    let out = mainstay(&dir, "bgp peers");
+    assert_eq!(text(&out.stderr), said("nobody listens there; is it running?"));
+}
+
+#[test]
+fn something_else_behind_the_socket_does_not_hang_us() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join("bgpd.sock")).unwrap();
+    let out = mainstay(&dir, "bgp peers");
+    assert_eq!(text(&out.stderr), "mainstay: mainstay-bgpd did not answer within 5 s\n");
+    assert_eq!(out.status.code(), Some(1));
+    drop(listener);
+}
+
+#[test]
+fn a_reload_tells_what_changed_and_the_faults_as_the_daemon_told_them() {
+    let dir = serve("mainstay.yaml:5:14: bgp.hold_time: 2s is wrong\nmainstay.yaml:6:1: x: y", 0);
+    let out = mainstay(&dir, "reload");
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(
+        text(&out.stdout),
+        "bgpd: refused; nothing has changed\n\
+         ipamd: ipam.cooldown: 130s -> 60s\n\
+         netmon: not running\n"
+    );
+    assert_eq!(
+        text(&out.stderr),
+        "mainstay: refused by bgpd:\n\
+         mainstay.yaml:5:14: bgp.hold_time: 2s is wrong\n\
+         mainstay.yaml:6:1: x: y\n"
+    );
+}
+
+#[test]
+fn the_faults_of_the_worst_file_come_through() {
+    let line = "mainstay.yaml:5:14: bgp.peers[7].hold_tiem: unknown key (known here: …)\n";
+    let faults = line.repeat(500) + "… and 123456 more";
+    let dir = serve(&faults, 0);
+    let out = mainstay(&dir, "reload");
+    assert!(text(&out.stderr).ends_with(&format!("{faults}\n")), "{}", text(&out.stderr));
+}
+
+#[test]
+fn whoever_stops_reading_hears_no_complaint() {
+    let dir = serve("", 200_000);
+    for words in ["bgp routes", "-o json bgp routes"] {
+        let mut child = command(dir.path(), words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let mut some = [0; 100];
+        out.read_exact(&mut some).unwrap();
+        drop(out);
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(0), String::new()));
+    }
+}
+
+#[test]
+fn without_a_container_network_nobody_misses_the_speaker() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("mainstay.yaml"), "network: {mode: none}").unwrap();
+    let out = mainstay(&dir, "status");
+    let shown = text(&out.stdout);
+    assert_eq!(shown.matches("not needed").count(), 2, "{shown}");
+    assert!(!shown.contains("bgpd.sock") && shown.contains("netmon.sock"), "{shown}");
+}
+
+#[test]
+fn a_bad_configuration_is_told_without_any_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = dir.path().join("bad.yaml");
+    std::fs::write(&bad, "bgp:\n  asn: 0\n  hold_time: 2s\n").unwrap();
+    let bad = bad.display();
+    let out = mainstay(&dir, &format!("config check {bad}"));
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(
+        text(&out.stderr),
+        format!(
+            "{bad}:2:8: bgp.asn: 0 is not an AS number, 1 to 4294967295\n\
+             {bad}:3:14: bgp.hold_time: 2s is neither 0s nor at least 3s\n\
+             {bad}: 2 faults\n"
+        )
+    );
+    let value = json(&dir, &format!("config check {bad}"));
+    assert_eq!(value["faults"][1]["path"], "bgp.hold_time");
+    assert_eq!(value["faults"][1]["column"], 14);
+    let out = mainstay(&dir, "config check /nonexistent.yaml");
+    let said = "cannot read /nonexistent.yaml: No such file or directory (os error 2)\n";
+    assert_eq!(text(&out.stderr), said);
+}
+
+#[test]
+fn a_good_configuration_is_checked_and_shown_without_any_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mainstay.yaml");
+    std::fs::write(&file, "nodes: [{name: a}, {name: b}]\nbgp: {asn: 1}").unwrap();
+    let out = mainstay(&dir, "config check");
+    assert_eq!(text(&out.stdout), format!("{}: good, 2 nodes, 0 warnings\n", file.display()));
+    let out = mainstay(&dir, "config check --node c");
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("no node c in "), "{}", text(&out.stderr));
+    let out = mainstay(&dir, "config show --node b");
+    assert!(text(&out.stdout).starts_with("name: b\naddress: null\n"), "{}", text(&out.stdout));
+    assert_eq!(json(&dir, "config show --node b")["bgp"]["fib"]["metric"], 32);
+    assert!(json(&dir, "config schema")["properties"]["bgp"].is_object());
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_two() {
+    let dir = tempfile::tempdir().unwrap();
+    for words in ["frobnicate", "", "bgp routes --received", "status extra"] {
+        assert_eq!(mainstay(&dir, words).status.code(), Some(2), "{words}");
+    }
+}
