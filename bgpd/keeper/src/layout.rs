@@ -46,8 +46,6 @@ pub(crate) mod word {
     pub(crate) const LAST_RX: u64 = 272;
     pub(crate) const SNAPSHOT_LEN: u64 = 320;
     pub(crate) const SNAPSHOT_SUM: u64 = 328;
-    /// Eight words that mean something to the speaker's journal only.
-    pub(crate) const JOURNAL_WORDS: u64 = 384;
 }
 
 /// How large the parts are; each a multiple of [`ALIGN`].

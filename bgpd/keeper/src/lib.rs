@@ -6,13 +6,14 @@
 //! goes on in the middle of a message ([`resume`]). The peer sees nothing.
 //!
 //! Pure, `(event, now) -> actions`: [`layout`] [`rings`] [`walk`] [`resume`] [`snapshot`]
-//! [`orphan`] [`keeper`] [`protocol`]. Around them: [`client`], what a speaker calls, and
+//! [`journal`] [`orphan`] [`keeper`] [`protocol`]. Around them: [`client`], what a speaker calls, and
 //! [`shell`], the keeper's own process.
 
 #![deny(unsafe_code)]
 
 pub mod area;
 pub mod client;
+pub mod journal;
 pub mod keeper;
 pub mod layout;
 #[cfg(test)]

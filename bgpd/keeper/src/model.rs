@@ -4,7 +4,7 @@
 //! What must hold: the bytes on the wire are whole messages, each as it was appended, none lost,
 //! none doubled, in both directions; and nobody writes while another may.
 
-use crate::area::{Area, Heap};
+use crate::area::{Area, Heap, Life, Mortal};
 use crate::keeper::{Action, ConnId, Event, Keeper, Limits, ProcessId, SessionId};
 use crate::layout::{ALIGN, Layout, Sizes};
 use crate::orphan::{Seen, Why};
@@ -13,63 +13,8 @@ use crate::rings::{KEEPER, Moment, Rings};
 use crate::snapshot::Timing;
 use crate::walk::{KEEPALIVE, whole_messages};
 use proptest::prelude::*;
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::time::Duration;
-
-/// How many more effects a process has before it is dead; afterwards it has none.
-#[derive(Clone)]
-struct Life(Rc<Cell<u64>>);
-
-impl Life {
-    fn long() -> Self {
-        Self(Rc::new(Cell::new(u64::MAX)))
-    }
-
-    fn spend(&self) -> bool {
-        let left = self.0.get();
-        self.0.set(left.saturating_sub(1));
-        left > 0
-    }
-
-    fn dead(&self) -> bool {
-        self.0.get() == 0
-    }
-}
-
-/// Memory as a mortal process writes it.
-#[derive(Clone)]
-struct Mortal {
-    memory: Heap,
-    life: Life,
-}
-
-impl Area for Mortal {
-    fn size(&self) -> u64 {
-        self.memory.size()
-    }
-    fn load(&self, at: u64) -> u64 {
-        self.memory.load(at)
-    }
-    fn store(&self, at: u64, word: u64) {
-        if self.life.spend() {
-            self.memory.store(at, word);
-        }
-    }
-    fn read(&self, at: u64, into: &mut [u8]) {
-        self.memory.read(at, into);
-    }
-    /// Byte after byte would be too fine to enumerate: two halves.
-    fn write(&self, at: u64, bytes: &[u8]) {
-        let (head, tail) = bytes.split_at(bytes.len() / 2);
-        for (at, part) in [(at, head), (at + head.len() as u64, tail)] {
-            if self.life.spend() {
-                self.memory.write(at, part);
-            }
-        }
-    }
-}
 
 /// One TCP connection, as the kernel has it.
 #[derive(Default)]
@@ -174,7 +119,7 @@ impl World {
     }
 
     fn rings(&self, life: &Life) -> Rings<Mortal> {
-        let area = Mortal { memory: self.memory.clone(), life: life.clone() };
+        let area = Mortal::with(self.memory.clone(), life.clone());
         Rings::open(area, self.memory.size()).unwrap()
     }
 
@@ -423,13 +368,13 @@ impl World {
     /// Everybody recovers; all that was meant must arrive.
     fn settle(&mut self) {
         match &self.keeper {
-            Some((.., life)) => life.0.set(u64::MAX),
+            Some((.., life)) => life.set(u64::MAX),
             None => self.start_keeper(),
         }
-        self.speakers.iter().filter(|p| !p.life.dead()).for_each(|p| p.life.0.set(u64::MAX));
+        self.speakers.iter().filter(|p| !p.life.dead()).for_each(|p| p.life.set(u64::MAX));
         self.bury();
         if self.speaker().is_none() {
-            self.speakers.iter().for_each(|p| p.life.0.set(0));
+            self.speakers.iter().for_each(|p| p.life.set(0));
             self.bury();
             self.start_speaker();
         }
@@ -459,7 +404,7 @@ impl World {
 fn speaker_dies(life: u64, split: usize) -> bool {
     let mut w = World::new(40);
     w.start_speaker();
-    w.speakers[0].life.0.set(life);
+    w.speakers[0].life.set(life);
     w.append(&[23, 40]);
     w.send(split);
     w.peer_sends(37);
@@ -472,7 +417,7 @@ fn speaker_dies(life: u64, split: usize) -> bool {
     w.apply();
     w.send(100);
     let died = w.speakers[0].life.dead();
-    w.speakers[0].life.0.set(0);
+    w.speakers[0].life.set(0);
     w.bury();
     w.peer_acks(30);
     w.pass(Duration::from_secs(29));
@@ -499,8 +444,8 @@ fn keeper_dies(life: u64, split: usize) -> bool {
     w.send(split);
     w.peer_sends(37);
     w.recv(split);
-    w.keeper.as_ref().unwrap().2.0.set(life);
-    w.speakers[0].life.0.set(0);
+    w.keeper.as_ref().unwrap().2.set(life);
+    w.speakers[0].life.set(0);
     w.bury();
     w.peer_acks(30);
     w.pass(Duration::from_secs(31));
@@ -530,7 +475,7 @@ fn a_newer_speaker_waits_until_the_older_process_is_gone() {
     assert!(!w.speakers[1].attached, "the older one still lives");
     w.send(11);
     assert_eq!(w.tcp.sent.len() % 100, (65536 - 50 + 11) % 100, "and writes");
-    w.speakers[0].life.0.set(0);
+    w.speakers[0].life.set(0);
     w.bury();
     assert!(w.speakers[0].attached);
     w.settle();
@@ -551,6 +496,10 @@ enum Op {
     Bury,
     StartSpeaker,
     StartKeeper,
+    /// The speaker's control connection breaks, and it lives on.
+    Disconnect,
+    /// It has another.
+    Reconnect,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -567,6 +516,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Bury),
         3 => Just(Op::StartSpeaker),
         2 => Just(Op::StartKeeper),
+        1 => Just(Op::Disconnect),
+        1 => Just(Op::Reconnect),
     ]
 }
 
@@ -581,12 +532,12 @@ fn apply(w: &mut World, op: &Op) {
         Op::Pass(ms) => w.pass(Duration::from_millis(*ms)),
         Op::SpeakerLife(n) => {
             if let Some(p) = w.speaker() {
-                p.life.0.set(*n);
+                p.life.set(*n);
             }
         }
         Op::KeeperLife(n) => {
             if let Some((.., life)) = &w.keeper {
-                life.0.set(*n);
+                life.set(*n);
             }
         }
         Op::Bury => w.bury(),
@@ -598,6 +549,16 @@ fn apply(w: &mut World, op: &Op) {
         Op::StartKeeper => {
             if w.keeper.is_none() {
                 w.start_keeper();
+            }
+        }
+        Op::Disconnect => {
+            if let Some(conn) = w.speaker().map(|p| ConnId(p.generation)) {
+                w.tell(Event::Disconnected { conn });
+            }
+        }
+        Op::Reconnect => {
+            if let Some((process, generation)) = w.speaker().map(|p| (p.id, p.generation)) {
+                w.tell(Event::Attach { conn: ConnId(generation), process, generation });
             }
         }
     }

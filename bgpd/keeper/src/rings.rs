@@ -167,7 +167,7 @@ impl<A: Area> Rings<A> {
         }
         let end = self.area.load(word::TX_APPENDED);
         self.ring_write(self.layout.tx, end, messages);
-        self.area.store(word::TX_APPENDED, end + messages.len() as u64);
+        self.area.store(word::TX_APPENDED, end.saturating_add(messages.len() as u64));
         Ok(())
     }
 
@@ -179,7 +179,7 @@ impl<A: Area> Rings<A> {
     pub(crate) fn appended(&self, messages: &[u8]) -> Result<(), AppendError> {
         check_whole(messages)?;
         let end = self.area.load(word::TX_APPENDED);
-        self.area.store(word::TX_APPENDED, end + messages.len() as u64);
+        self.area.store(word::TX_APPENDED, end.saturating_add(messages.len() as u64));
         Ok(())
     }
 
@@ -195,10 +195,17 @@ impl<A: Area> Rings<A> {
     pub fn handed(&self, n: usize, now: Moment) -> Result<(), NoMessage> {
         self.area.store(word::LAST_TX, nanos(now));
         let at = self.positions();
-        self.advance_to((at.tx_handed + n as u64).min(at.tx_appended))
+        self.advance_to(at.tx_handed.saturating_add(n as u64).min(at.tx_appended))
     }
 
-    /// Where in the file and how many bytes may be read into.
+    /// Whether the ring still has what was appended from this position on: it keeps as much as it
+    /// is long, sent or not.
+    pub fn remembers(&self, position: u64) -> bool {
+        let end = self.area.load(word::TX_APPENDED);
+        end.checked_sub(position).is_some_and(|n| n <= self.layout.tx.len)
+    }
+
+    /// How many bytes may be read into it.
     pub fn space(&self) -> usize {
         let at = self.positions();
         to_usize(at.rx_len.saturating_sub(at.rx_read.saturating_sub(at.rx_applied)))
@@ -214,7 +221,7 @@ impl<A: Area> Rings<A> {
     pub fn received(&self, n: usize, now: Moment) {
         self.area.store(word::LAST_RX, nanos(now));
         let read = self.area.load(word::RX_READ);
-        self.area.store(word::RX_READ, read + n as u64);
+        self.area.store(word::RX_READ, read.saturating_add(n as u64));
     }
 
     /// Copies of the first bytes that are not yet applied; how many.
@@ -228,23 +235,17 @@ impl<A: Area> Rings<A> {
     /// Whole messages of so many bytes have taken effect.
     pub fn applied(&self, n: usize) {
         let at = self.positions();
-        self.area.store(word::RX_APPLIED, (at.rx_applied + n as u64).min(at.rx_read));
-    }
-
-    /// One of the words that belong to the speaker's journal.
-    pub fn journal_word(&self, index: usize) -> u64 {
-        self.area.load(journal_word(index))
-    }
-
-    pub fn set_journal_word(&self, index: usize, value: u64) {
-        self.area.store(journal_word(index), value);
+        self.area.store(word::RX_APPLIED, at.rx_applied.saturating_add(n as u64).min(at.rx_read));
     }
 
     /// Moves `handed`, and `boundary` first, so that the boundary is one at every moment.
     fn advance_to(&self, handed: u64) -> Result<(), NoMessage> {
         let mut boundary = self.area.load(word::TX_BOUNDARY);
+        if handed.saturating_sub(boundary) > self.layout.tx.len {
+            return Err(NoMessage { at: boundary });
+        }
         while boundary < handed {
-            let next = boundary + self.tx_message_len(boundary)?;
+            let next = boundary.saturating_add(self.tx_message_len(boundary)?);
             if next > handed {
                 break;
             }
@@ -308,10 +309,6 @@ fn check_whole(messages: &[u8]) -> Result<(), AppendError> {
     }
 }
 
-const fn journal_word(index: usize) -> u64 {
-    word::JOURNAL_WORDS + 8 * (index as u64 % 8)
-}
-
 fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
@@ -325,6 +322,7 @@ mod tests {
     use super::*;
     use crate::area::Heap;
     use crate::layout::{ALIGN, Sizes};
+    use proptest::prelude::*;
 
     fn rings(base: u64) -> Rings<Heap> {
         let layout = Layout::new(Sizes { tx: ALIGN, rx: ALIGN, journal: 0 }, 0).unwrap();
@@ -376,6 +374,34 @@ mod tests {
         let mut got = [0; 64];
         assert_eq!(r.peek_unapplied(&mut got), 10);
         assert_eq!(got[..10], KEEPALIVE[..10]);
+    }
+
+    proptest! {
+        /// Whatever another process has left there: answers, no panic, no endless walk.
+        #[test]
+        fn strange_positions_do_no_harm(
+            words in prop::collection::vec((16..48u64, any::<u64>()), 0..6),
+            small in prop::collection::vec((16..48u64, 0..200_000u64), 0..6),
+            counts: [u32; 4],
+            noise in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let r = rings(0);
+            r.append(&message(500, 3)).unwrap();
+            r.area.write(ALIGN + 19, &noise);
+            for (at, value) in words.iter().chain(&small) {
+                r.area.store(at * 8, *value);
+            }
+            let [acked, unacked, received, unread] = counts.map(|n| u64::from(n % 2000));
+            let kernel = Kernel {
+                established: true, acked, unacked, received, unread, idle: Duration::ZERO,
+            };
+            let _ = (r.resume(&kernel), r.snapshot(), r.room(), r.space(), r.append_keepalive());
+            let n = r.peek_unsent(&mut [0; 300]);
+            let _ = (r.handed(n, NOW), r.peek_unapplied(&mut [0; 300]));
+            r.received(7, NOW);
+            r.applied(7);
+            let _ = r.positions();
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod session;
 pub use session::{Revoked, RingsError, SessionRings, WriteError};
 
 use crate::keeper::{Release, SessionId};
-use crate::os::{clock, packet};
+use crate::os::{clock, packet, tcp};
 use crate::protocol::{MAX_PACKET, PacketError, Reply, Request, Status};
 use crate::resume::Resume;
 use crate::snapshot::Snapshot;
@@ -193,8 +193,8 @@ impl Client {
             Ok((socket, rings, snapshot, resume)) => {
                 found.sessions.push(HeldSession { id: session, socket, rings, snapshot, resume });
             }
-            Err(why) => {
-                found.lost.push(LostSession { peer: String::new(), why: why.to_string() });
+            Err((peer, why)) => {
+                found.lost.push(LostSession { peer, why: why.to_string() });
                 self.release(session, Release::Abort)?;
             }
         }
@@ -245,10 +245,18 @@ impl AsFd for Client {
 
 type Resumed = (OwnedFd, SessionRings, Snapshot, Resume);
 
-fn resume(socket: OwnedFd, file: OwnedFd, generation: u64) -> Result<Resumed, RingsError> {
-    let (rings, resume) = SessionRings::resume(file, &socket, generation)?;
-    let snapshot = rings.snapshot()?;
-    Ok((socket, rings, snapshot, resume))
+fn resume(
+    socket: OwnedFd,
+    file: OwnedFd,
+    generation: u64,
+) -> Result<Resumed, (String, RingsError)> {
+    let rings = SessionRings::open(file, generation).map_err(|e| (String::new(), e))?;
+    let snapshot = rings.snapshot().map_err(|e| (String::new(), e.into()))?;
+    let kernel = tcp::measure(&socket).map_err(|e| (snapshot.peer.clone(), e.into()))?;
+    match rings.resume(&kernel) {
+        Ok(resume) => Ok((socket, rings, snapshot, resume)),
+        Err(e) => Err((snapshot.peer, e.into())),
+    }
 }
 
 fn answer(reply: Reply) -> Result<Answer, ClientError> {

@@ -3,10 +3,11 @@
 //! Make them when the connection is there, before a byte has passed; write and read through them;
 //! at Established write the snapshot and let the keeper hold the session.
 
+use crate::journal::Journal;
 use crate::layout::{Layout, Sizes, Span};
 use crate::os::memory::{self, Mapping, MemoryError, Mirror};
 use crate::os::tcp;
-use crate::resume::{Desync, Resume};
+use crate::resume::{Desync, Kernel, Resume};
 use crate::rings::{AppendError, Moment, Positions, Rings};
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::walk::{NoMessage, whole_messages};
@@ -74,17 +75,16 @@ impl SessionRings {
         Self::with(rings, file, generation)
     }
 
-    /// For a session that the keeper held: after this it goes on where it stood, in either
-    /// direction in the middle of a message.
-    pub fn resume(
-        file: OwnedFd,
-        socket: impl AsFd,
-        generation: u64,
-    ) -> Result<(Self, Resume), RingsError> {
-        let (area, layout) = memory::open_owned(&file)?;
+    /// Of a session that the keeper held; [`Self::resume`] is next.
+    pub fn open(file: OwnedFd, generation: u64) -> Result<Self, RingsError> {
+        let (area, layout) = memory::open(file.as_fd())?;
         let rings = Rings::open(area, layout.total()).map_err(MemoryError::from)?;
-        let found = rings.resume(&tcp::measure(socket)?)?;
-        Ok((Self::with(rings, file, generation)?, found))
+        Self::with(rings, file, generation)
+    }
+
+    /// After this the session goes on where it stood, in either direction in mid-message.
+    pub fn resume(&self, kernel: &Kernel) -> Result<Resume, Desync> {
+        self.rings.resume(kernel)
     }
 
     fn with(rings: Rings<Mapping>, file: OwnedFd, generation: u64) -> Result<Self, RingsError> {
@@ -226,19 +226,19 @@ impl SessionRings {
 
     // --- the journal
 
-    /// Maps the part of the file that is the speaker's own, for its compact Adj-RIB-Out. What lies
-    /// there, the eight journal words included, only speakers read.
-    pub fn journal(&self) -> io::Result<Mapping> {
-        Mapping::new(self.file.as_fd(), self.rings.layout().journal)
+    /// Opens the part of the file that is the speakers' own, for what they have advertised; empty
+    /// when nothing was ever written there.
+    pub fn journal(&self) -> io::Result<Journal<Mapping>> {
+        let area = Mapping::new(self.file.as_fd(), self.rings.layout().journal)?;
+        Ok(Journal::open(area))
     }
 
+    /// The messages that were appended from this position on, which must begin one: what the
+    /// journal does not cover yet (see [`crate::journal`]). `None`: they are overwritten.
     #[must_use]
-    pub fn journal_word(&self, index: usize) -> u64 {
-        self.rings.journal_word(index)
-    }
-
-    /// Stored whole, after everything written to the journal before.
-    pub fn set_journal_word(&self, index: usize, value: u64) {
-        self.rings.set_journal_word(index, value);
+    pub fn appended_since(&self, position: u64) -> Option<&[u8]> {
+        let len = self.positions().tx_appended.checked_sub(position)?;
+        let len = usize::try_from(len).ok()?;
+        self.rings.remembers(position).then(|| self.tx.stretch(position, len))
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,17 +74,6 @@ impl Mapping {
             mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, fd, span.at)?
         };
         Ok(Self { base: non_null(base)?, len })
-    }
-
-    /// The bytes, for the one who owns this part by the keeper's rules (the journal).
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped and readable as long as `self` lives; nobody else writes there.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
-    }
-
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
     }
 
     fn within(&self, at: u64, len: usize) -> Option<NonNull<u8>> {
@@ -201,11 +190,6 @@ impl Drop for Mirror {
     }
 }
 
-/// For file descriptors that are kept beside their mapping.
-pub fn open_owned(fd: &OwnedFd) -> Result<(Mapping, Layout), MemoryError> {
-    open(fd.as_fd())
-}
-
 fn non_null(at: *mut c_void) -> io::Result<NonNull<u8>> {
     NonNull::new(at.cast::<u8>()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
@@ -216,6 +200,7 @@ mod tests {
     use crate::layout::Sizes;
     use crate::rings::Rings;
     use crate::walk::KEEPALIVE;
+    use std::os::fd::AsFd;
 
     const SMALL: Sizes = Sizes { tx: ALIGN, rx: ALIGN, journal: ALIGN };
 

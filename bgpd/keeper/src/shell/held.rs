@@ -7,7 +7,7 @@ use crate::rings::{KEEPER, Moment, Rings};
 use crate::snapshot::{Snapshot, SnapshotError, Timing};
 use rustix::net::{SendFlags, Shutdown};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 #[derive(Debug)]
 pub(super) struct Held {
@@ -44,7 +44,7 @@ impl Held {
             return Err(HoldError::Descriptors(count));
         };
         tcp::check(&socket).map_err(HoldError::Socket)?;
-        let (area, layout) = memory::open_owned(&file)?;
+        let (area, layout) = memory::open(file.as_fd())?;
         let rings = Rings::open(area, layout.total()).map_err(MemoryError::from)?;
         let Snapshot { peer, timing, .. } = rings.snapshot()?;
         if !rings.positions().sound() {
