@@ -37,14 +37,15 @@ use bgp_core::config::{PeerConfig, SessionConfig};
 use bgp_core::event::{Event, InstalledRoute, Start};
 use bgp_core::report::Report;
 use bgp_core::speaker::Speaker;
-use bgp_core::types::{Asn, Prefix};
+use bgp_core::types::{Asn, ConnId, Prefix};
 use bgp_core::view::PeerView;
 use node::Node;
 use queue::{Happening, Queue};
 use random::Random;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use tcp::{Link, Stream};
+use tcp::{Link, Stream, StreamId};
 
 /// Speakers, links and what is under way between them.
 pub struct Net {
@@ -55,6 +56,9 @@ pub struct Net {
     nodes: Vec<Node>,
     links: Vec<Link>,
     streams: Vec<Stream>,
+    ends: HashMap<(NodeId, ConnId), (StreamId, Side)>,
+    /// When each node wants to be called.
+    deadlines: BTreeSet<(Instant, NodeId)>,
     /// One in so many FIB changes is refused; 0: none.
     fib_failures: u64,
     /// Check what always holds after one event in so many; 0: never.
@@ -73,6 +77,8 @@ impl Net {
             nodes: Vec::new(),
             links: Vec::new(),
             streams: Vec::new(),
+            ends: HashMap::new(),
+            deadlines: BTreeSet::new(),
             fib_failures: 0,
             checking: 0,
         }
@@ -191,6 +197,7 @@ impl Net {
     /// The process dies; its kernel closes the connections.
     pub fn kill(&mut self, node: NodeId) {
         self.nodes[node.0].speaker = None;
+        self.note_deadline(node);
         self.hang_up(node, true);
     }
 
@@ -198,6 +205,7 @@ impl Net {
     pub fn power_off(&mut self, node: NodeId) {
         self.nodes[node.0].speaker = None;
         self.nodes[node.0].kernel.clear();
+        self.note_deadline(node);
         self.hang_up(node, false);
     }
 
@@ -244,10 +252,7 @@ impl Net {
 
     /// The next thing that happens, if it does so before `end`.
     fn step(&mut self, end: Instant) -> bool {
-        let due = self.nodes.iter().enumerate().filter_map(|(n, node)| {
-            Some((node.speaker.as_ref()?.deadline()?.max(self.now), NodeId(n)))
-        });
-        let due = due.min_by_key(|(at, _)| *at);
+        let due = self.deadlines.first().map(|(at, node)| ((*at).max(self.now), *node));
         match (due, self.queue.next_at()) {
             (Some((at, node)), next) if at <= end && next.is_none_or(|next| at < next) => {
                 self.now = at;
@@ -265,6 +270,16 @@ impl Net {
             self.check();
         }
         true
+    }
+
+    /// After each call of a speaker.
+    fn note_deadline(&mut self, node: NodeId) {
+        let it = &mut self.nodes[node.0];
+        let next = it.speaker.as_ref().and_then(Speaker::deadline);
+        if let Some(before) = std::mem::replace(&mut it.deadline, next) {
+            self.deadlines.remove(&(before, node));
+        }
+        self.deadlines.extend(next.map(|at| (at, node)));
     }
 
     fn happen(&mut self, happening: Happening) {

@@ -6,7 +6,7 @@ use bgp_core::speaker::Speaker;
 use bgp_core::types::{Asn, Family, NextHop, Prefix, RouterId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub(crate) usize);
@@ -48,6 +48,7 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) config: SpeakerConfig,
     pub(crate) speaker: Option<Speaker>,
+    pub(crate) deadline: Option<Instant>,
     pub(crate) blocks: BTreeSet<Prefix>,
     pub(crate) kernel: BTreeMap<Prefix, Vec<NextHop>>,
     pub(crate) fib_changes: u64,
@@ -71,6 +72,7 @@ impl Node {
                 max_paths: 8,
             },
             speaker: None,
+            deadline: None,
             blocks: BTreeSet::new(),
             kernel: BTreeMap::new(),
             fib_changes: 0,

@@ -80,6 +80,7 @@ impl Net {
         let mut out = Vec::new();
         let Some(speaker) = self.nodes[node.0].speaker.as_mut() else { return };
         speaker.handle(event, self.now, &mut out);
+        self.note_deadline(node);
         for action in out {
             self.act(node, action);
         }
@@ -127,6 +128,8 @@ impl Net {
         });
         let Some((link, here)) = place else { return };
         let stream = StreamId(self.streams.len());
+        // A restarted process counts its connections from the beginning: the newest is meant.
+        self.ends.insert((node, conn), (stream, Side::A));
         self.streams.push(Stream {
             link,
             place: [here, here.other()],
@@ -156,6 +159,7 @@ impl Net {
             // Numbered by the shell: the top bit is clear.
             let conn = ConnId(stream.0 as u64);
             self.streams[stream.0].ends[1] = Some(End { node, conn });
+            self.ends.insert((node, conn), (stream, Side::B));
             self.streams[stream.0].last = [self.now + wait; 2];
             let link = self.link_of(stream, Side::B);
             self.handle(node, Event::Accepted { conn, link });
@@ -188,12 +192,8 @@ impl Net {
     }
 
     fn find(&self, node: NodeId, conn: ConnId) -> Option<(StreamId, Side)> {
-        let is = |e: &Option<End>| e.is_some_and(|e| e.node == node && e.conn == conn);
-        // The newest first: a restarted process counts its connections from the beginning.
-        self.streams.iter().enumerate().rev().find_map(|(n, s)| {
-            let side = [Side::A, Side::B].into_iter().find(|side| is(side.of(&s.ends)))?;
-            Some((StreamId(n), side))
-        })
+        let (stream, side) = *self.ends.get(&(node, conn))?;
+        side.of(&self.streams[stream.0].ends).is_some().then_some((stream, side))
     }
 
     /// A side's socket has room: a random amount.
@@ -203,6 +203,7 @@ impl Net {
         let mut bytes = Vec::new();
         let Some(speaker) = self.nodes[node.0].speaker.as_mut() else { return };
         let more = speaker.pull(conn, self.now, room, &mut bytes);
+        self.note_deadline(node);
         self.send(stream, side.other(), bytes);
         if more {
             let at = self.now + Duration::from_micros(self.random.between(10, 500));
@@ -298,6 +299,7 @@ impl Net {
         if let Some(speaker) = self.nodes[node.0].speaker.as_mut() {
             while speaker.pull(conn, self.now, usize::MAX >> 1, &mut bytes) {}
         }
+        self.note_deadline(node);
         self.send(stream, side.other(), bytes);
         *side.of_mut(&mut self.streams[stream.0].ends) = None;
         let at = self.arrival(stream, side.other());

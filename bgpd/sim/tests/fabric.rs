@@ -10,7 +10,7 @@ fn seconds(n: u64) -> Duration {
 #[test]
 fn leaves_survive_the_loss_of_a_spine() {
     let mut net = Net::new(7);
-    let fabric = net.fabric(2, 40, |_, session| session.hold_time = seconds(9));
+    let fabric = net.fabric(2, 100, |_, session| session.hold_time = seconds(9));
     net.start_all();
     net.run(seconds(20));
     net.assert_all_reach_each_other();
