@@ -36,7 +36,7 @@ fn frr_sees_the_capabilities_we_promise() {
     let seen = &json[NODE];
     let capabilities = &seen["neighborCapabilities"];
     assert_eq!(capabilities["4byteAs"], "advertisedAndReceived", "{capabilities}");
-    assert_eq!(capabilities["routeRefresh"], "advertisedAndReceivedOldNew", "{capabilities}");
+    assert_eq!(capabilities["routeRefresh"], "advertisedAndReceivedNew", "{capabilities}");
     assert_eq!(capabilities["gracefulRestartRemoteTimerMsecs"], 77_000, "{capabilities}");
     let families = &capabilities["multiprotocolExtensions"];
     for family in ["ipv4Unicast", "ipv6Unicast"] {

@@ -6,6 +6,7 @@ mod bad_input;
 mod bgp_with_bird;
 mod bgp_with_frr;
 mod bgp_with_gobgp;
+mod cni_contract;
 mod command_line;
 mod graceful_restart;
 mod harness;

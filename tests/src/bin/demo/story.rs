@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 /// Hosts of the demo are named `mainstay-demo-…`, its files are in `/tmp/mainstay-demo`.
 pub const PREFIX: &str = "mainstay-demo";
 
+const TRACK: &str = "add table inet track; \
+    add chain inet track c { type filter hook prerouting priority 0; }; \
+    add rule inet track c ct state new,established,related counter";
+
 pub fn tell(keep: bool) -> ExitCode {
     let names = Names { prefix: Some(PREFIX.to_owned()), keep };
     let mut show = Show::new(7);
@@ -29,6 +33,10 @@ pub fn tell(keep: bool) -> ExitCode {
         lab.nodes[0].cli(&["config", "check", &lab.nodes[0].config().display().to_string()]);
     show.output("mainstay config check mainstay.yaml", &String::from_utf8_lossy(&check.stdout));
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    for node in &lab.nodes {
+        // The kernel tracks connections only where a rule looks at them.
+        node.host.output("nft", &[TRACK]).expect("nft");
+    }
     let bird = lab.start_bird();
     show.good("switch: BIRD 2, AS 65001, its defaults for graceful restart");
 
@@ -163,11 +171,10 @@ fn kill(show: &Show, lab: &Lab, daemons: &mut NodeDaemons, pod: &Pod, keep: bool
     ));
     show.good(&format!("web-a0 -> client: {out}"));
     show.good(&format!("client -> web-a0: {back}"));
-    show.good(&format!(
-        "route events: {} on node-a, {} on the switch",
-        node.events().len(),
-        switch.events().len()
-    ));
+    for (host, events) in [("node-a", node.events()), ("the switch", switch.events())] {
+        show.good(&format!("route events in the kernel of {host}: {}", events.len()));
+        events.iter().for_each(|event| println!("        {event}"));
+    }
 }
 
 fn status(show: &Show, node: &Node) {
@@ -180,11 +187,17 @@ fn status(show: &Show, node: &Node) {
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
     let metrics = node.metrics("127.0.0.1:9474").expect("netmon answers");
-    let wanted = ["mainstay_bgp_session_up", "mainstay_fib_routes{", "mainstay_ipam_addresses{"];
+    let wanted = ["bgp_session_up", "ipam_addresses", "conntrack_entries"];
     let shown: Vec<_> =
-        metrics.lines().filter(|l| wanted.iter().any(|w| l.starts_with(w))).collect();
-    show.output("curl -s 127.0.0.1:9474/metrics | grep -E '^mainstay_(bgp_session_up|fib_routes|ipam_addresses)'", &shown.join("\n"));
+        metrics.lines().filter(|l| wanted.iter().any(|w| is_sample(l, w))).collect();
+    show.output("curl -s 127.0.0.1:9474/metrics | grep -E '^mainstay_(bgp_session_up|ipam_addresses|conntrack_entries)'", &shown.join("\n"));
     assert!(sample(&metrics, "mainstay_bgp_session_up").is_some_and(|v| v > 0.5), "{metrics}");
+}
+
+/// Whether a line is a sample, not zero, of this metric.
+fn is_sample(line: &str, name: &str) -> bool {
+    let rest = line.strip_prefix("mainstay_").and_then(|l| l.strip_prefix(name));
+    rest.is_some_and(|r| r.starts_with(['{', ' ']) && !r.ends_with(" 0"))
 }
 
 fn left_running(lab: &Lab, birdc: &str) {

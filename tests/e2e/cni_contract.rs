@@ -1,0 +1,137 @@
+//! What a runtime may rely on when it calls mainstay-ipam, with the real daemon behind it.
+
+use mainstay_tests::cni::{Attachment, Failure, Runtime, exec};
+use mainstay_tests::daemons::{Daemon, Node};
+use mainstay_tests::netns::Netns;
+use mainstay_tests::pods::addresses;
+use mainstay_tests::proc::bin;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const CONFIG: &str = "nodes: [{name: node-a, address: 192.0.2.2}]
+network: {mode: bgp, families: [ipv4, ipv6]}
+bgp: {asn: 64512}
+ipam:
+  pools:
+    - {name: default, cidr: 10.244.0.0/16, block_size: 18}
+    - {name: default6, cidr: 'fd00:10:244::/48', block_size: 114}
+";
+
+fn node() -> Node {
+    Node::new("node-a", Netns::new("node"), CONFIG)
+}
+
+fn ipam_alone(node: &Node) -> Runtime {
+    let section = json!({"type": "mainstay-ipam", "run_dir": node.run_dir()});
+    Runtime::new(json!({
+        "cniVersion": "1.1.0",
+        "name": "mainstay",
+        "plugins": [{"type": "mainstay-ipam", "ipam": section}],
+    }))
+}
+
+fn pod(name: &str) -> Attachment {
+    let container = format!("sandbox-{name}");
+    Attachment::pod(&container, "/run/netns/none".as_ref(), "default", name, &format!("uid-{name}"))
+}
+
+/// An upgrade of the daemon fails no pod: who is in mid-call asks the next one.
+#[test]
+fn no_add_fails_while_the_daemon_is_restarted_again_and_again() {
+    const CALLERS: usize = 4;
+    let node = node();
+    let runtime = ipam_alone(&node);
+    let mut ipamd = node.start(Daemon::Ipamd);
+    let done = AtomicBool::new(false);
+    let call = |caller: usize| {
+        let mut given = Vec::new();
+        for n in 0.. {
+            if done.load(Ordering::Relaxed) {
+                break;
+            }
+            let result = runtime.add(&node.host, &pod(&format!("p{caller}-{n}")));
+            given.push(result.unwrap_or_else(|failure| panic!("{failure}")));
+        }
+        given
+    };
+    let results: Vec<Value> = std::thread::scope(|scope| {
+        let call = &call;
+        let callers: Vec<_> = (0..CALLERS).map(|c| scope.spawn(move || call(c))).collect();
+        for _ in 0..8 {
+            std::thread::sleep(Duration::from_millis(150));
+            assert!(ipamd.terminate().success());
+            ipamd = node.start(Daemon::Ipamd);
+        }
+        done.store(true, Ordering::Relaxed);
+        callers.into_iter().flat_map(|c| c.join().expect("no ADD failed")).collect()
+    });
+    let all: Vec<_> = results.iter().flat_map(addresses).collect();
+    let different: HashSet<_> = all.iter().collect();
+    assert_eq!(different.len(), all.len(), "an address was given twice");
+    assert!(results.len() > 100, "only {} calls", results.len());
+}
+
+/// As a runtime would that has kept the result of ADD.
+fn check(node: &Node, at: &Attachment, result: &Value) -> Result<Value, Failure> {
+    let directory = bin("mainstay-ipam").parent().expect("a directory").to_owned();
+    let config = json!({
+        "cniVersion": "1.1.0", "name": "mainstay", "prevResult": result,
+        "ipam": {"type": "mainstay-ipam", "run_dir": node.run_dir()},
+    });
+    exec(&node.host, &[directory], "mainstay-ipam", "CHECK", Some(at), &config.to_string())
+}
+
+#[test]
+fn check_fails_once_the_addresses_are_no_longer_the_container_s() {
+    let node = node();
+    let _ipamd = node.start(Daemon::Ipamd);
+    let (runtime, at) = (ipam_alone(&node), pod("web-0"));
+    let result = runtime.add(&node.host, &at).unwrap();
+    check(&node, &at, &result).expect("they are its own");
+
+    let mut other = result.clone();
+    other["ips"][0]["address"] = "10.244.9.9/18".into();
+    let failure = check(&node, &at, &other).unwrap_err();
+    assert_eq!(failure.code, 101, "{failure}");
+
+    runtime.del(&node.host, &at).unwrap();
+    let failure = check(&node, &at, &result).unwrap_err();
+    assert_eq!(failure.code, 3, "{failure}");
+}
+
+/// The delegate of a chain that has both: the plugin reads `runtimeConfig`, the runtime fills it in.
+#[test]
+fn an_address_asked_for_by_capability_is_given_and_one_of_elsewhere_refused() {
+    let node = node();
+    let _ipamd = node.start(Daemon::Ipamd);
+    let section = json!({"type": "mainstay-ipam", "run_dir": node.run_dir()});
+    let runtime = Runtime::new(json!({
+        "cniVersion": "1.1.0", "name": "mainstay",
+        "plugins": [{
+            "type": "mainstay-ipam", "ipam": section,
+            "capabilities": {"ips": true, "io.kubernetes.cri.pod-annotations": true},
+        }],
+    }));
+    let mut at = pod("asking");
+    at.capabilities.insert("ips".into(), json!(["10.244.0.77/18"]));
+    let given = addresses(&runtime.add(&node.host, &at).unwrap());
+    assert!(given.contains(&"10.244.0.77".parse().unwrap()), "{given:?}");
+
+    let mut at = pod("greedy");
+    at.capabilities.insert("ips".into(), json!(["192.0.2.1"]));
+    let failure = runtime.add(&node.host, &at).unwrap_err();
+    assert_eq!(failure.code, 7, "{failure}");
+
+    let keyed = |name: &str| {
+        let mut at = pod(name);
+        let annotations = json!({"mainstay.io/sticky-key": "db", "other": "x"});
+        at.capabilities.insert("io.kubernetes.cri.pod-annotations".into(), annotations);
+        at
+    };
+    let first = runtime.add(&node.host, &keyed("db-x")).unwrap();
+    runtime.del(&node.host, &keyed("db-x")).unwrap();
+    let second = runtime.add(&node.host, &keyed("db-y")).unwrap();
+    assert_eq!(first["ips"], second["ips"], "the key of the annotation is the owner");
+}
