@@ -137,7 +137,7 @@ pub(crate) fn dial(dial: Dial, interfaces: Interfaces, to: mpsc::Sender<Input>) 
             Ok(Err(error)) => Err(error),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        let result = connected.map_err(|e| e.to_string());
+        let result = connected.map_err(|e| words(&e));
         let _ = to.send(Input::Dialled { conn: dial.conn, result }).await;
     };
     tokio::spawn(task).abort_handle()
@@ -294,7 +294,7 @@ impl Conn {
 async fn read(conn: ConnId, stream: Arc<TcpStream>, to: mpsc::Sender<Input>) {
     let why = loop {
         if let Err(error) = stream.readable().await {
-            break error.to_string();
+            break words(&error);
         }
         // Made only now: a thousand idle peers hold no buffers.
         let mut bytes = Vec::with_capacity(CHUNK);
@@ -306,10 +306,19 @@ async fn read(conn: ConnId, stream: Arc<TcpStream>, to: mpsc::Sender<Input>) {
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) => break e.to_string(),
+            Err(e) => break words(&e),
         }
     };
     let _ = to.send(Input::Closed { conn, why }).await;
+}
+
+/// What operators know an error by, without its number.
+pub(crate) fn words(error: &io::Error) -> String {
+    let text = match error.kind() {
+        io::ErrorKind::TimedOut => return "timed out".into(),
+        _ => error.to_string(),
+    };
+    text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_lowercase()
 }
 
 async fn write(

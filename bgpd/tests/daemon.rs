@@ -15,6 +15,7 @@ use mainstay_tests::netns::{Netns, veth};
 use mainstay_tests::wait::{eventually, until};
 use rustix::process::Signal;
 use std::fmt::Write as _;
+use std::io::{Read, Write};
 use std::time::Duration;
 use tonic::transport::Channel;
 
@@ -320,4 +321,76 @@ fn where_no_network_is_wanted_the_daemon_is_not_needed() {
     let mut bgpd = node.start(Daemon::Bgpd);
     assert!(bgpd.wait(Duration::from_secs(5)).success());
     assert!(bgpd.log().contains("network.mode is none"), "{}", bgpd.log());
+}
+
+#[test]
+fn a_peer_known_by_its_link_local_address_alone_gets_and_gives_routes() {
+    let pair = pair("");
+    for host in [&pair.node.host, &pair.tor] {
+        host.ip("addr flush dev eth0");
+    }
+    pair.node.host.ip("addr add fe80::11/64 dev eth0 nodad");
+    pair.node.host.ip("addr add 192.0.2.11/32 dev lo");
+    pair.tor.ip("addr add fe80::1/64 dev eth0 nodad");
+    pair.node.configure(&config(
+        "{name: tor, address: 'fe80::1', interface: eth0, asn: 65001, import: all, families: [ipv6]}",
+    ));
+    let bird = Bird::start(
+        &pair.tor,
+        "router id 192.0.2.1;
+protocol device {}
+protocol kernel { ipv6 { export where source = RTS_BGP; }; }
+protocol static { ipv6; route fd00:9::/48 blackhole; }
+protocol bgp node {
+  local fe80::1 as 65001;
+  neighbor fe80::11%eth0 as 64512;
+  connect delay time 1; connect retry time 1; error wait time 1, 2;
+  ipv6 { import all; export where source = RTS_STATIC; };
+}
+",
+    );
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    bird.established("node", 10);
+    until(10, "BIRD has the block", || bird.has_route("fd00:244::/122"));
+    eventually(10, "the route goes through the peer's interface", || {
+        let text = pair.node.host.ip("-6 route show proto 96");
+        if text.contains("fd00:9::/48 via fe80::1 dev eth0") { Ok(()) } else { Err(text) }
+    });
+    eventually(5, "and back", || {
+        let text = pair.tor.ip("-6 route show proto bird");
+        if text.contains("via fe80::11 dev eth0") { Ok(()) } else { Err(text) }
+    });
+}
+
+#[test]
+fn garbage_is_answered_with_the_right_notification_and_strangers_are_let_go() {
+    let pair = pair(&config(&TOR.replace("import", "passive: true, import")));
+    let mut bgpd = pair.node.start(Daemon::Bgpd);
+    let answer = |from: &Netns, to: &'static str, bytes: Vec<u8>| {
+        from.run(move || {
+            let mut stream = std::net::TcpStream::connect(to).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+            let mut answer = Vec::new();
+            // What is refused at once may be reset at once.
+            let _ =
+                stream.write_all(&bytes).and_then(|()| stream.read_to_end(&mut answer).map(drop));
+            answer
+        })
+    };
+    // Our OPEN, then NOTIFICATION 1/1, connection not synchronized.
+    let got = answer(&pair.tor, "192.0.2.11:179", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec());
+    assert_eq!(got[18], 1, "{got:?}");
+    assert_eq!(got[got.len() - 3..], [3, 1, 1], "{got:?}");
+    // NOTIFICATION 1/2, bad message length, with the length: once the peer is no longer held off.
+    let mut long = vec![0xff; 16];
+    long.extend([0xff, 0xff, 2]);
+    eventually(10, "the second fault is told", || {
+        let got = answer(&pair.tor, "192.0.2.11:179", long.clone());
+        if got.ends_with(&[3, 1, 2, 0xff, 0xff]) { Ok(()) } else { Err(format!("{got:?}")) }
+    });
+    // A stranger (the node to itself) learns nothing.
+    let got = answer(&pair.node.host, "127.0.0.1:179", vec![0; 4096]);
+    assert!(got.len() <= 21, "{got:?}");
+    assert!(bgpd.running());
+    assert_eq!(pair.client().peer().established_count, 0);
 }

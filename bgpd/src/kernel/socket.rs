@@ -1,6 +1,7 @@
 //! Two kinds of netlink socket: one that asks and waits for the answers, one that listens.
 
 use super::message::{Message, Route, dump_request, messages};
+use crate::tcp::words;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use socket2::{SockFilter, SockRef};
 use std::io;
@@ -129,10 +130,9 @@ pub(super) struct Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let error = rustix::io::Errno::from_raw_os_error(self.errno);
         match &self.words {
-            Some(words) => write!(f, "{words} ({error})"),
-            None => write!(f, "{error}"),
+            Some(words) => f.write_str(words),
+            None => f.write_str(&words(&io::Error::from_raw_os_error(self.errno))),
         }
     }
 }
