@@ -404,8 +404,11 @@ impl Keeper {
         if stored {
             return;
         }
-        while let Some((session, _)) = self.sessions.pop_first() {
-            out.push(Action::LetGo { session, why: Why::Stopping });
+        for (session, held) in std::mem::take(&mut self.sessions) {
+            // One that a speaker has goes on without us.
+            if held.orphan.is_some() {
+                out.push(Action::LetGo { session, why: Why::Stopping });
+            }
         }
     }
 }

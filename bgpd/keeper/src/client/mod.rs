@@ -144,7 +144,8 @@ impl Client {
         }
     }
 
-    /// Asks the keeper to hold a session. The answer carries the token.
+    /// Asks the keeper to hold a session, whose snapshot is written. The answer carries the token.
+    /// When the keeper is far behind this fails with `WouldBlock`: ask again later.
     pub fn hold(&mut self, socket: impl AsFd, rings: &SessionRings) -> Result<u32, ClientError> {
         let token = self.next_token;
         self.next_token = self.next_token.checked_add(1).unwrap_or(1);
@@ -153,6 +154,8 @@ impl Client {
     }
 
     /// The session is the speaker's alone again, or ends, as `how` says.
+    ///
+    /// Refused when the session is not held any more, because the peer has reset it.
     ///
     /// A session that is to end must be released, or be shut down: as long as the keeper holds a
     /// descriptor, closing one's own tells the peer nothing.

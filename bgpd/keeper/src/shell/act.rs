@@ -165,6 +165,10 @@ impl Shell {
 
     fn let_go(&mut self, session: SessionId, why: Why) {
         let Some(held) = self.take(session) else { return };
+        if self.keeper.speaker().is_some() {
+            // It has seen for itself.
+            return log::info(&format!("session {session} with {} has ended: {why}", held.peer));
+        }
         self.counts.let_go_total += 1;
         log::warn(&format!("session {session} with {} is let go: {why}", held.peer));
         if self.gone.len() >= MAX_GONE {

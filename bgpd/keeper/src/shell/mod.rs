@@ -314,5 +314,10 @@ impl Shell {
             }
         ));
         self.tell(Event::Stop { stored });
+        let end = clock::now() + Duration::from_secs(1);
+        while self.store.flush() && clock::now() < end {
+            let pause = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            let _ = poll(&mut [], Some(&pause));
+        }
     }
 }

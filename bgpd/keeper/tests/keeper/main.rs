@@ -2,7 +2,7 @@
 //!
 //! Run as root: the peers live in network namespaces.
 
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(unsafe_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod peers;
 mod shell;

@@ -24,7 +24,7 @@ fn pair() -> (Netns, Netns) {
     (switch, node)
 }
 
-fn bird(switch: &Netns, graceful: &str) -> Bird {
+fn bird(switch: &Netns, options: &str) -> Bird {
     let config = format!(
         "router id 192.0.2.1;
 protocol device {{}}
@@ -32,7 +32,7 @@ protocol kernel {{ ipv4 {{ export all; }}; }}
 protocol bgp node {{
   local 192.0.2.1 as 65001;
   neighbor 192.0.2.2 as 65002;
-  passive; hold time 9; graceful restart {graceful}; long lived graceful restart off;
+  passive; hold time 9; long lived graceful restart off; {options}
   ipv4 {{ import all; export all; }};
 }}
 "
@@ -64,7 +64,14 @@ fn start_keeper(node: &Netns, dir: &Scratch, options: &[&str]) -> Proc {
 }
 
 fn start_speaker(node: &Netns, dir: &Scratch, after: &str, graceful: bool) -> Proc {
-    let setting = Setting { run_dir: dir.path(), peer: PEER, after, graceful };
+    start_signed(
+        node,
+        dir,
+        Setting { run_dir: dir.path(), peer: PEER, after, graceful, password: "" },
+    )
+}
+
+fn start_signed(node: &Netns, dir: &Scratch, setting: Setting<'_>) -> Proc {
     let command = node.command(tiny::program().get_program());
     tiny::start(command, setting, &dir.path().join("speaker.log"))
 }
@@ -77,7 +84,7 @@ fn forwards(switch: &Netns, prefix: &str) -> bool {
 fn bird_sees_nothing_of_a_speaker_that_is_killed_in_mid_message() {
     let (switch, node) = pair();
     let dir = Scratch::new("keeper");
-    let bird = bird(&switch, "off");
+    let bird = bird(&switch, "graceful restart off;");
     let keeper = start_keeper(&node, &dir, &[]);
     let mut speaker = start_speaker(&node, &dir, HANG_MID_MESSAGE, false);
     bird.established("node", 20);
@@ -142,11 +149,22 @@ fn frr_sees_nothing_of_a_speaker_that_is_killed_in_mid_message() {
 
 #[test]
 fn a_new_speaker_goes_on_in_mid_message_with_a_full_send_buffer() {
+    resume_with_full_buffer("graceful restart off;", "");
+}
+
+#[test]
+fn so_it_does_on_a_session_under_tcp_md5_whose_key_it_never_knew() {
+    resume_with_full_buffer("graceful restart off; password \"secret\";", "secret");
+}
+
+fn resume_with_full_buffer(options: &str, password: &str) {
     let (switch, node) = pair();
     let dir = Scratch::new("keeper");
-    let mut bird = bird(&switch, "off");
+    let mut bird = bird(&switch, options);
     let _keeper = start_keeper(&node, &dir, &[]);
-    let mut speaker = start_speaker(&node, &dir, HANG_FULL, false);
+    let (run_dir, after, graceful) = (dir.path(), HANG_FULL, false);
+    let setting = Setting { run_dir, peer: PEER, after, graceful, password };
+    let mut speaker = start_signed(&node, &dir, setting);
     let file = |name: &str| dir.path().join(name);
     until(20, "the session is up", || file("ready").exists());
     bird.established("node", 5);
@@ -176,7 +194,7 @@ fn a_new_speaker_goes_on_in_mid_message_with_a_full_send_buffer() {
 fn past_its_bound_a_session_is_let_go_so_that_graceful_restart_begins() {
     let (switch, node) = pair();
     let dir = Scratch::new("keeper");
-    let bird = bird(&switch, "aware");
+    let bird = bird(&switch, "graceful restart aware;");
     let keeper = start_keeper(&node, &dir, &["--max-orphan", "4s"]);
     let mut speaker = start_speaker(&node, &dir, IDLE, true);
     bird.established("node", 20);

@@ -3,21 +3,24 @@
 #![allow(unsafe_code)]
 
 use crate::tiny::{self, HANG_MID_MESSAGE, IDLE, Setting};
-use keeper::client::{Answer, Client, ClientError, SOCKET, generation_of_now};
+use keeper::client::{Answer, Client, ClientError, SOCKET, SessionRings, generation_of_now};
 use keeper::keeper::{Release, SessionId};
+use keeper::layout::Sizes;
 use keeper::os::packet;
+use keeper::snapshot::{Snapshot, Timing};
 use keeper::walk::{KEEPALIVE, message_len, whole_messages};
 use mainstay_tests::proc::Proc;
 use mainstay_tests::scratch::Scratch;
 use mainstay_tests::wait::until;
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +30,7 @@ const KEEPER: &str = env!("CARGO_BIN_EXE_mainstay-keeper");
 struct Peer {
     address: String,
     seen: Arc<Mutex<Seen>>,
+    close: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -41,6 +45,8 @@ impl Peer {
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::<Mutex<Seen>>::default();
         let record = seen.clone();
+        let close = Arc::<AtomicBool>::default();
+        let closed = close.clone();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut writer = stream.try_clone().unwrap();
@@ -49,9 +55,16 @@ impl Peer {
             open[18] = 1;
             writer.write_all(&open).unwrap();
             std::thread::spawn(move || {
-                while writer.write_all(&KEEPALIVE).is_ok() {
-                    std::thread::sleep(Duration::from_secs(2));
+                let mut turn = 0;
+                while !closed.load(Ordering::Relaxed) {
+                    // Every other second.
+                    if turn % 20 == 0 && writer.write_all(&KEEPALIVE).is_err() {
+                        return;
+                    }
+                    turn += 1;
+                    std::thread::sleep(Duration::from_millis(100));
                 }
+                writer.shutdown(std::net::Shutdown::Write).unwrap();
             });
             let mut bytes = [0; 4096];
             loop {
@@ -64,7 +77,7 @@ impl Peer {
                 }
             }
         });
-        Self { address, seen }
+        Self { address, seen, close }
     }
 
     /// The kinds of all messages so far; the stream must consist of whole ones.
@@ -105,7 +118,8 @@ fn started(command: Command, dir: &Scratch) -> Proc {
 }
 
 fn start_speaker(dir: &Scratch, peer: &Peer, after: &str, log: &str) -> Proc {
-    let setting = Setting { run_dir: dir.path(), peer: &peer.address, after, graceful: false };
+    let (run_dir, graceful, password) = (dir.path(), false, "");
+    let setting = Setting { run_dir, peer: &peer.address, after, graceful, password };
     tiny::start(tiny::program(), setting, &dir.path().join(log))
 }
 
@@ -172,10 +186,15 @@ fn a_living_speaker_goes_on_when_the_keeper_is_killed_and_is_held_again() {
     let peer = Peer::start();
     let mut speaker = start_speaker(&dir, &peer, IDLE, "speaker.log");
     log_has(&speaker, "established");
+    let held = |n| until(10, "it is held", || speaker.log().matches("held").count() == n);
     keeper.kill();
-    let _second = start_keeper(&dir, &[]);
-    until(10, "it is held again", || speaker.log().matches("held").count() == 2);
+    keeper = start_keeper(&dir, &[]);
+    held(2);
+    assert!(keeper.terminate().success());
+    keeper = start_keeper(&dir, &[]);
+    held(3);
     speaker.kill();
+    log_has(&keeper, "kept alive");
     let _next = start_speaker(&dir, &peer, IDLE, "next.log");
     until(10, "its UPDATE", || peer.updates() == 2);
     assert!(!peer.ended());
@@ -209,6 +228,24 @@ fn on_sigterm_without_a_store_an_orphan_is_let_go_at_once() {
     assert!(keeper.terminate().success());
     until(2, "the peer sees the end", || peer.ended());
     assert!(peer.messages().iter().all(|kind| *kind != 3), "and no NOTIFICATION");
+}
+
+#[test]
+fn a_peer_that_closes_is_let_go_and_the_next_speaker_hears_of_it() {
+    let dir = Scratch::new("keeper");
+    let keeper = start_keeper(&dir, &[]);
+    let peer = Peer::start();
+    let mut speaker = start_speaker(&dir, &peer, IDLE, "speaker.log");
+    log_has(&speaker, "established");
+    speaker.kill();
+    log_has(&keeper, "kept alive");
+    peer.close.store(true, Ordering::Relaxed);
+    log_has(&keeper, "let go: the peer has closed it");
+    until(2, "nothing holds it open", || peer.ended());
+    let mut client = Client::connect(dir.path()).unwrap();
+    let attached = client.attach(generation_of_now(), Duration::from_secs(5)).unwrap();
+    assert!(attached.sessions.is_empty());
+    assert_eq!(attached.lost[0].peer, "the peer");
 }
 
 /// A service manager as far as its descriptor store goes.
@@ -338,6 +375,91 @@ fn a_released_session_leaves_the_store_and_ends_as_asked() {
     until(2, "the peer sees the end, whoever has descriptors", || peer.ended());
     manager.read();
     assert_eq!(manager.names().len(), 1, "{:?}", manager.names());
+}
+
+/// What a session needs beside its socket; this process is the speaker.
+fn established(socket: &TcpStream, generation: u64) -> SessionRings {
+    let rings = SessionRings::create(socket, Sizes::default(), generation).unwrap();
+    let snapshot = Snapshot {
+        peer: socket.peer_addr().unwrap().to_string(),
+        local: socket.local_addr().unwrap(),
+        remote: socket.peer_addr().unwrap(),
+        timing: Timing::new(90, 30).unwrap(),
+        open_sent: KEEPALIVE.to_vec(),
+        open_received: KEEPALIVE.to_vec(),
+        negotiated: Vec::new(),
+    };
+    rings.write_snapshot(&snapshot).unwrap();
+    rings
+}
+
+#[test]
+fn hundreds_of_sessions_are_held_and_passed_on() {
+    const SESSIONS: usize = 300;
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+    let dir = Scratch::new("keeper");
+    let _keeper = start_keeper(&dir, &[]);
+    let limit = Duration::from_secs(10);
+    let mut client = Client::connect(dir.path()).unwrap();
+    let generation = generation_of_now();
+    client.attach(generation, limit).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sessions = Vec::new();
+    for n in 0..SESSIONS {
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut rings = established(&socket, generation);
+        // Each stands elsewhere, all in mid-message.
+        rings.append(&[KEEPALIVE; 4].concat()).unwrap();
+        rustix::net::send(&socket, &[0xff; 16][..1 + n % 16], rustix::net::SendFlags::empty())
+            .unwrap();
+        let token = client.hold(&socket, &rings).unwrap();
+        let answer = client.next_within(limit).unwrap();
+        assert!(matches!(answer, Answer::Held { token: t, .. } if t == token), "{answer:?}");
+        sessions.push((socket, listener.accept().unwrap().0));
+    }
+    drop(client);
+    let mut client = Client::connect(dir.path()).unwrap();
+    let attached = client.attach(generation_of_now(), limit).unwrap();
+    assert_eq!((attached.sessions.len(), attached.lost.len()), (SESSIONS, 0));
+    for (n, held) in attached.sessions.iter().enumerate() {
+        assert_eq!(held.resume.sent, 1 + n as u64 % 16, "{}", held.snapshot.peer);
+    }
+}
+
+#[test]
+fn a_damaged_session_is_lost_alone_and_the_others_go_on() {
+    let dir = Scratch::new("keeper");
+    let _keeper = start_keeper(&dir, &[]);
+    let limit = Duration::from_secs(10);
+    let mut client = Client::connect(dir.path()).unwrap();
+    let generation = generation_of_now();
+    client.attach(generation, limit).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peers = Vec::new();
+    for n in 0..3 {
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        peers.push(listener.accept().unwrap().0);
+        let rings = established(&socket, generation);
+        client.hold(&socket, &rings).unwrap();
+        assert!(matches!(client.next_within(limit).unwrap(), Answer::Held { .. }));
+        if n == 1 {
+            // Sent past the rings: nobody can say any more where the stream stands.
+            let none = rustix::net::SendFlags::empty();
+            rustix::net::send(&socket, b"stray", none).unwrap();
+        }
+    }
+    drop(client);
+    let mut client = Client::connect(dir.path()).unwrap();
+    let attached = client.attach(generation_of_now(), limit).unwrap();
+    assert_eq!(attached.sessions.len(), 2);
+    assert_eq!(attached.lost.len(), 1);
+    let why = &attached.lost[0].why;
+    assert!(why.contains("sent 5 bytes, only 0"), "{why}");
+    let mut bytes = [0; 16];
+    let _ = peers[1].read(&mut bytes);
+    assert!(matches!(peers[1].read(&mut bytes), Ok(0) | Err(_)), "reset");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use keeper::walk::{KEEPALIVE, message_len};
 use mainstay_tests::proc::Proc;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub struct Setting<'a> {
     pub peer: &'a str,
     pub after: &'a str,
     pub graceful: bool,
+    /// TCP MD5 (RFC 2385); the speaker that takes over never knows it.
+    pub password: &'a str,
 }
 
 /// Starts the child. `command` runs a program where the speaker is to live.
@@ -44,6 +46,7 @@ pub fn start(mut command: Command, setting: Setting<'_>, log: &Path) -> Proc {
         .env("TINY_RUN", setting.run_dir)
         .env("TINY_PEER", setting.peer)
         .env("TINY_AFTER", setting.after)
+        .env("TINY_PASSWORD", setting.password)
         .env("TINY_GRACEFUL", if setting.graceful { "1" } else { "0" });
     Proc::start("tiny speaker", command, log)
 }
@@ -239,12 +242,39 @@ impl Speaker {
 }
 
 fn connect(peer: SocketAddr) -> TcpStream {
+    let password = std::env::var("TINY_PASSWORD").unwrap_or_default();
     loop {
-        if let Ok(stream) = TcpStream::connect_timeout(&peer, Duration::from_secs(1)) {
+        if let Ok(stream) = try_connect(peer, password.as_bytes()) {
             return stream;
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+fn try_connect(peer: SocketAddr, password: &[u8]) -> std::io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    if !password.is_empty() {
+        sign(&socket, peer, password)?;
+    }
+    connect(&socket, &peer)?;
+    Ok(TcpStream::from(socket))
+}
+
+/// `struct tcp_md5sig` of linux/tcp.h, for an IPv4 peer.
+fn sign(socket: &OwnedFd, peer: SocketAddr, password: &[u8]) -> std::io::Result<()> {
+    let SocketAddr::V4(peer) = peer else { panic!("IPv4 only") };
+    let mut sig = [0u8; 216];
+    sig[..2].copy_from_slice(&2u16.to_ne_bytes());
+    sig[4..8].copy_from_slice(&peer.ip().octets());
+    sig[130..132].copy_from_slice(&u16::try_from(password.len()).unwrap().to_ne_bytes());
+    sig[136..136 + password.len()].copy_from_slice(password);
+    let len = libc::socklen_t::try_from(sig.len()).unwrap();
+    let (tcp, md5) = (libc::IPPROTO_TCP, libc::TCP_MD5SIG);
+    // SAFETY: the kernel reads `len` bytes of the array.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), tcp, md5, sig.as_ptr().cast(), len) };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 pub fn flag(name: &str) -> std::path::PathBuf {
