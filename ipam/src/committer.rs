@@ -184,6 +184,7 @@ mod tests {
         committer.close();
         running.finish().await.unwrap();
         assert_eq!(seen.0.lock().unwrap().concat(), [clock(1), clock(2)]);
+        assert_eq!(committer.soon(vec![clock(3)]), Err(Stopped::Closed));
     }
 
     #[tokio::test]
@@ -191,6 +192,6 @@ mod tests {
         let (committer, running) = Committer::start(Box::new(Seen::default())).unwrap();
         assert!(committer.durable(vec![clock(666)]).await.is_err());
         assert!(running.finish().await.unwrap_err().to_string().contains("writing leases failed"));
-        assert!(committer.durable(vec![clock(1)]).await.is_err());
+        assert_eq!(committer.durable(vec![clock(1)]).await, Err(Stopped::Failed));
     }
 }
