@@ -1,61 +1,113 @@
-//! Everything that `make demo` shows: three nodes, a switch, a client, pods.
+//! Everything that `make demo` shows, against both switches: three nodes, a client, pods.
 
+use mainstay_tests::bird::Bird;
 use mainstay_tests::client::tcp_echo;
-use mainstay_tests::daemons::Daemon;
-use mainstay_tests::lab::{CLIENT_V4, CLIENT_V6, Lab, Names, cluster_config};
+use mainstay_tests::daemons::{Daemon, sample};
+use mainstay_tests::frr::Frr;
+use mainstay_tests::lab::{CLIENT_V4, CLIENT_V6, Lab, Names, NodeDaemons, cluster_config};
 use mainstay_tests::monitor::RouteMonitor;
-use mainstay_tests::pods::Pods;
+use mainstay_tests::pods::{Pod, Pods};
 use mainstay_tests::stream::Stream;
-use mainstay_tests::wait::until;
+use mainstay_tests::wait::{eventually, until};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-#[test]
-fn pods_reach_each_other_and_keep_their_addresses_and_a_killed_speaker_loses_no_packet() {
-    let lab = Lab::new(&cluster_config(), Names::default());
-    let bird = lab.start_bird();
-    let mut daemons = lab.start_daemons();
-    for node in ["node_a", "node_b", "node_c"] {
-        bird.established(node, 30);
+enum Switch {
+    Bird(Bird),
+    Frr(Frr),
+}
+
+impl Switch {
+    /// Waits until its session with node number `n` (0 is node-a) is up.
+    fn established(&self, n: usize) {
+        match self {
+            Self::Bird(bird) => bird.established(["node_a", "node_b", "node_c"][n], 30),
+            Self::Frr(frr) => frr.established(&format!("192.0.2.{}", n + 11), 30),
+        }
     }
+}
+
+#[test]
+fn with_bird_as_the_switch() {
+    walk(|lab| Switch::Bird(lab.start_bird()));
+}
+
+#[test]
+fn with_frr_as_the_switch() {
+    walk(|lab| Switch::Frr(lab.start_frr()));
+}
+
+fn walk(switch: impl Fn(&Lab) -> Switch) {
+    let lab = Lab::new(&cluster_config(), Names::default());
+    let switch = switch(&lab);
+    let mut daemons = lab.start_daemons();
+    (0..3).for_each(|n| switch.established(n));
     let runtimes: Vec<_> = lab.nodes.iter().map(|n| Pods::new(n, Names::default())).collect();
-    let a = runtimes[0].create("a").unwrap();
-    let b = runtimes[1].create("b").unwrap();
-    let c = runtimes[2].create("c").unwrap();
-    for (from, to) in [(&a, &b), (&b, &c), (&c, &a)] {
+    let pods: Vec<_> = runtimes.iter().map(|r| r.create("web-0").unwrap()).collect();
+    everybody_reaches_everybody(&lab, &pods);
+    addresses_stay(&runtimes[1]);
+    a_killed_speaker_loses_nothing(&lab, &switch, &mut daemons[0], &pods[0]);
+    an_operator_sees_it(&lab);
+}
+
+fn everybody_reaches_everybody(lab: &Lab, pods: &[Pod]) {
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        let (from, to) = (&pods[from], &pods[to]);
         for address in [Some(to.v4), to.v6].into_iter().flatten() {
-            until(20, "pod to pod", || from.host.pings(&address.to_string()));
+            until(20, "a pod pings another", || from.host.pings(&address.to_string()));
             tcp_echo(&from.host, &to.host, SocketAddr::new(address, 8080)).unwrap();
         }
     }
-    for address in [Some(a.v4), a.v6].into_iter().flatten() {
-        tcp_echo(&lab.client, &a.host, SocketAddr::new(address, 8080)).unwrap();
+    for address in [Some(pods[0].v4), pods[0].v6].into_iter().flatten() {
+        tcp_echo(&lab.client, &pods[0].host, SocketAddr::new(address, 8080)).unwrap();
     }
-    assert!(b.host.pings(CLIENT_V4) && b.host.pings(CLIENT_V6));
+    assert!(pods[1].host.pings(CLIENT_V4) && pods[1].host.pings(CLIENT_V6));
+}
 
-    let old = b.v4;
-    runtimes[1].delete(b).unwrap();
-    let other = runtimes[1].create("other").unwrap();
-    assert_ne!(other.v4, old);
-    let b = runtimes[1].create("b").unwrap();
-    assert_eq!(b.v4, old);
+fn addresses_stay(runtime: &Pods<'_>) {
+    let old = runtime.create("sticky").unwrap();
+    let had = (old.v4, old.v6);
+    runtime.delete(old).unwrap();
+    let other = runtime.create("other").unwrap();
+    assert!(other.v4 != had.0 && other.v6 != had.1, "a cooling address was given to another pod");
+    let again = runtime.create("sticky").unwrap();
+    assert_eq!((again.v4, again.v6), had);
+}
 
+fn a_killed_speaker_loses_nothing(lab: &Lab, switch: &Switch, node: &mut NodeDaemons, pod: &Pod) {
     let client: IpAddr = CLIENT_V4.parse().unwrap();
     let (here, there) = (RouteMonitor::start(&lab.nodes[0].host), RouteMonitor::start(&lab.tor));
-    let out = Stream::start(&a.host, &lab.client, SocketAddr::new(client, 9001));
-    let back = Stream::start(&lab.client, &a.host, SocketAddr::new(a.v4, 9002));
-    daemons[0].bgpd.kill();
+    let out = Stream::start(&pod.host, &lab.client, SocketAddr::new(client, 9001));
+    let back = Stream::start(&lab.client, &pod.host, SocketAddr::new(pod.v4, 9002));
+    std::thread::sleep(Duration::from_millis(300));
+    node.bgpd.kill();
     std::thread::sleep(Duration::from_millis(500));
-    daemons[0].bgpd = lab.nodes[0].start(Daemon::Bgpd);
-    bird.established("node_a", 20);
+    node.bgpd = lab.nodes[0].start(Daemon::Bgpd);
+    switch.established(0);
+    // Past every End-of-RIB marker and the sweeps behind it.
     std::thread::sleep(Duration::from_secs(3));
     let (out, back) = (out.stop(), back.stop());
     assert_eq!((out.lost(), back.lost()), (0, 0), "out: {out}; back: {back}");
-    assert_eq!(here.events(), Vec::<String>::new(), "the node's kernel saw the restart");
-    let blocks: Vec<_> = there
-        .events()
-        .into_iter()
-        .filter(|e| e.contains("10.244.") || e.contains("fd00:"))
-        .collect();
-    assert_eq!(blocks, Vec::<String>::new(), "the switch's kernel saw the restart");
+    let ours = |event: &String| ["10.244.", "fd00:", "default"].iter().any(|p| event.contains(p));
+    let lost = |monitor: &RouteMonitor| -> Vec<String> {
+        monitor.events().into_iter().filter(ours).filter(|e| e.starts_with("Deleted")).collect()
+    };
+    assert_eq!(lost(&here), Vec::<String>::new(), "the node's kernel lost routes");
+    assert_eq!(lost(&there), Vec::<String>::new(), "the switch's kernel lost routes");
+}
+
+fn an_operator_sees_it(lab: &Lab) {
+    for node in &lab.nodes {
+        eventually(10, "all is well", || {
+            let out = node.cli(&["status"]);
+            let said = String::from_utf8_lossy(&out.stdout).into_owned();
+            if out.status.success() { Ok(()) } else { Err(said) }
+        });
+        let metrics = node.metrics("127.0.0.1:9474").unwrap();
+        assert_eq!(
+            sample(&metrics, "mainstay_bgp_session_up{peer=\"tor\"}"),
+            Some(1.0),
+            "{metrics}"
+        );
+    }
 }

@@ -11,6 +11,7 @@
 
 use crate::bird::Bird;
 use crate::daemons::{Daemon, Node};
+use crate::frr::Frr;
 use crate::netns::{Netns, veth};
 use crate::proc::Proc;
 use crate::scratch::Scratch;
@@ -102,6 +103,13 @@ impl Lab {
         bird
     }
 
+    /// FRR on the switch, to the same end. It stays down without a policy on external sessions
+    /// (RFC 8212) unless told otherwise, and pauses between UPDATEs by default.
+    #[must_use]
+    pub fn start_frr(&self) -> Frr {
+        Frr::start(&self.tor, &frr_config())
+    }
+
     /// All daemons of all nodes, in the order ipamd, bgpd, netmon.
     #[must_use]
     pub fn start_daemons(&self) -> Vec<NodeDaemons> {
@@ -159,6 +167,34 @@ netmon:
   listen: 127.0.0.1:9474
 "
     .to_owned()
+}
+
+fn frr_config() -> String {
+    let each = |line: fn(u8) -> String| (11..14).map(line).collect::<String>();
+    let neighbours = each(|n| {
+        format!(
+            " neighbor 192.0.2.{n} remote-as 64512
+ neighbor 192.0.2.{n} timers connect 1
+ neighbor 192.0.2.{n} advertisement-interval 0
+"
+        )
+    });
+    let v4 = each(|n| format!("  neighbor 192.0.2.{n} default-originate\n"));
+    let v6 = each(|n| {
+        format!("  neighbor 192.0.2.{n} activate\n  neighbor 192.0.2.{n} default-originate\n")
+    });
+    format!(
+        "ip route 0.0.0.0/0 {CLIENT_V4}
+ipv6 route ::/0 {CLIENT_V6}
+router bgp 65001
+ bgp router-id 192.0.2.1
+ no bgp ebgp-requires-policy
+{neighbours} address-family ipv4 unicast
+{v4} exit-address-family
+ address-family ipv6 unicast
+{v6} exit-address-family
+"
+    )
 }
 
 fn bird_config() -> String {
