@@ -82,7 +82,7 @@ pub(crate) async fn run(
     }
     out.text(&match (args.address, &args.state) {
         (Some(address), _) => one(&shown, address),
-        (None, Some(_)) => leases_table(&shown.leases),
+        (None, Some(state)) => leases_table(&shown.leases, state),
         (None, None) => everything(&shown),
     })?;
     Ok(Verdict::Well)
@@ -97,8 +97,11 @@ fn everything(shown: &Shown) -> String {
     if shown.pools.is_empty() {
         return "no pools; ipam.pools of the configuration names them\n".into();
     }
-    let parts =
-        [pools_table(&shown.pools), blocks_table(&shown.blocks), leases_table(&shown.leases)];
+    let parts = [
+        pools_table(&shown.pools),
+        blocks_table(&shown.blocks),
+        leases_table(&shown.leases, "assigned or held"),
+    ];
     parts.join("\n")
 }
 
@@ -106,12 +109,12 @@ fn pools_table(pools: &[PoolStatus]) -> String {
     let mut table = Table::new(&[
         "POOL",
         "CIDR",
-        "BLOCKS",
-        "ADDRESSES",
-        "ASSIGNED",
-        "HELD",
-        "COOLING",
-        "FREE",
+        ">BLOCKS",
+        ">ADDRESSES",
+        ">ASSIGNED",
+        ">HELD",
+        ">COOLING",
+        ">FREE",
         "NEXT FREE",
     ]);
     for pool in pools {
@@ -144,11 +147,11 @@ fn blocks_table(blocks: &[Block]) -> String {
         "BLOCK",
         "POOL",
         "GATEWAY",
-        "ADDRESSES",
-        "ASSIGNED",
-        "HELD",
-        "COOLING",
-        "FREE",
+        ">ADDRESSES",
+        ">ASSIGNED",
+        ">HELD",
+        ">COOLING",
+        ">FREE",
         "ROUTE",
     ]);
     for block in blocks {
@@ -171,9 +174,9 @@ fn blocks_table(blocks: &[Block]) -> String {
     }
 }
 
-fn leases_table(leases: &[Lease]) -> String {
+fn leases_table(leases: &[Lease], state: &str) -> String {
     if leases.is_empty() {
-        return "no such addresses\n".into();
+        return format!("no address is {state}\n");
     }
     let mut table =
         Table::new(&["ADDRESS", "STATE", "OWNER", "ASSIGNED", "RELEASED", "COOLS FOR", "POOL"]);

@@ -1,4 +1,4 @@
-//! Columns under their heads: numbers to the right, words to the left.
+//! Columns under their heads.
 
 use crate::text::clean_line;
 
@@ -11,11 +11,13 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(heads: &[&'static str]) -> Self {
+    /// A head such as `>ROUTES` has numbers beneath, which stand to the right.
+    pub(crate) fn new(marked: &[&'static str]) -> Self {
+        let heads: Vec<_> = marked.iter().map(|head| head.trim_start_matches('>')).collect();
         Self {
-            heads: heads.to_vec(),
             widths: heads.iter().map(|head| head.len()).collect(),
-            numeric: vec![true; heads.len()],
+            numeric: marked.iter().map(|head| head.starts_with('>')).collect(),
+            heads,
             rows: Vec::new(),
             begun: false,
         }
@@ -24,10 +26,8 @@ impl Table {
     /// Cells beyond the heads are dropped; missing ones are empty.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         let cells: Vec<_> = cells.iter().map(|cell| clean_line(cell)).collect();
-        for (i, cell) in cells.iter().enumerate().take(self.heads.len()) {
-            self.widths[i] = self.widths[i].max(cell.chars().count());
-            let number = cell.bytes().all(|b| b.is_ascii_digit()) || cell == "-";
-            self.numeric[i] &= number;
+        for (width, cell) in self.widths.iter_mut().zip(&cells) {
+            *width = (*width).max(cell.chars().count());
         }
         self.rows.push(cells);
     }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn numbers_stand_right_words_left_and_nothing_breaks_the_line() {
-        let mut table = Table::new(&["NAME", "ROUTES", "NOTE"]);
+        let mut table = Table::new(&["NAME", ">ROUTES", "NOTE"]);
         table.row(["tor-a".into(), "7".into(), "fine".into()]);
         table.row(["b".into(), "1000000".into(), "two\nlines".into()]);
         table.row(["c".into(), "-".into(), String::new()]);

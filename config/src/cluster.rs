@@ -79,14 +79,6 @@ pub fn parse(name: &str, text: &str) -> Result<Cluster, Faults> {
     }
 }
 
-/// The JSON Schema of the file, for editors.
-#[must_use]
-pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(File);
-    schema.insert("title".into(), "Mainstay cluster configuration".into());
-    schema.into()
-}
-
 impl Cluster {
     /// What the file has and its author should know of, in the order of the text.
     #[must_use]

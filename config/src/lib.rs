@@ -14,8 +14,10 @@ mod model;
 mod read;
 mod resolve;
 mod scalar;
+mod schema;
 mod yaml;
 
-pub use cluster::{Cluster, ReadConfigError, ResolveError, parse, read, schema};
+pub use cluster::{Cluster, ReadConfigError, ResolveError, parse, read};
 pub use fault::{Fault, Faults, Severity};
 pub use model::*;
+pub use schema::schema;

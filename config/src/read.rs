@@ -130,7 +130,7 @@ impl Value for Labels {
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({"type": "object", "additionalProperties": {"type": "string"}})
+        schemars::json_schema!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
     }
 }
 

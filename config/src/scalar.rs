@@ -2,7 +2,7 @@
 
 use crate::model::{Family, Mode};
 use crate::read::{Scalar, Wrong, wrong_word};
-use mainstay_prefix::{ParsePrefixError, Prefix};
+use mainstay_prefix::{BadPrefix, ParsePrefixError, Prefix};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -116,6 +116,9 @@ impl Scalar for Prefix {
             ParsePrefixError::NoLength(_) => {
                 Wrong::Because("has no length; write ADDRESS/LENGTH, as in 10.0.0.0/8".into())
             }
+            ParsePrefixError::Bad { source: BadPrefix::TooLong(len), .. } => {
+                Wrong::Because(format!("is no prefix: /{len} is longer than the address"))
+            }
             ParsePrefixError::Bad { source, .. } => Wrong::Because(source.to_string()),
             ParsePrefixError::Address { .. } | ParsePrefixError::Length(_) => Wrong::Kind,
         })
@@ -132,8 +135,16 @@ impl Scalar for IpAddr {
 
     fn from_text(text: &str) -> Result<Self, Wrong> {
         let addr: Self = text.parse().map_err(|_| Wrong::Kind)?;
-        let useless = addr.is_unspecified() || addr.is_multicast();
-        if useless { Err(Wrong::Because("is no address a host can have".into())) } else { Ok(addr) }
+        if addr.is_unspecified() || addr.is_multicast() {
+            return Err(Wrong::Because("is no address a host can have".into()));
+        }
+        if addr.to_canonical() != addr {
+            return Err(Wrong::Because(format!(
+                "is an IPv4 address; write {}",
+                addr.to_canonical()
+            )));
+        }
+        Ok(addr)
     }
 
     fn schema() -> serde_json::Value {

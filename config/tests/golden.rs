@@ -1,7 +1,7 @@
 //! Every `golden/NAME.yaml` with what is said of it, in `golden/NAME.txt`: the faults of a bad
 //! file; the warnings of a good one and what its nodes end up with.
 //!
-//! `GOLDEN=write cargo test -p mainstay-config --test golden` writes the texts anew.
+//! `UPDATE_GOLDEN=1` writes the texts anew (`make golden`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 #[test]
 fn every_golden_file_is_told_about_as_before() {
-    let write = std::env::var("GOLDEN").is_ok_and(|v| v == "write");
+    let write = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut different = Vec::new();
     let files = files();
     assert!(files.len() > 10, "the golden files are not where they should be");

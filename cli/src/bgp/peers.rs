@@ -64,14 +64,14 @@ fn table(reply: &ListPeersReply) -> String {
     let mut table = Table::new(&[
         "PEER",
         "ADDRESS",
-        "AS",
+        ">AS",
         "STATE",
-        "FOR",
+        ">FOR",
         "FAMILY",
-        "RECEIVED",
-        "ACCEPTED",
-        "STALE",
-        "ADVERTISED",
+        ">RECEIVED",
+        ">ACCEPTED",
+        ">STALE",
+        ">ADVERTISED",
         "LAST ERROR",
     ]);
     for peer in &reply.peers {
@@ -148,7 +148,10 @@ fn restart(peer: &Peer) -> String {
     match &peer.graceful_restart {
         Some(gr) if gr.negotiated => {
             let now = if gr.peer_restarting { "; the peer is restarting" } else { "" };
-            let families = gr.families.join(", ");
+            let families = match gr.families.as_slice() {
+                [] => "no family named".into(),
+                families => families.join(", "),
+            };
             format!("peer asks for {} s: {families}{now}", gr.peer_restart_time_seconds)
         }
         _ => "not negotiated".into(),

@@ -167,7 +167,7 @@ async fn as_text(
 }
 
 fn head() -> Table {
-    Table::new(&["", "PREFIX", "NEXT HOP", "PEER", "AS PATH", "ORIGIN", "PREF", "MED", "AGE"])
+    Table::new(&["", "PREFIX", "NEXT HOP", "PEER", "AS PATH", "ORIGIN", ">PREF", ">MED", ">AGE"])
 }
 
 fn lines(route: &Route, table: &mut Table) {

@@ -20,7 +20,7 @@ pub(super) fn text(status: &Status, wrong: &[String]) -> String {
             let _ = writeln!(text, "{name:<8}{}", clean_line(&line.1));
         }
     }
-    list("Warnings of the configuration:", &warnings(status), &mut text);
+    list("Warnings:", &warnings(status), &mut text);
     text
 }
 
@@ -39,7 +39,7 @@ fn verdict(status: &Status, wrong: &[String]) -> String {
 }
 
 fn daemons(status: &Status) -> String {
-    let mut table = Table::new(&["DAEMON", "STATE", "UP FOR", "PID", "VERSION"]);
+    let mut table = Table::new(&["DAEMON", "STATE", ">UP FOR", ">PID", "VERSION"]);
     let bgpd = status.bgpd.up().map(|s| &s.status);
     let bgpd = bgpd.map(|s| (s.uptime_seconds, s.pid, s.version.clone()));
     let ipamd = status.ipamd.up().map(|s| (s.uptime_seconds, s.pid, s.version.clone()));
