@@ -7,7 +7,7 @@ mod select;
 use crate::fault::{Log, Place};
 use crate::file::{File, Node};
 use crate::model::{Family, Mode};
-use crate::read::{At, Items};
+use crate::read::{At, Items, List};
 use crate::resolve::{families, router_id};
 use crate::scalar::RouterId;
 use mainstay_prefix::Prefix;
@@ -31,6 +31,7 @@ pub(crate) fn check(file: &File, log: &mut Log) {
 
 fn network(file: &File, log: &mut Log) {
     let Some(network) = &file.network else { return };
+    some_family(&network.families, log);
     let Some(mode) = &network.mode else { return };
     match mode.value {
         Mode::Simple => {
@@ -40,6 +41,12 @@ fn network(file: &File, log: &mut Log) {
             log.warn(&mode.place, "while it is none, bgp and ipam below have no effect");
         }
         Mode::None | Mode::Bgp => {}
+    }
+}
+
+pub(crate) fn some_family(families: &List<Family>, log: &mut Log) {
+    if let Some(empty) = families.as_ref().filter(|list| list.is_empty()) {
+        log.error(&empty.place, "no family; leave the key out for the default");
     }
 }
 

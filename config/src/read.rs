@@ -318,3 +318,22 @@ pub(crate) const fn written(key: &'static str) -> &'static str {
         _ => key,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_guessed_and_a_stranger_is_not() {
+        let known = ["name", "hold_time", "asn"];
+        let guess = |key| unknown(key, &known).contains("did you mean");
+        assert!(guess("hold_tiem") && guess("nmae") && guess("Name") && guess("holdtime"));
+        assert!(!guess("remote_as") && !guess("colour") && !guess(""));
+        assert!(!guess(&"x".repeat(100_000)));
+    }
+
+    #[test]
+    fn words_of_rust_are_keys_like_any_other() {
+        assert_eq!((written("r#match"), written("router_id")), ("match", "router_id"));
+    }
+}

@@ -349,3 +349,50 @@ words! { AddPaths, "none, receive, send or both":
     "send" => Self::Send,
     "both" => Self::Both,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_duration_is_numbers_with_units_from_large_to_small() {
+        for (text, millis) in [
+            ("90s", 90_000),
+            ("2m", 120_000),
+            ("1h30m", 5_400_000),
+            ("500ms", 500),
+            ("0s", 0),
+            ("1s1ms", 1001),
+        ] {
+            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in
+            ["", "s", "1", "1d", "1s1", "1s1h", "1s1s", "-1s", "+1s", "1.5s", " 1s", "1 s", "1S"]
+        {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_has_digits_only_and_no_leading_zero() {
+        assert_eq!(["0", "7", "4294967296"].map(decimal), [Some(0), Some(7), Some(1 << 32)]);
+        assert_eq!(decimal("99999999999999999999999"), Some(u64::MAX));
+        for text in ["", "01", "+1", "-1", "0x1f", "1_000", "1e3", "1.0", "٣"] {
+            assert_eq!(decimal(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_duration_that_can_be_written_is_read(h in 0u64..10_000, m in 0u64..60, s in 0u64..60, ms in 0u64..1000) {
+            let whole = Duration::from_millis(((h * 60 + m) * 60 + s) * 1000 + ms);
+            prop_assert_eq!(duration(&format!("{h}h{m}m{s}s{ms}ms")), Some(whole));
+        }
+
+        #[test]
+        fn no_text_is_too_odd_for_a_duration(text in "\\PC{0,30}") {
+            let _ = duration(&text);
+        }
+    }
+}

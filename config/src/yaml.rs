@@ -230,3 +230,49 @@ impl Kind {
 fn place(span: &Span) -> Place {
     Place::new(span.start.line(), span.start.col() + 1, "")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalars(node: &Yaml, all: &mut Vec<(String, usize, usize)>) {
+        match &node.kind {
+            Kind::Scalar { text, .. } => all.push((text.clone(), node.line, node.column)),
+            Kind::List(items) => items.iter().for_each(|item| scalars(item, all)),
+            Kind::Map(entries) => entries.iter().for_each(|(_, value)| scalars(value, all)),
+        }
+    }
+
+    fn places(text: &str) -> Vec<(String, usize, usize)> {
+        let mut log = Log::new("f");
+        let tree = parse(text, &mut log).unwrap();
+        assert_eq!(log.finish(), Ok(vec![]));
+        let mut all = Vec::new();
+        scalars(&tree, &mut all);
+        all
+    }
+
+    #[test]
+    fn columns_count_characters_and_not_bytes() {
+        assert_eq!(places("é: [ü, x]"), [("ü".into(), 1, 5), ("x".into(), 1, 8)]);
+        assert_eq!(places("a:\r\n  b: c\r\n"), [("c".into(), 2, 6)]);
+        assert_eq!(places("\u{feff}a: b"), [("b".into(), 1, 4)]);
+    }
+
+    #[test]
+    fn an_alias_is_what_it_stands_for_at_its_place() {
+        let x = ("x".to_owned(), 1, 8);
+        assert_eq!(places("a: &a [x]\nb: *a"), [x.clone(), x]);
+    }
+
+    #[test]
+    fn nothing_at_all_is_an_empty_map() {
+        for text in ["", "\n\n", "# only this", "---\n"] {
+            let tree = parse(text, &mut Log::new("f")).unwrap();
+            assert!(
+                tree.is_empty() || matches!(&tree.kind, Kind::Map(m) if m.is_empty()),
+                "{text:?}"
+            );
+        }
+    }
+}

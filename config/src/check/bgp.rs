@@ -1,7 +1,7 @@
 //! The speaker: timers, peers, policies.
 
 use super::select::Selector;
-use super::{NOT_YET, address, in_use, unique};
+use super::{NOT_YET, address, in_use, some_family, unique};
 use crate::fault::{Log, Place, one_of};
 use crate::file::{Bgp, File, GracefulRestart, ListenKey, Peer, Policy, PrefixMatch};
 use crate::model::Mode;
@@ -210,6 +210,7 @@ fn session(file: &File, bgp: &Bgp, peer: &Peer, log: &mut Log) {
     if let Some(restart) = &peer.graceful_restart {
         graceful_restart(restart, log);
     }
+    some_family(&peer.families, log);
     let all = families(file);
     for family in peer.families.items().iter().filter(|f| !all.contains(&f.value)) {
         log.error(&family.place, format!("{} is not among network.families", family.text));
