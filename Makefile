@@ -12,9 +12,20 @@ help: ## this list
 setup: ## install the Debian packages that demo and tests use, if any is missing
 	@tests/setup.sh
 
-demo: setup ## build, run three nodes and a switch, show what Mainstay does (KEEP=1 leaves it running)
+# The plugins are started for every operation on every pod: linked statically they start as fast as
+# a process can, and need nothing of the host.
+PLUGIN = $(CARGO) rustc --quiet --release -p mainstay-cni --bin
+STATIC = -- -C target-feature=+crt-static
+release:
 	@$(CARGO) build --release --bins --workspace
+	@$(PLUGIN) mainstay-ipam $(STATIC)
+	@$(PLUGIN) mainstay-none $(STATIC)
+
+demo: setup release ## build, run three nodes and a switch, show what Mainstay does (KEEP=1 leaves it running)
 	@KEEP=$(KEEP) target/release/mainstay-demo
+
+demo-clean: ## end a demo that KEEP=1 has left running
+	@target/release/mainstay-demo --clean
 
 test: setup lint ## format, clippy, unit, property and end-to-end tests
 	@$(CARGO) build --workspace --bins
@@ -32,10 +43,10 @@ e2e: setup ## the end-to-end tests alone (T=name runs the matching ones)
 	@$(CARGO) test -p mainstay-tests --test e2e -- $(T)
 
 bench: ## micro-benchmarks of the hot paths
-	@$(CARGO) bench --workspace --benches
+	@$(CARGO) bench -p bgp-core --bench wire --bench speaker
+	@$(CARGO) bench -p ipam-core --bench allocate
 
-bench-peers: setup ## the same work by BIRD, FRR, host-local and Mainstay; rewrites docs/benchmarks.md
-	@$(CARGO) build --release --bins --workspace
+bench-peers: setup release ## the same work by BIRD, FRR, host-local and Mainstay; rewrites docs/benchmarks.md
 	@target/release/mainstay-bench-peers
 
 proto: ## make proto/src/gen from the .proto files again
@@ -48,11 +59,10 @@ deny: ## licences, duplicate versions and sources of dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
 	@$(CARGO) deny check licenses bans sources
 
-install: ## install binaries, units, CNI plugins under DESTDIR (default /)
-	@$(CARGO) build --release --bins --workspace
+install: release ## install binaries, units, CNI plugins under DESTDIR (default /)
 	@deploy/install.sh "$(DESTDIR)"
 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup demo test lint unit e2e bench bench-peers proto golden deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e bench bench-peers proto golden deny install clean

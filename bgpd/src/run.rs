@@ -81,8 +81,21 @@ impl Run {
                     Signal::Stop => return Ok(()),
                     Signal::Reload => drop(self.reload()),
                 },
-                () = sleep_until(due) => self.tell(Event::Due),
+                () = sleep_until(due) => {
+                    self.catch_up(&mut from.inputs).await;
+                    self.tell(Event::Due);
+                }
             }
+        }
+    }
+
+    /// Whatever has arrived before a deadline counts before it: a process that was held up for a
+    /// while must not find its peers silent while their messages wait in the socket.
+    async fn catch_up(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+        // A turn for the readers, behind a look at the sockets.
+        tokio::task::yield_now().await;
+        while let Ok(input) = inputs.try_recv() {
+            self.input(input);
         }
     }
 

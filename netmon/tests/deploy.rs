@@ -38,7 +38,7 @@ fn promtool() -> Command {
 
 /// Every metric with its labels, by the reference.
 fn known() -> BTreeMap<String, BTreeSet<String>> {
-    let reference = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("metrics.md"));
+    let reference = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md"));
     let rows = reference.lines().filter_map(|line| {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
         let &["", name, "counter" | "gauge", labels, ..] = cells.as_slice() else { return None };

@@ -4,7 +4,13 @@
 //!
 //! Without the feature `grpc` only the messages are here: the CNI plugins frame them by hand.
 
-#![allow(clippy::all, clippy::too_many_lines, clippy::use_self, unreachable_pub, unused_qualifications)]
+#![allow(
+    clippy::all,
+    clippy::too_many_lines,
+    clippy::use_self,
+    unreachable_pub,
+    unused_qualifications
+)]
 
 pub mod bgp {
     pub mod v1 {

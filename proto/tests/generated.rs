@@ -2,11 +2,8 @@
 
 use std::path::Path;
 
-const FILES: [&str; 3] = [
-    "mainstay/bgp/v1/bgp.proto",
-    "mainstay/ipam/v1/ipam.proto",
-    "mainstay/netmon/v1/netmon.proto",
-];
+const FILES: [&str; 3] =
+    ["mainstay/bgp/v1/bgp.proto", "mainstay/ipam/v1/ipam.proto", "mainstay/netmon/v1/netmon.proto"];
 
 #[test]
 fn generated_code_is_current() {

@@ -8,6 +8,7 @@ mod bgp_with_frr;
 mod bgp_with_gobgp;
 mod cni_contract;
 mod command_line;
+mod documents;
 mod graceful_restart;
 mod harness;
 mod mode_none;

@@ -132,6 +132,7 @@ impl Node {
         self.host
             .command(bin("mainstay"))
             .args(["--run-dir".as_ref(), self.run_dir().as_os_str()])
+            .args(["--config".as_ref(), self.config.as_os_str()])
             .args(words)
             .output()
             .expect("mainstay runs")

@@ -1,6 +1,6 @@
 //! Every metric netmon can export, with its labels and how many values each label can take.
 //!
-//! `netmon/metrics.md` is this file as a table; a test keeps the two equal, and another checks
+//! `docs/metrics.md` is this file as a table; a test keeps the two equal, and another checks
 //! the dashboards and alerts in `deploy/` against it.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,8 +199,8 @@ mod tests {
 
     fn reference() -> String {
         let mut text = String::from(
-            "# Metrics of mainstay-netmon\n\nWritten by `INSTA_UPDATE=always cargo test -p mainstay-netmon reference`; edit \
-             `src/export/metrics.rs`.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
+            "# Metrics of mainstay-netmon\n\nWritten by `make golden` from `netmon/src/export/metrics.rs`; a test \
+             compares the two.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n",
         );
         for m in all() {
             let kind = if m.kind == Kind::Counter { "counter" } else { "gauge" };
@@ -220,13 +220,16 @@ mod tests {
 
     #[test]
     fn the_reference_lists_every_metric() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/metrics.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
         let want = reference();
-        if std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always") {
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(path, &want).unwrap();
         }
         let have = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(have == want, "netmon/metrics.md is out of date; it should read:\n{want}");
+        assert!(
+            have == want,
+            "docs/metrics.md is out of date (make golden); it should read:\n{want}"
+        );
     }
 
     #[test]
