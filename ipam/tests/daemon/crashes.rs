@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// So long that no address may ever have a second owner.
 const COOLDOWN: &str = "  cooldown: 1h";
@@ -129,36 +129,5 @@ fn compare(api: &mut Api, known: &Acknowledged) {
     }
     for (container, addresses) in has {
         assert_eq!(addresses.len(), 2, "{container} has half an answer");
-    }
-}
-
-/// `cargo test --release -p mainstay-ipamd --test daemon -- --ignored --nocapture measure`
-#[test]
-#[ignore = "a measurement, not a test"]
-fn measure_durable_adds() {
-    let node = node(MANY, COOLDOWN);
-    let _ipamd = node.start(Daemon::Ipamd);
-    for callers in [1, 8, 32] {
-        let started = Instant::now();
-        let threads: Vec<_> = (0..callers)
-            .map(|caller| {
-                let cni = Cni::of(&node);
-                thread::spawn(move || {
-                    let mut took = Vec::new();
-                    for n in 0..6_000 / callers {
-                        let pod = Pod::new("", &format!("c{callers}-{caller}-{n}"));
-                        let asked = Instant::now();
-                        assert_eq!(cni.try_add(&pod).unwrap().error, None);
-                        took.push(asked.elapsed());
-                    }
-                    took
-                })
-            })
-            .collect();
-        let mut took: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
-        let rate = took.len() as f64 / started.elapsed().as_secs_f64();
-        took.sort();
-        let at = |q: f64| took[(took.len() as f64 * q) as usize];
-        eprintln!("{callers} callers: {rate:.0} ADD/s, p50 {:?}, p99 {:?}", at(0.5), at(0.99));
     }
 }

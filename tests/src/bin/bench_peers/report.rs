@@ -1,6 +1,6 @@
 //! docs/benchmarks.md, made whole from one run.
 
-use crate::addresses::{PODS, Rows};
+use crate::addresses::{ADDS, PODS, Rows};
 use crate::routes::{PREFIXES, RUNS, Row};
 use mainstay_tests::add_latency::{CALLERS, LIVE, Latency};
 use std::fmt;
@@ -99,6 +99,18 @@ containers holding addresses: {PODS} containers one after the other, then {PODS}
             millis(many.add.p99),
             many.pairs_per_second,
         );
+    }
+    page += &format!(
+        "
+Durable ADDs by the daemon's socket alone, {ADDS} containers, both families; each answer waits for its commit:
+
+| callers | ADD a second | p50 | p99 |
+|---|---|---|---|
+"
+    );
+    for row in &addresses.socket {
+        let (p50, p99) = (millis(row.median), millis(row.p99));
+        page += &format!("| {} | {:.0} | {p50} | {p99} |\n", row.callers, row.per_second);
     }
     page
 }

@@ -1,7 +1,6 @@
 //! The speaker as the shell sees it: events in, actions and bytes out.
 
 mod bad_input;
-mod load;
 mod reload;
 mod routes;
 mod table;
