@@ -102,7 +102,7 @@ impl Speaker {
         }
         if old.address != new.address {
             self.displace(new, now, out);
-            self.by_address.remove(&old.address);
+            self.leave_address(old.address, id);
             self.by_address.insert(new.address, id);
         }
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -270,10 +270,15 @@ impl Speaker {
             self.flush(id, family, false, out);
         }
         self.spoken_for_good(id, out);
-        if let Some(peer) = self.peers.remove(&id)
-            && self.by_address.get(&peer.address) == Some(&id)
-        {
-            self.by_address.remove(&peer.address);
+        if let Some(peer) = self.peers.remove(&id) {
+            self.leave_address(peer.address, id);
+        }
+    }
+
+    /// Another peer may have got the address in the same reload already.
+    fn leave_address(&mut self, address: IpAddr, id: PeerId) {
+        if self.by_address.get(&address) == Some(&id) {
+            self.by_address.remove(&address);
         }
     }
 

@@ -150,3 +150,15 @@ fn another_as_of_ours_resets_everybody() {
         (vec!["NOTIFICATION 6/6".into()], vec!["NOTIFICATION 6/6".into()])
     );
 }
+
+#[test]
+fn peers_that_swap_their_addresses_are_both_known_by_their_new_ones() {
+    let (mut lab, ..) = two_up();
+    let mut new = config(&[(1, 65001), (2, 65002)]);
+    let (first, second) = (new.peers[0].address, new.peers[1].address);
+    (new.peers[0].address, new.peers[1].address) = (second, first);
+    apply(&mut lab, new);
+    lab.establish(1, 65002);
+    lab.establish(2, 65001);
+    assert_eq!((lab.peer(1).name.as_str(), lab.peer(2).name.as_str()), ("p2", "p1"));
+}
