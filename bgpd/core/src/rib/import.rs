@@ -24,6 +24,9 @@ pub(crate) enum Verdict {
     OwnCluster,
     /// RFC 4271 §5.1.3 a: packets would come back to us.
     OwnNextHop,
+    /// RFC 4271 §9.1.2: an IPv4 address as next hop of an IPv6 route, which no kernel can follow.
+    /// Routers send it over IPv4 sessions when their link has no IPv6 address.
+    MappedNextHop,
 }
 
 impl Verdict {
@@ -40,6 +43,7 @@ impl Verdict {
             Self::OwnOriginator => "own originator ID",
             Self::OwnCluster => "own cluster ID in the cluster list",
             Self::OwnNextHop => "next hop is this node",
+            Self::MappedNextHop => "next hop is an IPv4 address; give the peer's link an IPv6 one",
         })
     }
 }
@@ -79,7 +83,13 @@ impl Importer<'_> {
                 return Verdict::OwnCluster;
             }
         }
-        if self.is_own(&attrs.next_hop) { Verdict::OwnNextHop } else { Verdict::Accepted }
+        match attrs.next_hop {
+            hop if self.is_own(&hop) => Verdict::OwnNextHop,
+            NextHop::V6 { global, .. } if global.to_ipv4_mapped().is_some() => {
+                Verdict::MappedNextHop
+            }
+            _ => Verdict::Accepted,
+        }
     }
 
     /// What is left to ask of one prefix.
@@ -128,6 +138,18 @@ mod tests {
         assert_eq!(judge(Kind::External, &attributes(&[65002])), Verdict::FirstAs);
         assert_eq!(judge(Kind::External, &attributes(&[])), Verdict::FirstAs);
         assert_eq!(judge(Kind::Internal { client: true }, &attributes(&[])), Verdict::Accepted);
+    }
+
+    #[test]
+    fn an_ipv4_address_in_an_ipv6_one_is_no_next_hop() {
+        let through = |global: &str| {
+            let global = global.parse().unwrap();
+            let mut attrs = attributes(&[65001]);
+            attrs.next_hop = NextHop::V6 { global, link_local: None };
+            judge(Kind::External, &attrs)
+        };
+        assert_eq!(through("::ffff:192.0.2.1"), Verdict::MappedNextHop);
+        assert_eq!(through("2001:db8::1"), Verdict::Accepted);
     }
 
     #[test]
