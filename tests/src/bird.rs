@@ -1,7 +1,7 @@
 //! BIRD 2 as a peer.
 
 use crate::netns::Netns;
-use crate::proc::{Proc, start_in, tool};
+use crate::proc::{Proc, tool};
 use crate::scratch::Scratch;
 use crate::wait::eventually;
 use std::process::Command;
@@ -16,22 +16,30 @@ impl Bird {
     /// Starts it with this configuration and waits until it answers.
     #[must_use]
     pub fn start(host: &Netns, config: &str) -> Self {
-        Self::start_with(host, config, &[])
+        Self::start_in(host, config, Scratch::new("bird"), &[], true)
     }
 
     /// The same as a restart that graceful restart should cover (`bird -R`).
     #[must_use]
     pub fn restart(host: &Netns, config: &str) -> Self {
-        Self::start_with(host, config, &["-R"])
+        Self::start_in(host, config, Scratch::new("bird"), &["-R"], true)
     }
 
-    fn start_with(host: &Netns, config: &str, more: &[&str]) -> Self {
-        let dir = Scratch::new("bird");
-        let text = format!("log stderr all;\n{config}");
-        let path = dir.write("bird.conf", &text).display().to_string();
-        let socket = dir.path().join("bird.ctl").display().to_string();
-        let args = [&["-f", "-c", &path, "-s", &socket], more].concat();
-        let proc = start_in(host, "bird", &tool("bird", "bird2"), &args, dir.path());
+    /// The same, left running when we end.
+    #[must_use]
+    pub fn start_to_stay(host: &Netns, config: &str, dir: Scratch) -> Self {
+        let mut bird = Self::start_in(host, config, dir, &[], false);
+        bird.proc.keep();
+        bird.dir.keep();
+        bird
+    }
+
+    fn start_in(host: &Netns, config: &str, dir: Scratch, more: &[&str], tied: bool) -> Self {
+        let path = dir.write("bird.conf", &format!("log stderr all;\n{config}"));
+        let mut command = host.command(tool("bird", "bird2"));
+        command.arg("-f").args(more).arg("-c").arg(path).arg("-s").arg(dir.path().join("bird.ctl"));
+        let what = format!("bird in {}", host.name());
+        let proc = Proc::start_tied(&what, command, &dir.path().join("bird.log"), tied);
         let bird = Self { proc, dir };
         eventually(10, "BIRD answers", || bird.ask("show status"));
         bird
@@ -78,12 +86,6 @@ impl Bird {
 
     pub fn proc(&mut self) -> &mut Proc {
         &mut self.proc
-    }
-
-    /// Leave it running when this value is dropped.
-    pub fn keep(&mut self) {
-        self.proc.keep();
-        self.dir.keep();
     }
 
     /// How to ask it by hand.

@@ -96,11 +96,10 @@ impl Lab {
     /// graceful restart, a default route for everyone, the nodes' blocks taken.
     #[must_use]
     pub fn start_bird(&self) -> Bird {
-        let mut bird = Bird::start(&self.tor, &bird_config());
         if self.names.keep {
-            bird.keep();
+            return Bird::start_to_stay(&self.tor, &bird_config(), self.names.dir("tor"));
         }
-        bird
+        Bird::start(&self.tor, &bird_config())
     }
 
     /// FRR on the switch, to the same end. It stays down without a policy on external sessions

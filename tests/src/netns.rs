@@ -1,5 +1,6 @@
 //! Hosts: a network namespace each, joined by veth pairs.
 
+use crate::scratch::is_dead;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,6 +70,11 @@ impl Netns {
     /// Leave it standing when this value is dropped.
     pub fn keep(&mut self) {
         self.keep = true;
+    }
+
+    /// Takes it away now, kept or not.
+    pub fn remove(mut self) {
+        self.keep = false;
     }
 
     /// `ip -n NAME WORDS…`, which must succeed.
@@ -203,9 +209,7 @@ fn sweep() {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.strip_prefix("ms").and_then(|n| n.split_once('-')).map(|(pid, _)| pid);
-        let dead =
-            pid.is_some_and(|p| p.parse::<u32>().is_ok() && !Path::new("/proc").join(p).exists());
-        if dead {
+        if pid.is_some_and(is_dead) {
             let _ = try_ip(&["netns", "del", &name]);
         }
     }

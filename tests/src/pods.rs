@@ -53,7 +53,9 @@ impl<'a> Pods<'a> {
     }
 
     pub fn delete(&self, pod: Pod) -> Result<(), Failure> {
-        self.runtime.del(&self.node.host, &pod.at)
+        self.runtime.del(&self.node.host, &pod.at)?;
+        pod.host.remove();
+        Ok(())
     }
 }
 

@@ -96,4 +96,5 @@ fn clean() {
         let _ = Command::new("ip").args(["netns", "del", &name]).output();
     }
     let _ = std::fs::remove_dir_all(format!("/tmp/{}", story::PREFIX));
+    mainstay_tests::scratch::sweep();
 }
