@@ -262,6 +262,25 @@ fn a_reload_applies_the_difference_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn listening_moves_between_all_addresses_and_one_of_them_on_the_same_port() {
+    let pair = pair(&config(TOR));
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    let mut client = pair.client();
+    pair.node.configure(&config_with(TOR, "  listen: {addresses: [192.0.2.11]}\n"));
+    let changes = client.reload().unwrap();
+    assert_eq!(changes, ["bgp.listen: 0.0.0.0:179, [::]:179 -> 192.0.2.11:179"]);
+    assert_eq!(client.status().listen, ["192.0.2.11:179"]);
+    // An address of nobody: the old one is listened on again.
+    pair.node.configure(&config_with(TOR, "  listen: {addresses: [192.0.2.99]}\n"));
+    let refused = client.reload().unwrap_err();
+    assert!(refused.message().contains("192.0.2.99"), "{refused}");
+    assert_eq!(client.status().listen, ["192.0.2.11:179"]);
+    pair.node.configure(&config(TOR));
+    client.reload().unwrap();
+    assert_eq!(client.status().listen, ["0.0.0.0:179", "[::]:179"]);
+}
+
+#[test]
 fn long_lists_are_streamed_and_questions_checked() {
     let pair = pair(&config(TOR));
     let routes = (0..10_000).fold(String::new(), |mut text, n| {

@@ -135,7 +135,7 @@ impl Monitor {
         needed: impl Fn(Mode) -> bool,
     ) -> Option<Outcome> {
         let mode = *self.mode.read().unwrap_or_else(PoisonError::into_inner);
-        if needed(mode) || daemon.socket().exists() { Some(source.get().await) } else { None }
+        if needed(mode) || daemon.runs().await { Some(source.get().await) } else { None }
     }
 
     /// What netmon counts itself.

@@ -135,10 +135,10 @@ impl Netmon {
                 }
                 tracing::info!(changes = changes.len(), "reloaded");
             }
-            Err(error) => tracing::error!(
-                error = mainstay_daemon::chain(&error),
-                "cannot reload; nothing has changed"
-            ),
+            Err(error) => {
+                let error = mainstay_daemon::chain(&error);
+                tracing::error!("configuration not taken over, the old one stays in force: {error}");
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::SourceError;
 use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -33,8 +33,9 @@ impl Daemon {
         Self { name, socket, channel }
     }
 
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
+    /// Whether anyone listens: the socket alone stays behind a daemon that was killed.
+    pub(crate) async fn runs(&self) -> bool {
+        UnixStream::connect(&self.socket).await.is_ok()
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -73,6 +74,7 @@ mod tests {
     use super::*;
     use mainstay_proto::bgp::v1::StatusRequest;
     use mainstay_proto::bgp::v1::bgp_client::BgpClient;
+    use std::path::Path;
 
     async fn ask(socket: &Path) -> String {
         let daemon = Daemon::new("bgpd", socket.to_owned());
@@ -86,6 +88,19 @@ mod tests {
         let error = ask(&dir.join("bgpd.sock")).await;
         assert!(error.starts_with("bgpd does not answer on /"), "{error}");
         assert!(error.contains("No such file"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_a_killed_daemon_left_behind_is_no_daemon() {
+        let path = std::env::temp_dir().join(format!("netmon-{}-left.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let daemon = Daemon::new("ipamd", path.clone());
+        assert!(daemon.runs().await);
+        drop(listener);
+        let left_behind = path.exists() && !daemon.runs().await;
+        std::fs::remove_file(&path).unwrap();
+        assert!(left_behind);
     }
 
     #[tokio::test]
