@@ -137,7 +137,9 @@ impl Netmon {
             }
             Err(error) => {
                 let error = mainstay_daemon::chain(&error);
-                tracing::error!("configuration not taken over, the old one stays in force: {error}");
+                tracing::error!(
+                    "configuration not taken over, the old one stays in force: {error}"
+                );
             }
         }
     }

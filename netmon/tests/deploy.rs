@@ -234,7 +234,10 @@ fn the_units_are_valid_where_install_puts_them() {
     assert!(host.join("sysinit.target").exists(), "apt-get install systemd");
     run(Command::new("mkdir").arg("-p").arg(root.path().join("lib/systemd")));
     run(Command::new("cp").arg("-r").arg(host).arg(root.path().join("lib/systemd")));
-    run(Command::new("install").args(["-D", "/bin/kill"]).arg(root.path().join("bin/kill")));
+    run(Command::new("install")
+        .args(["-Dt"])
+        .arg(root.path().join("bin"))
+        .args(["/bin/kill", "/bin/sh"]));
     let said = run(Command::new(analyze)
         .arg(format!("--root={}", root.path().display()))
         .args(["verify", "mainstay-bgpd.service", "mainstay-ipamd.service"])
