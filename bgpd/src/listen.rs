@@ -51,7 +51,7 @@ impl Listeners {
         let open = bound
             .into_iter()
             .map(|(at, listener)| {
-                let accept = tcp::accept(Arc::clone(&listener), interfaces.clone(), to.clone());
+                let accept = tcp::accept(Arc::downgrade(&listener), interfaces.clone(), to.clone());
                 (at, listener, tokio::spawn(accept).abort_handle())
             })
             .collect();

@@ -8,9 +8,11 @@ use crate::plan::Way;
 use crate::sockopt;
 use bgp_core::event::Link;
 use bgp_core::types::ConnId;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -92,15 +94,15 @@ fn new_socket(like: IpAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Takes in connections until it is aborted.
+/// Takes in connections until the listener is closed.
 pub(crate) async fn accept(
-    listener: Arc<TcpListener>,
+    listener: Weak<TcpListener>,
     interfaces: Interfaces,
     to: mpsc::Sender<Input>,
 ) {
     let silent = Arc::new(Semaphore::new(SILENT));
-    loop {
-        match listener.accept().await {
+    while let Some(next) = next(&listener).await {
+        match next {
             Ok((stream, remote)) => {
                 let Ok(permit) = Arc::clone(&silent).try_acquire_owned() else {
                     tracing::warn!(%remote, "turned away: too many connections say nothing");
@@ -118,6 +120,16 @@ pub(crate) async fn accept(
             }
         }
     }
+}
+
+/// Holds the listener only while it looks: a port that is given up has to be free at once, and not
+/// when this task comes to its end.
+async fn next(listener: &Weak<TcpListener>) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    poll_fn(|context| match listener.upgrade() {
+        Some(listener) => listener.poll_accept(context).map(Some),
+        None => Poll::Ready(None),
+    })
+    .await
 }
 
 /// How to reach one peer.
