@@ -344,8 +344,9 @@ async fn write(
         if write_all(&stream, &buffer).await.is_err() {
             return;
         }
-        if !given.is_closed() && to.send(Input::Sent { conn, buffer }).await.is_err() {
-            return;
+        // A loop that is gone takes no buffer, but it may have left last words.
+        if !given.is_closed() {
+            let _ = to.send(Input::Sent { conn, buffer }).await;
         }
     }
 }
@@ -370,5 +371,32 @@ async fn drain(stream: &TcpStream) {
             Err(e) if e.kind() != io::ErrorKind::WouldBlock => return,
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn last_words_are_sent_also_when_the_loop_ends_while_it_is_told_of_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, remote) = listener.accept().await.unwrap();
+        let (to, inputs) = mpsc::channel(1);
+        to.try_send(Input::Closed { conn: ConnId(9), why: String::new() }).unwrap();
+        let mut conn = Conn::start(ConnId(1), stream, remote.ip(), None, to);
+        conn.buffer().unwrap();
+        conn.send(b"one ".into());
+        let mut first = [0; 4];
+        peer.read_exact(&mut first).await.unwrap();
+        drop(inputs);
+        let leaving = conn.finish(b"two".into());
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"two");
+        drop(peer);
+        leaving.await.unwrap();
     }
 }
