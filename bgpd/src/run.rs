@@ -27,6 +27,9 @@ use tokio::task::{AbortHandle, JoinHandle};
 /// What a connection that is being closed may still send.
 const LAST_WORDS: usize = 1024 * 1024;
 
+/// Connections that end at the same time and may take their time; further strangers may not.
+const LEAVING: usize = 256;
+
 /// Everything the loop owns.
 pub(crate) struct Run {
     pub(crate) args: Args,
@@ -162,6 +165,9 @@ impl Run {
         let mut last = Vec::new();
         while self.speaker.pull(id, Instant::now(), CHUNK, &mut last) && last.len() < LAST_WORDS {}
         self.tables.closing.retain(|task| !task.is_finished());
+        if conn.is_silent() && self.tables.closing.len() >= LEAVING {
+            return conn.abandon();
+        }
         self.tables.closing.push(conn.finish(last));
     }
 

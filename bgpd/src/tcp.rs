@@ -251,6 +251,12 @@ impl Conn {
         self.silent = None;
     }
 
+    /// Somebody dialled in and has not said a word yet.
+    #[must_use]
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.silent.is_some()
+    }
+
     /// An empty buffer to fill and [`Self::send`]; `None` while the last one is being written.
     pub(crate) fn buffer(&mut self) -> Option<Vec<u8>> {
         let mut buffer = self.buffer.take()?;

@@ -281,6 +281,18 @@ fn listening_moves_between_all_addresses_and_one_of_them_on_the_same_port() {
 }
 
 #[test]
+fn strangers_that_stay_use_up_no_descriptors() {
+    let pair = pair(&config(TOR));
+    let bgpd = pair.node.start(Daemon::Bgpd);
+    let connect = |_| std::net::TcpStream::connect("127.0.0.1:179").unwrap();
+    let strangers: Vec<_> = pair.node.host.run(move || (0..700).map(connect).collect());
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", bgpd.pid())).unwrap().count();
+    let most = (0..50).map(|_| (open(), std::thread::sleep(Duration::from_millis(10))).0).max();
+    assert!(most.unwrap() < 400, "{most:?} descriptors");
+    drop(strangers);
+}
+
+#[test]
 fn long_lists_are_streamed_and_questions_checked() {
     let pair = pair(&config(TOR));
     let routes = (0..10_000).fold(String::new(), |mut text, n| {
