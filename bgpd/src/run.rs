@@ -30,6 +30,10 @@ const LAST_WORDS: usize = 1024 * 1024;
 /// Connections that end at the same time and may take their time; further strangers may not.
 const LEAVING: usize = 256;
 
+/// How often the readers get a turn before a deadline counts: who never stops to send cannot put it
+/// off for ever.
+const TURNS: usize = 64;
+
 /// Everything the loop owns.
 pub(crate) struct Run {
     pub(crate) args: Args,
@@ -95,10 +99,15 @@ impl Run {
     /// Whatever has arrived before a deadline counts before it: a process that was held up for a
     /// while must not find its peers silent while their messages wait in the socket.
     async fn catch_up(&mut self, inputs: &mut mpsc::Receiver<Input>) {
-        // A turn for the readers, behind a look at the sockets.
-        tokio::task::yield_now().await;
-        while let Ok(input) = inputs.try_recv() {
-            self.input(input);
+        for _ in 0..TURNS {
+            // A turn for the readers, behind a look at the sockets. The channel has room for a few
+            // of them at a time; one that comes up empty has nobody waiting.
+            tokio::task::yield_now().await;
+            let Ok(first) = inputs.try_recv() else { return };
+            self.input(first);
+            while let Ok(input) = inputs.try_recv() {
+                self.input(input);
+            }
         }
     }
 

@@ -280,6 +280,57 @@ fn listening_moves_between_all_addresses_and_one_of_them_on_the_same_port() {
     assert_eq!(client.status().listen, ["0.0.0.0:179", "[::]:179"]);
 }
 
+/// OPEN of AS 65001 with that identifier, and KEEPALIVE.
+fn hello(id: u8) -> Vec<u8> {
+    let mut bytes = vec![0xff; 16];
+    bytes.extend([0, 29, 1, 4, 0xfd, 0xe9, 0, 3, 198, 51, 100, id, 0]);
+    bytes.extend(KEEPALIVE);
+    bytes
+}
+
+const KEEPALIVE: [u8; 19] = {
+    let mut bytes = [0xff; 19];
+    (bytes[16], bytes[17], bytes[18]) = (0, 19, 4);
+    bytes
+};
+
+#[test]
+fn a_daemon_that_was_held_up_hears_every_peer_before_it_takes_one_for_dead() {
+    const PEERS: u8 = 120;
+    let range = "{name: many, listen_range: 127.0.0.0/8, asn: 65001, passive: true, limit: 200}";
+    let pair = pair(&config(range));
+    let bgpd = pair.node.start(Daemon::Bgpd);
+    let mut streams: Vec<_> = (1..=PEERS)
+        .map(|n| {
+            pair.node.host.run(move || {
+                let socket = rustix::net::socket(
+                    rustix::net::AddressFamily::INET,
+                    rustix::net::SocketType::STREAM,
+                    None,
+                )
+                .unwrap();
+                let local = std::net::SocketAddr::from(([127, 0, 1, n], 0));
+                rustix::net::bind(&socket, &local).unwrap();
+                let to = std::net::SocketAddr::from(([127, 0, 0, 1], 179));
+                rustix::net::connect(&socket, &to).unwrap();
+                let mut stream = std::net::TcpStream::from(socket);
+                stream.write_all(&hello(n)).unwrap();
+                stream
+            })
+        })
+        .collect();
+    let mut client = pair.client();
+    until(5, "all are up", || client.status().peers_established == u32::from(PEERS));
+    bgpd.signal(Signal::STOP);
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_secs(1));
+        streams.iter_mut().for_each(|s| s.write_all(&KEEPALIVE).unwrap());
+    }
+    bgpd.signal(Signal::CONT);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(client.status().peers_established, u32::from(PEERS), "{}", bgpd.log());
+}
+
 #[test]
 fn strangers_that_stay_use_up_no_descriptors() {
     let pair = pair(&config(TOR));
