@@ -20,9 +20,9 @@ fail() {
 }
 
 case $mode in
-bgp) conflist=10-mainstay.conflist ;;
-none) conflist=10-mainstay-none.conflist ;;
-skip) conflist= ;;
+bgp) conflist=10-mainstay.conflist other=10-mainstay-none.conflist ;;
+none) conflist=10-mainstay-none.conflist other=10-mainstay.conflist ;;
+skip) conflist= other= ;;
 *) fail "MODE=$mode is neither bgp, none nor skip" ;;
 esac
 
@@ -59,6 +59,9 @@ if [ -n "$conflist" ]; then
 		echo "kept $net_d/$conflist"
 	else
 		data "cni/$conflist" /etc/cni/net.d
+	fi
+	if [ -e "$net_d/$other" ]; then
+		echo "there is $net_d/$other too: the runtime takes the first name in order, remove the one you do not want"
 	fi
 fi
 
