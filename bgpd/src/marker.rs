@@ -1,7 +1,8 @@
 //! The mark that a speaker runs here, by which a crash is told from a first start.
 //!
 //! It is set when the speaker starts, not when it stops: a process that was killed could not have
-//! set it. What it names is the boot, since the kernel's routes last as long.
+//! set it. What it names is the boot and the network namespace, since the kernel's routes last as
+//! long.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,19 +15,20 @@ pub(crate) struct MarkerError {
     source: io::Error,
 }
 
-/// Sets the mark in `dir`; true when an earlier speaker of this boot had set it.
-pub(crate) fn set(dir: &Path, boot_id: &str) -> Result<bool, MarkerError> {
+/// Sets the mark in `dir`; true when an earlier speaker over the same kernel routes had set it.
+pub(crate) fn set(dir: &Path, boot_id: &str, netns: Option<u64>) -> Result<bool, MarkerError> {
+    let here = format!("{boot_id} {}", netns.unwrap_or_default());
     let path = dir.join("running");
-    let was_running = std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == boot_id);
-    write(dir, &path, boot_id).map_err(|source| MarkerError { path, source })?;
+    let was_running = std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == here);
+    write(dir, &path, &here).map_err(|source| MarkerError { path, source })?;
     Ok(was_running)
 }
 
 /// Whole and on disk, or not there at all.
-fn write(dir: &Path, path: &Path, boot_id: &str) -> io::Result<()> {
+fn write(dir: &Path, path: &Path, here: &str) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
-    writeln!(file, "{boot_id}")?;
+    writeln!(file, "{here}")?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;
     File::open(dir)?.sync_all()
@@ -37,17 +39,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_speaker_of_the_same_boot_counts() {
+    fn only_a_speaker_of_the_same_boot_and_namespace_counts() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(!set(dir.path(), "boot-1").unwrap());
-        assert!(set(dir.path(), "boot-1").unwrap());
-        assert!(!set(dir.path(), "boot-2").unwrap());
+        assert!(!set(dir.path(), "boot-1", Some(1)).unwrap());
+        assert!(set(dir.path(), "boot-1", Some(1)).unwrap());
+        assert!(!set(dir.path(), "boot-1", Some(2)).unwrap());
+        assert!(!set(dir.path(), "boot-2", Some(2)).unwrap());
     }
 
     #[test]
     fn a_torn_mark_counts_as_none() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("running"), "boo").unwrap();
-        assert!(!set(dir.path(), "boot-1").unwrap());
+        assert!(!set(dir.path(), "boot-1", None).unwrap());
     }
 }

@@ -1,5 +1,5 @@
-//! Options of TCP sockets that BGP asks for. The only module with `unsafe`: TCP MD5 has no safe
-//! wrapper anywhere.
+//! Options of sockets that BGP asks for. The only module with `unsafe`: TCP MD5 and the cookie of
+//! a network namespace have no safe wrapper anywhere.
 
 use mainstay_prefix::Prefix;
 use rustix::net::sockopt;
@@ -51,6 +51,29 @@ pub(crate) fn prepare(socket: &impl AsFd, ipv4: bool) -> io::Result<()> {
         sockopt::set_ipv6_tclass(socket, CS6.into())?;
     }
     Ok(())
+}
+
+/// The name of this process's network namespace, never given again while the machine runs; its
+/// inode number is. `None`: the kernel has none to tell (before Linux 5.14).
+#[allow(unsafe_code)]
+pub(crate) fn netns_cookie() -> Option<u64> {
+    /// asm-generic/socket.h
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;
+    let mut cookie = 0u64;
+    let mut size = libc::socklen_t::try_from(size_of::<u64>()).ok()?;
+    // SAFETY: the kernel writes `size` octets at most into `cookie`, which any octets are good for;
+    // both outlive the call.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    (answer == 0).then_some(cookie)
 }
 
 /// How many hops our packets may take.
@@ -134,6 +157,11 @@ mod tests {
     #[test]
     fn the_request_is_as_large_as_the_kernels() {
         assert_eq!(size_of::<Md5Sig>(), 216);
+    }
+
+    #[test]
+    fn a_network_namespace_keeps_its_name() {
+        assert_eq!(netns_cookie(), netns_cookie());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::listen::Listeners;
 use crate::marker;
 use crate::plan::Plan;
 use crate::run::{Run, Sources, Tables};
+use crate::sockopt;
 use crate::tcp::Input;
 use bgp_core::event::{Event, Start};
 use bgp_core::speaker::Speaker;
@@ -40,7 +41,7 @@ pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
     // The state's first: two daemons with run directories of their own may share it.
     let state = args.state(NAME)?;
     let _locks = (Lock::take(&state, NAME)?, Lock::take(&args.run_dir, NAME)?);
-    let was_running = marker::set(&state, &mainstay_daemon::boot_id()?)?;
+    let was_running = marker::set(&state, &mainstay_daemon::boot_id()?, sockopt::netns_cookie())?;
     end_process_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(args, loaded, plan, was_running, ready))

@@ -191,6 +191,20 @@ fn neither_sigkill_nor_sigterm_costs_a_route_on_either_side() {
 }
 
 #[test]
+fn a_restart_in_another_network_namespace_is_a_first_start() {
+    let mut pair = pair(&config(TOR));
+    pair.node.start(Daemon::Bgpd).kill();
+    let mut again = pair.node.start(Daemon::Bgpd);
+    assert!(pair.client().status().restarting);
+    again.kill();
+    // As the container of a whole node that was started again: the state is kept, the kernel's
+    // routes are not.
+    pair.node.host = Netns::new("node");
+    let _first = pair.node.start(Daemon::Bgpd);
+    assert!(!pair.client().status().restarting);
+}
+
+#[test]
 fn a_session_with_an_md5_key_comes_up_and_one_with_the_wrong_key_does_not() {
     let pair = pair("");
     let key = pair.node.dir.write("tor.key", "rosebud\n").display().to_string();
