@@ -22,7 +22,7 @@ pub fn answer(call: &Call) -> Result<Option<String>, Error> {
 
 fn no_container_network() -> Error {
     Error::new(Code::NO_CONTAINER_NETWORK, "this node has no container network").details(
-        "set hostNetwork: true in the pod, or network.mode: simple|bgp in mainstay.yaml \
+        "set hostNetwork: true in the pod, or network.mode: bgp in mainstay.yaml \
          and a conflist with mainstay-ipam",
     )
 }

@@ -197,7 +197,7 @@ fn a_node_without_container_network_says_so_and_is_ready() {
         (add.code(), add.stdout.as_str()),
         (100, call(NONE, "CHECK", &conf).stdout.as_str())
     );
-    insta::assert_snapshot!(add.stdout.trim_end(), @r#"{"cniVersion":"1.1.0","code":100,"msg":"this node has no container network","details":"set hostNetwork: true in the pod, or network.mode: simple|bgp in mainstay.yaml and a conflist with mainstay-ipam"}"#);
+    insta::assert_snapshot!(add.stdout.trim_end(), @r#"{"cniVersion":"1.1.0","code":100,"msg":"this node has no container network","details":"set hostNetwork: true in the pod, or network.mode: bgp in mainstay.yaml and a conflist with mainstay-ipam"}"#);
 }
 
 #[test]
