@@ -99,14 +99,18 @@ impl Run {
     /// Whatever has arrived before a deadline counts before it: a process that was held up for a
     /// while must not find its peers silent while their messages wait in the socket.
     async fn catch_up(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+        let mut idle = 0;
         for _ in 0..TURNS {
-            // A turn for the readers, behind a look at the sockets. The channel has room for a few
-            // of them at a time; one that comes up empty has nobody waiting.
+            // One turn looks at the sockets, the next one lets the readers read; the channel has
+            // room for a few of them at a time.
             tokio::task::yield_now().await;
-            let Ok(first) = inputs.try_recv() else { return };
-            self.input(first);
+            idle += 1;
             while let Ok(input) = inputs.try_recv() {
+                idle = 0;
                 self.input(input);
+            }
+            if idle == 2 {
+                return;
             }
         }
     }
