@@ -74,7 +74,7 @@ impl Args {
     }
 }
 
-/// Only root reads what is in there.
+/// Others may look at what is there; what must be secret has a mode of its own.
 pub(crate) fn make_dir(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)

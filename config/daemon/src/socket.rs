@@ -3,7 +3,7 @@
 use crate::args::make_dir;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixListener;
 
@@ -65,9 +65,11 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
+        // Never open to others, not even for the moment between two calls.
+        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+        let listener = UnixListener::bind(path);
+        rustix::process::umask(before);
+        listener
     };
     listen().map_err(|source| BindError { path: path.into(), source })
 }
@@ -75,6 +77,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_second_daemon_is_told_who_holds_the_lock() {
