@@ -98,6 +98,6 @@ network: {mode: bgp, families: [ipv4, ipv6]}
 bgp: {asn: 64512}
 ipam:
   pools:
-    - {name: default, cidr: 10.244.0.0/16, block_size: 20}
+    - {name: default, cidr: 10.244.0.0/16, block_size: 16}
     - {name: default6, cidr: 'fd00:10:244::/48', block_size: 112}
 ";
