@@ -29,7 +29,7 @@ demo-clean: ## end a demo that KEEP=1 has left running
 
 test: setup lint ## format, clippy, unit, property and end-to-end tests
 	@$(CARGO) build --workspace --bins
-	@$(CARGO) test --workspace
+	@$(CARGO) test --workspace --no-fail-fast
 
 lint: ## formatting and clippy, warnings denied
 	@$(CARGO) fmt --all --check
