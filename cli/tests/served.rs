@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../src/sample.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "not all of it is of use here")]
 mod sample;
 
 use mainstay_proto::bgp::v1::bgp_server::{Bgp, BgpServer};

@@ -254,19 +254,8 @@ fn attributes(from: u8, hops: u32, set: u32) -> Attributes {
     let transit = (2..hops).map(|hop| Asn(1000 + hop + set % 500));
     let asns = [asn(from)].into_iter().chain(transit).chain([Asn(100_000 + set)]).collect();
     Attributes {
-        next_hop: NextHop::V4(address(from)),
-        origin: Origin::Igp,
         as_path: AsPath(vec![Segment { kind: SegmentKind::Sequence, asns }]),
-        med: None,
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
         communities: vec![(asn(from).0 << 16) | (set % 1000)],
-        extended_communities: Vec::new(),
-        large_communities: Vec::new(),
-        originator_id: None,
-        cluster_list: Vec::new(),
-        partial: Partial::default(),
-        unknown: Vec::new(),
+        ..Attributes::bare(NextHop::V4(address(from)), Origin::Igp)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::rib::{Kind, Path, Source};
 use crate::types::{Asn, NextHop, PeerId, Prefix, RouterId};
-use crate::wire::{AsPath, Attributes, Origin, Partial, Segment, SegmentKind};
+use crate::wire::{AsPath, Attributes, Origin, Segment, SegmentKind};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -10,20 +10,8 @@ pub(crate) fn attributes(as_path: &[u32]) -> Attributes {
     let asns: Vec<Asn> = as_path.iter().map(|a| Asn(*a)).collect();
     let segment = (!asns.is_empty()).then_some(Segment { kind: SegmentKind::Sequence, asns });
     Attributes {
-        next_hop: NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        origin: Origin::Igp,
         as_path: AsPath(segment.into_iter().collect()),
-        med: None,
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
-        communities: Vec::new(),
-        extended_communities: Vec::new(),
-        large_communities: Vec::new(),
-        partial: Partial::default(),
-        originator_id: None,
-        cluster_list: Vec::new(),
-        unknown: Vec::new(),
+        ..Attributes::bare(NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)), Origin::Igp)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::rib::loc_rib::{Change, LocRib};
 use crate::rib::policy::Filter;
 use crate::rib::{Kind, Path, PerFamily, Source};
 use crate::types::{Family, NextHop, PeerId, Prefix};
-use crate::wire::{AsPath, Attributes, Origin, Partial, Update};
+use crate::wire::{Attributes, Origin, Update};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -319,20 +319,5 @@ fn own_attributes(family: Family) -> Attributes {
         Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
         Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
     };
-    Attributes {
-        next_hop,
-        origin: Origin::Igp,
-        as_path: AsPath::default(),
-        med: None,
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
-        communities: Vec::new(),
-        extended_communities: Vec::new(),
-        large_communities: Vec::new(),
-        partial: Partial::default(),
-        originator_id: None,
-        cluster_list: Vec::new(),
-        unknown: Vec::new(),
-    }
+    Attributes::bare(next_hop, Origin::Igp)
 }

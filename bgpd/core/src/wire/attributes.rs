@@ -7,8 +7,8 @@ use super::next_hop;
 use super::notification::DecodeError;
 use super::reader::Reader;
 use super::types::{
-    AfiSafi, Aggregator, Announced, AsPath, Attributes, Context, Nlri, Origin, Partial,
-    RawAttribute, Withdrawn,
+    AfiSafi, Aggregator, Announced, AsPath, Attributes, Context, Nlri, Origin, RawAttribute,
+    Withdrawn,
 };
 use crate::types::{Asn, NextHop, RouterId};
 use std::net::Ipv4Addr;
@@ -52,22 +52,7 @@ impl<'a> AttributeList<'a> {
     fn empty(context: Context) -> Self {
         Self {
             context,
-            attributes: Attributes {
-                next_hop: NextHop::V4(Ipv4Addr::UNSPECIFIED),
-                origin: Origin::Incomplete,
-                as_path: AsPath::default(),
-                med: None,
-                local_pref: None,
-                atomic_aggregate: false,
-                aggregator: None,
-                communities: Vec::new(),
-                extended_communities: Vec::new(),
-                large_communities: Vec::new(),
-                originator_id: None,
-                cluster_list: Vec::new(),
-                partial: Partial::default(),
-                unknown: Vec::new(),
-            },
+            attributes: Attributes::bare(NextHop::V4(Ipv4Addr::UNSPECIFIED), Origin::Incomplete),
             reach: None,
             unreach: None,
             as4_path: None,

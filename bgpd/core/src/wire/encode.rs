@@ -206,28 +206,13 @@ fn set_u16(at: usize, value: usize, out: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::types::{AsPath, Origin, Partial, RawAttribute};
+    use super::super::types::{Origin, RawAttribute};
     use super::*;
 
     const CONTEXT: Context = Context { four_octet_as: true, internal: false };
 
     fn attributes(next_hop: NextHop) -> Attributes {
-        Attributes {
-            next_hop,
-            origin: Origin::Igp,
-            as_path: AsPath::default(),
-            med: None,
-            local_pref: None,
-            atomic_aggregate: false,
-            aggregator: None,
-            communities: Vec::new(),
-            extended_communities: Vec::new(),
-            large_communities: Vec::new(),
-            originator_id: None,
-            cluster_list: Vec::new(),
-            partial: Partial::default(),
-            unknown: Vec::new(),
-        }
+        Attributes::bare(next_hop, Origin::Igp)
     }
 
     fn prefixes(text: &[&str]) -> Vec<Prefix> {

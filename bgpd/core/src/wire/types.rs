@@ -192,6 +192,29 @@ pub struct Partial {
     pub large_communities: bool,
 }
 
+impl Attributes {
+    /// Only what every route has (RFC 4271 §5), with an empty AS_PATH: as our own routes start.
+    #[must_use]
+    pub fn bare(next_hop: NextHop, origin: Origin) -> Self {
+        Self {
+            next_hop,
+            origin,
+            as_path: AsPath::default(),
+            med: None,
+            local_pref: None,
+            atomic_aggregate: false,
+            aggregator: None,
+            communities: Vec::new(),
+            extended_communities: Vec::new(),
+            large_communities: Vec::new(),
+            originator_id: None,
+            cluster_list: Vec::new(),
+            partial: Partial::default(),
+            unknown: Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     Igp,

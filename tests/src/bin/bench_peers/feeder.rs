@@ -2,8 +2,8 @@
 
 use bgp_core::types::{Asn, Family, NextHop, Prefix, RouterId};
 use bgp_core::wire::{
-    AsPath, Attributes, Capability, Context, Framer, Message, Open, Origin, Partial, Segment,
-    SegmentKind, announce, decode, keepalive, open, withdraw,
+    AsPath, Attributes, Capability, Context, Framer, Message, Open, Origin, Segment, SegmentKind,
+    announce, decode, keepalive, open, withdraw,
 };
 use mainstay_tests::netns::Netns;
 use std::collections::HashSet;
@@ -157,19 +157,9 @@ fn attributes(n: usize, asn: u32, next_hop: Ipv4Addr) -> Attributes {
     let n = u32::try_from(n).expect("small");
     let asns = vec![Asn(asn), Asn(100_000 + n % 500), Asn(200_000 + n % 7919)];
     Attributes {
-        next_hop: NextHop::V4(next_hop),
-        origin: Origin::Igp,
         as_path: AsPath(vec![Segment { kind: SegmentKind::Sequence, asns }]),
         med: Some(n % 97),
-        local_pref: None,
-        atomic_aggregate: false,
-        aggregator: None,
         communities: vec![(65001 << 16) | (n % 1000), (65001 << 16) | 65000],
-        extended_communities: Vec::new(),
-        large_communities: Vec::new(),
-        partial: Partial::default(),
-        originator_id: None,
-        cluster_list: Vec::new(),
-        unknown: Vec::new(),
+        ..Attributes::bare(NextHop::V4(next_hop), Origin::Igp)
     }
 }

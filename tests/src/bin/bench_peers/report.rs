@@ -51,7 +51,8 @@ Written by `make bench-peers`; every figure of a table is from one run on one ma
 
 {PREFIXES} IPv4 prefixes, six to a set of attributes, are sent as fast as the speaker takes them; time runs until the
 other peer has every one of them, and again until every one is withdrawn. Nothing goes to the kernel. Medians of {RUNS}
-runs; CPU time and peak memory of the BGP process alone (FRR: `bgpd` without zebra). × is the ratio to us.
+runs, for memory the largest of them after the load; CPU time (counted by the kernel in steps of 10 ms) and memory of the
+BGP process alone (FRR: `bgpd` without zebra). × is the ratio to us.
 
 | speaker | load, wall | load, CPU | withdraw, wall | withdraw, CPU | peak memory |
 |---|---|---|---|---|---|
