@@ -48,6 +48,8 @@ pub enum Event {
         conn: ConnId,
         process: ProcessId,
         generation: u64,
+        /// What it wants [`Limits::max_orphan`] to be, if it says so.
+        max_orphan: Option<Duration>,
     },
     /// A speaker hands over a session to be held; the shell has found it sound.
     Hold {
@@ -197,6 +199,7 @@ struct Waiting {
     conn: ConnId,
     process: ProcessId,
     generation: u64,
+    max_orphan: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -221,8 +224,8 @@ impl Keeper {
 
     pub fn handle(&mut self, event: Event, now: Moment, out: &mut Vec<Action>) {
         match event {
-            Event::Attach { conn, process, generation } => {
-                self.attach(Waiting { conn, process, generation }, out);
+            Event::Attach { conn, process, generation, max_orphan } => {
+                self.attach(Waiting { conn, process, generation, max_orphan }, out);
             }
             Event::Hold { conn, token, timing } => self.hold(conn, token, timing, out),
             Event::Release { conn, session, how } => self.release(conn, session, how, out),
@@ -267,8 +270,14 @@ impl Keeper {
         self.speaker.map(|s| (s.process, s.generation))
     }
 
+    /// How long a session is held without a speaker.
+    #[must_use]
+    pub const fn max_orphan(&self) -> Duration {
+        self.limits.max_orphan
+    }
+
     fn attach(&mut self, wants: Waiting, out: &mut Vec<Action>) {
-        let Waiting { conn, process, generation } = wants;
+        let Waiting { conn, process, generation, .. } = wants;
         let again =
             self.speaker.is_some_and(|s| s.process == process && s.generation == generation);
         if generation == KEEPER {
@@ -301,7 +310,8 @@ impl Keeper {
     }
 
     fn grant(&mut self, to: Waiting, out: &mut Vec<Action>) {
-        let Waiting { conn, process, generation } = to;
+        let Waiting { conn, process, generation, max_orphan } = to;
+        self.limits.max_orphan = max_orphan.unwrap_or(self.limits.max_orphan);
         self.speaker = Some(Speaker { generation, process, conn: Some(conn) });
         for (id, session) in &mut self.sessions {
             session.orphan = None;

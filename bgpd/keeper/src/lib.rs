@@ -6,7 +6,7 @@
 //! goes on in the middle of a message ([`resume`]). The peer sees nothing.
 //!
 //! Pure, `(event, now) -> actions`: [`layout`] [`rings`] [`walk`] [`resume`] [`snapshot`]
-//! [`journal`] [`orphan`] [`keeper`] [`protocol`]. Around them: [`client`], what a speaker calls, and
+//! [`journal`] [`orphan`] [`keeper`] [`state`] [`protocol`]. Around them: [`client`], what a speaker calls, and
 //! [`shell`], the keeper's own process.
 
 #![deny(unsafe_code)]
@@ -25,4 +25,5 @@ pub mod resume;
 pub mod rings;
 pub mod shell;
 pub mod snapshot;
+pub mod state;
 pub mod walk;

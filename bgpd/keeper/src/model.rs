@@ -229,7 +229,12 @@ impl World {
         let rings = self.rings(&life);
         let id = ProcessId(generation);
         self.speakers.push(Process { id, generation, rings, life, attached: false });
-        self.tell(Event::Attach { conn: ConnId(generation), process: id, generation });
+        self.tell(Event::Attach {
+            conn: ConnId(generation),
+            process: id,
+            generation,
+            max_orphan: None,
+        });
     }
 
     fn attached(&mut self, process: ProcessId, generation: u64) {
@@ -558,7 +563,12 @@ fn apply(w: &mut World, op: &Op) {
         }
         Op::Reconnect => {
             if let Some((process, generation)) = w.speaker().map(|p| (p.id, p.generation)) {
-                w.tell(Event::Attach { conn: ConnId(generation), process, generation });
+                w.tell(Event::Attach {
+                    conn: ConnId(generation),
+                    process,
+                    generation,
+                    max_orphan: None,
+                });
             }
         }
     }

@@ -4,9 +4,11 @@
 //! 'M' 'K' version kind · payload
 //! ```
 //! A packet of another version or kind is answered with an error and nothing else happens: new
-//! kinds can be added, old ones stay.
+//! kinds can be added, old ones stay. Fields can be added behind those of a kind: a reader that
+//! does not know them passes over them, one that misses them takes what was true without them.
 
 use crate::keeper::{Release, SessionId};
+use std::time::Duration;
 
 pub const VERSION: u8 = 1;
 /// No packet is longer.
@@ -18,6 +20,8 @@ pub enum Request {
     /// Every session that is held, please; from now on I write.
     Attach {
         generation: u64,
+        /// How long a session is held without a speaker, from now on; `None` says nothing of it.
+        max_orphan: Option<Duration>,
     },
     /// With two descriptors: the socket and the memory file. `token` comes back in the answer.
     Hold {
@@ -94,7 +98,9 @@ impl Request {
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
         match self {
-            Self::Attach { generation } => packet(1, &[&generation.to_be_bytes()]),
+            Self::Attach { generation, max_orphan } => {
+                packet(1, &[&generation.to_be_bytes(), &millis(max_orphan).to_be_bytes()])
+            }
             Self::Hold { token } => packet(2, &[&token.to_be_bytes()]),
             Self::Release { session, how } => {
                 let how = match how {
@@ -111,7 +117,9 @@ impl Request {
     pub fn decode(bytes: &[u8]) -> Result<Self, PacketError> {
         let (kind, mut from) = open(bytes)?;
         let request = match kind {
-            1 => from.u64().map(|generation| Self::Attach { generation }),
+            1 => from
+                .u64()
+                .map(|generation| Self::Attach { generation, max_orphan: from.duration() }),
             2 => from.u32().map(|token| Self::Hold { token }),
             3 => from
                 .u64()
@@ -120,7 +128,7 @@ impl Request {
             4 => Some(Self::Status),
             other => return Err(PacketError::Kind(other)),
         };
-        from.end(kind, request)
+        request.ok_or(PacketError::Length(kind))
     }
 }
 
@@ -171,7 +179,7 @@ impl Reply {
             0x89 => from.status().map(Self::Status),
             other => return Err(PacketError::Kind(other)),
         };
-        from.end(kind, reply)
+        reply.ok_or(PacketError::Length(kind))
     }
 }
 
@@ -179,6 +187,13 @@ fn packet(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut out = vec![b'M', b'K', VERSION, kind];
     out.extend(parts.iter().copied().flatten());
     out
+}
+
+/// No duration is longer; it says that none is meant.
+const NONE: u64 = u64::MAX;
+
+fn millis(duration: Option<Duration>) -> u64 {
+    duration.map_or(NONE, |d| u64::try_from(d.as_millis()).unwrap_or(NONE - 1))
 }
 
 /// Cut where a character ends.
@@ -214,6 +229,10 @@ impl Fields<'_> {
         self.array().map(u64::from_be_bytes)
     }
 
+    fn duration(&mut self) -> Option<Duration> {
+        self.u64().filter(|ms| *ms != NONE).map(Duration::from_millis)
+    }
+
     fn session(&mut self) -> Option<SessionId> {
         self.u64().map(SessionId)
     }
@@ -245,10 +264,6 @@ impl Fields<'_> {
             refused_total: self.u64()?,
         })
     }
-
-    fn end<T>(&self, kind: u8, value: Option<T>) -> Result<T, PacketError> {
-        value.filter(|_| self.0.is_empty()).ok_or(PacketError::Length(kind))
-    }
 }
 
 #[cfg(test)]
@@ -262,7 +277,9 @@ mod tests {
 
     fn request() -> impl Strategy<Value = Request> {
         prop_oneof![
-            any::<u64>().prop_map(|generation| Request::Attach { generation }),
+            (any::<u64>(), prop::option::of(0..1u64 << 40)).prop_map(|(generation, ms)| {
+                Request::Attach { generation, max_orphan: ms.map(Duration::from_millis) }
+            }),
             any::<u32>().prop_map(|token| Request::Hold { token }),
             (any::<u64>(), how())
                 .prop_map(|(id, how)| Request::Release { session: SessionId(id), how }),
@@ -305,13 +322,24 @@ mod tests {
         }
 
         #[test]
-        fn a_packet_that_is_cut_or_longer_is_refused(request in request(), reply in reply()) {
+        fn fields_of_a_later_release_are_passed_over(
+            request in request(), reply in reply(), more in prop::collection::vec(any::<u8>(), 1..9)
+        ) {
+            let longer = |bytes: Vec<u8>| [bytes, more.clone()].concat();
+            prop_assert_eq!(Request::decode(&longer(request.encode())), Ok(request));
+            prop_assert_eq!(Reply::decode(&longer(reply.encode())), Ok(reply));
+        }
+
+        #[test]
+        fn a_packet_that_is_cut_is_refused_or_lacks_what_was_added_later(
+            request in request(), reply in reply()
+        ) {
             for mut bytes in [request.encode(), reply.encode()] {
-                bytes.push(0);
-                prop_assert!(Request::decode(&bytes).is_err() && Reply::decode(&bytes).is_err());
-                bytes.pop();
                 while bytes.pop().is_some() {
-                    prop_assert!(Request::decode(&bytes).is_err() && Reply::decode(&bytes).is_err());
+                    match (Request::decode(&bytes), Reply::decode(&bytes)) {
+                        (Ok(Request::Attach { max_orphan: None, .. }), Err(_)) => {}
+                        (request, reply) => prop_assert!(request.is_err() && reply.is_err()),
+                    }
                 }
             }
         }
@@ -330,6 +358,13 @@ mod tests {
         let bytes = gone.encode();
         assert!(bytes.len() <= MAX_PACKET, "{}", bytes.len());
         assert!(matches!(Reply::decode(&bytes), Ok(Reply::Gone { .. })));
+    }
+
+    #[test]
+    fn a_speaker_of_the_first_release_says_nothing_of_how_long_to_hold() {
+        let older = b"MK\x01\x01\0\0\0\0\0\0\0\x07";
+        let request = Request::Attach { generation: 7, max_orphan: None };
+        assert_eq!(Request::decode(older), Ok(request));
     }
 
     #[test]

@@ -122,13 +122,21 @@ impl Client {
 
     /// Takes over every session that is held, and waits for them at most `limit`. Each comes with
     /// its rings resumed; one that cannot go on is shut down and listed as lost.
-    pub fn attach(&mut self, generation: u64, limit: Duration) -> Result<Attached, ClientError> {
+    ///
+    /// `max_orphan`: how long sessions are held without a speaker, from now on, whatever keeper
+    /// holds them. `None` leaves that as it is.
+    pub fn attach(
+        &mut self,
+        generation: u64,
+        max_orphan: Option<Duration>,
+        limit: Duration,
+    ) -> Result<Attached, ClientError> {
         let end = Instant::now() + limit;
         let late = |e| match e {
             ClientError::Late(_) => ClientError::Late(limit),
             other => other,
         };
-        self.send(Request::Attach { generation }, &[])?;
+        self.send(Request::Attach { generation, max_orphan }, &[])?;
         let mut found = Attached::default();
         loop {
             let (reply, fds) = self.wait(end).map_err(late)?;

@@ -7,6 +7,7 @@ use crate::os::{clock, process};
 use crate::protocol::Reply;
 use crate::rings::{KEEPER, Moment};
 use crate::shell::store::Name;
+use crate::state::State;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
@@ -61,6 +62,7 @@ impl Shell {
     fn attached(&mut self, id: ConnId, generation: u64) {
         self.counts.attached_total += 1;
         self.store_speaker(generation);
+        self.store_state();
         for older in std::mem::replace(&mut self.stored, vec![generation]) {
             if older != generation {
                 self.store.remove(Name::Speaker { generation: older });
@@ -101,6 +103,14 @@ impl Shell {
         match self.store.add(Name::Speaker { generation }, process.pidfd.as_fd()) {
             Ok(()) => self.stored.push(generation),
             Err(e) => log::warn(&format!("the speaker's process cannot be stored: {e}")),
+        }
+    }
+
+    /// What the next keeper must know beside the sessions.
+    fn store_state(&mut self) {
+        let state = State { max_orphan: self.keeper.max_orphan() };
+        if let Err(e) = self.state.write(&state, &mut self.store) {
+            log::warn(&format!("what the speaker wants cannot be stored: {e}"));
         }
     }
 

@@ -9,6 +9,7 @@ pub mod log;
 mod restore;
 mod signals;
 mod start;
+mod state;
 mod store;
 
 pub use start::{Args, ArgsError, StartError, USAGE, run};
@@ -22,6 +23,7 @@ use held::Held;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::Pid;
+use state::StateFile;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,6 +42,7 @@ pub(crate) struct Shell {
     listener: OwnedFd,
     signals: OwnedFd,
     store: Store,
+    state: StateFile,
     conns: BTreeMap<ConnId, Conn>,
     processes: BTreeMap<ProcessId, Process>,
     sessions: BTreeMap<SessionId, Held>,
@@ -220,9 +223,9 @@ impl Shell {
 
     fn request(&mut self, id: ConnId, bytes: &[u8], fds: Vec<OwnedFd>) {
         match Request::decode(bytes) {
-            Ok(Request::Attach { generation }) => {
+            Ok(Request::Attach { generation, max_orphan }) => {
                 let Some(process) = self.conns.get(&id).map(|c| c.process) else { return };
-                self.tell(Event::Attach { conn: id, process, generation });
+                self.tell(Event::Attach { conn: id, process, generation, max_orphan });
             }
             Ok(Request::Hold { token }) => self.hold(id, token, fds),
             Ok(Request::Release { session, how }) => {

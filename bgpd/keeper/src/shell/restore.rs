@@ -19,6 +19,8 @@ impl Shell {
             match name {
                 Name::Socket(id) => pairs.entry(id).or_default().0 = Some(fd),
                 Name::Memory(id) => pairs.entry(id).or_default().1 = Some(fd),
+                // Read before anything else.
+                Name::State => {}
                 Name::Speaker { generation } => {
                     self.stored.push(generation);
                     speakers.insert(generation, self.know_again(fd));

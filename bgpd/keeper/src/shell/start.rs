@@ -1,6 +1,6 @@
 //! From the command line to serving.
 
-use super::{Shell, log, signals, store};
+use super::{Shell, StateFile, log, signals, store};
 use crate::client::SOCKET;
 use crate::keeper::{Keeper, Limits};
 use crate::protocol::Status;
@@ -24,10 +24,16 @@ Usage: mainstay-keeper [OPTIONS]
 Options:
       --run-dir <DIR>          Where the sockets are [default: /run/mainstay]
       --ready-fd <N>           Write a line to this descriptor once serving, and close it
-      --max-orphan <DURATION>  How long a session is held without a speaker, as 90s, 10m or 1h
-                               [default: 10m]
+      --max-orphan <DURATION>  How long a session is held without a speaker, as 90s, 10m or 1h,
+                               until a speaker says otherwise [default: 10m]
+      --config <FILE>          Not read: what the configuration says of the keeper
+                               (keeper.max_orphan, bfd) comes from the speaker
+      --node <NAME>            Not used, as --config
+      --state-dir <DIR>        Not used: the keeper has nothing on disk
   -h, --help                   Print help
   -V, --version                Print version
+
+The options that are not used are there so that every daemon can be started alike.
 ";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +92,8 @@ impl Args {
                 "--run-dir" => args.run_dir = value()?.into(),
                 "--ready-fd" => args.ready_fd = Some(parse_fd(&value()?.to_string_lossy())?),
                 "--max-orphan" => args.max_orphan = parse_duration(&value()?.to_string_lossy())?,
+                // Every daemon takes them.
+                "--config" | "--node" | "--state-dir" => drop(value()?),
                 "-h" | "--help" => return Err(ArgsError::Asked(USAGE.into())),
                 "-V" | "--version" => {
                     let version = env!("CARGO_PKG_VERSION");
@@ -130,11 +138,14 @@ pub fn run(args: &Args) -> Result<(), StartError> {
     let signals = signals::open()?;
     harden();
     let lock = take_lock(&args.run_dir)?;
+    let (state, said) = StateFile::open(&passed);
+    let max_orphan = said.map_or(args.max_orphan, |state| state.max_orphan);
     let mut shell = Shell {
-        keeper: Keeper::new(Limits { max_orphan: args.max_orphan, ..Limits::default() }),
+        keeper: Keeper::new(Limits { max_orphan, ..Limits::default() }),
         listener: listen(&args.run_dir.join(SOCKET))?,
         signals,
         store: Store::open()?,
+        state,
         conns: BTreeMap::new(),
         processes: BTreeMap::new(),
         sessions: BTreeMap::new(),
@@ -241,12 +252,23 @@ mod tests {
             assert!(parse(&["--max-orphan", value]).is_err(), "{value}");
         }
         assert!(parse(&["--ready-fd", "2"]).is_err());
+        let alike = ["--config", "/x.yaml", "--node=a", "--run-dir", "/x", "--state-dir", "/y"];
+        assert_eq!(parse(&alike).unwrap().run_dir, Path::new("/x"));
+        assert_eq!(parse(&["--node"]), Err(ArgsError::Missing("--node".into())));
     }
 
     #[test]
     fn help_names_every_option() {
         let Err(ArgsError::Asked(help)) = parse(&["--help"]) else { panic!("no help") };
-        for option in ["--run-dir", "--ready-fd", "--max-orphan", "--version"] {
+        for option in [
+            "--run-dir",
+            "--ready-fd",
+            "--max-orphan",
+            "--config",
+            "--node",
+            "--state-dir",
+            "--version",
+        ] {
             assert!(help.contains(option), "{option}");
         }
     }

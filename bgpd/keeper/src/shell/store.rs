@@ -35,6 +35,7 @@ pub(super) enum Name {
     Socket(SessionId),
     Memory(SessionId),
     Speaker { generation: u64 },
+    State,
 }
 
 impl std::fmt::Display for Name {
@@ -43,6 +44,7 @@ impl std::fmt::Display for Name {
             Self::Socket(id) => write!(f, "socket-{id}"),
             Self::Memory(id) => write!(f, "memory-{id}"),
             Self::Speaker { generation } => write!(f, "speaker-{generation}"),
+            Self::State => f.write_str("state-0"),
         }
     }
 }
@@ -55,6 +57,7 @@ impl Name {
             "socket" => Some(Self::Socket(SessionId(number))),
             "memory" => Some(Self::Memory(SessionId(number))),
             "speaker" => Some(Self::Speaker { generation: number }),
+            "state" => Some(Self::State),
             _ => None,
         }
     }
@@ -162,6 +165,7 @@ mod tests {
             Name::Socket(SessionId(7)),
             Name::Memory(SessionId(u64::MAX)),
             Name::Speaker { generation: 3 },
+            Name::State,
         ];
         for name in all {
             assert_eq!(Name::parse(&name.to_string()), Some(name));

@@ -243,7 +243,7 @@ fn a_peer_that_closes_is_let_go_and_the_next_speaker_hears_of_it() {
     log_has(&keeper, "let go: the peer has closed it");
     until(2, "nothing holds it open", || peer.ended());
     let mut client = Client::connect(dir.path()).unwrap();
-    let attached = client.attach(generation_of_now(), Duration::from_secs(5)).unwrap();
+    let attached = client.attach(generation_of_now(), None, Duration::from_secs(5)).unwrap();
     assert!(attached.sessions.is_empty());
     assert_eq!(attached.lost[0].peer, "the peer");
 }
@@ -315,7 +315,7 @@ fn an_orphan_outlives_the_keeper_in_the_service_managers_store() {
     let mut speaker = start_speaker(&dir, &peer, HANG_MID_MESSAGE, "speaker.log");
     log_has(&speaker, "hanging");
     manager.read();
-    assert_eq!(manager.store.len(), 3, "{:?}", manager.names());
+    assert_eq!(manager.store.len(), 4, "{:?}", manager.names());
     // Both die at once; nobody but the store has the session.
     keeper.kill();
     speaker.kill();
@@ -333,6 +333,30 @@ fn an_orphan_outlives_the_keeper_in_the_service_managers_store() {
     log_has(&next, "resumed");
     until(5, "its UPDATE", || peer.updates() == 3);
     assert!(!peer.ended());
+}
+
+#[test]
+fn how_long_to_hold_is_the_speakers_word_and_outlives_the_keeper() {
+    let dir = Scratch::new("keeper");
+    let mut manager = Manager::new(&dir);
+    let mut keeper = manager.start(&dir);
+    let peer = Peer::start();
+    let (run_dir, password) = (dir.path(), "");
+    let setting = Setting { run_dir, peer: &peer.address, after: IDLE, graceful: false, password };
+    let mut command = tiny::program();
+    command.env("TINY_MAX_ORPHAN", "3");
+    let mut speaker = tiny::start(command, setting, &dir.path().join("speaker.log"));
+    log_has(&speaker, "established");
+    manager.read();
+    assert!(manager.names().contains(&"state-0"), "{:?}", manager.names());
+    assert!(keeper.terminate().success());
+    // Without the speaker's word it would be the default of ten minutes.
+    let second = manager.start(&dir);
+    log_has(&speaker, "attached again, 1 sessions");
+    speaker.kill();
+    log_has(&second, "let go: no speaker came back in time");
+    manager.read();
+    until(2, "the peer sees the end", || peer.ended());
 }
 
 #[test]
@@ -368,13 +392,13 @@ fn a_released_session_leaves_the_store_and_ends_as_asked() {
     speaker.kill();
     let mut client = Client::connect(dir.path()).unwrap();
     let limit = Duration::from_secs(5);
-    let mut attached = client.attach(generation_of_now(), limit).unwrap();
+    let mut attached = client.attach(generation_of_now(), None, limit).unwrap();
     let held = attached.sessions.pop().unwrap();
     client.release(held.id, Release::Shutdown).unwrap();
     assert_eq!(client.next_within(limit).unwrap(), Answer::Released { session: held.id });
     until(2, "the peer sees the end, whoever has descriptors", || peer.ended());
     manager.read();
-    assert_eq!(manager.names().len(), 1, "{:?}", manager.names());
+    assert_eq!(manager.names().len(), 2, "{:?}", manager.names());
 }
 
 /// What a session needs beside its socket; this process is the speaker.
@@ -404,7 +428,7 @@ fn hundreds_of_sessions_are_held_and_passed_on() {
     let limit = Duration::from_secs(10);
     let mut client = Client::connect(dir.path()).unwrap();
     let generation = generation_of_now();
-    client.attach(generation, limit).unwrap();
+    client.attach(generation, None, limit).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut sessions = Vec::new();
     for n in 0..SESSIONS {
@@ -421,7 +445,7 @@ fn hundreds_of_sessions_are_held_and_passed_on() {
     }
     drop(client);
     let mut client = Client::connect(dir.path()).unwrap();
-    let attached = client.attach(generation_of_now(), limit).unwrap();
+    let attached = client.attach(generation_of_now(), None, limit).unwrap();
     assert_eq!((attached.sessions.len(), attached.lost.len()), (SESSIONS, 0));
     for (n, held) in attached.sessions.iter().enumerate() {
         assert_eq!(held.resume.sent, 1 + n as u64 % 16, "{}", held.snapshot.peer);
@@ -435,7 +459,7 @@ fn a_damaged_session_is_lost_alone_and_the_others_go_on() {
     let limit = Duration::from_secs(10);
     let mut client = Client::connect(dir.path()).unwrap();
     let generation = generation_of_now();
-    client.attach(generation, limit).unwrap();
+    client.attach(generation, None, limit).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peers = Vec::new();
     for n in 0..3 {
@@ -452,7 +476,7 @@ fn a_damaged_session_is_lost_alone_and_the_others_go_on() {
     }
     drop(client);
     let mut client = Client::connect(dir.path()).unwrap();
-    let attached = client.attach(generation_of_now(), limit).unwrap();
+    let attached = client.attach(generation_of_now(), None, limit).unwrap();
     assert_eq!(attached.sessions.len(), 2);
     assert_eq!(attached.lost.len(), 1);
     let why = &attached.lost[0].why;
@@ -495,7 +519,7 @@ fn nonsense_is_refused_and_no_session_notices() {
     refused("attach first");
 
     let mut stale = Client::connect(dir.path()).unwrap();
-    match stale.attach(7, limit) {
+    match stale.attach(7, None, limit) {
         Err(ClientError::Refused(why)) => assert!(why.contains("has been here"), "{why}"),
         other => panic!("{other:?}"),
     }

@@ -56,7 +56,10 @@ pub fn main() {
     let Some(run_dir) = std::env::var_os("TINY_RUN") else { return };
     let var = |key| std::env::var(key).unwrap();
     let mut client = Client::connect(Path::new(&run_dir)).unwrap();
-    let mut attached = client.attach(generation_of_now(), Duration::from_secs(10)).unwrap();
+    let max_orphan = std::env::var("TINY_MAX_ORPHAN").ok();
+    let max_orphan = max_orphan.map(|s| Duration::from_secs(s.parse().unwrap()));
+    let limit = Duration::from_secs(10);
+    let mut attached = client.attach(generation_of_now(), max_orphan, limit).unwrap();
     for lost in &attached.lost {
         println!("lost {} {}", lost.peer, lost.why);
     }
@@ -181,7 +184,7 @@ impl Speaker {
         let run_dir = std::env::var_os("TINY_RUN").unwrap();
         let Ok(mut client) = Client::connect(Path::new(&run_dir)) else { return };
         let generation = self.rings.generation();
-        let attached = client.attach(generation, Duration::from_secs(5)).unwrap();
+        let attached = client.attach(generation, None, Duration::from_secs(5)).unwrap();
         println!("attached again, {} sessions", attached.sessions.len());
         self.client = client;
         if attached.sessions.is_empty() {
