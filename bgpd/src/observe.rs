@@ -52,6 +52,9 @@ impl Observer {
             Report::EndOfRib { name, family, .. } => {
                 tracing::debug!(peer = name, %family, "End-of-RIB received");
             }
+            Report::RefreshUnfinished { name, family, .. } => {
+                tracing::warn!(peer = name, %family, "refresh of its routes never ended");
+            }
             Report::RouteRefreshed { name, family, .. } => {
                 tracing::debug!(peer = name, %family, "route refresh asked for");
             }

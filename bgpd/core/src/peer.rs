@@ -16,7 +16,8 @@ use crate::rib::export::Exporter;
 use crate::rib::policy::Filter;
 use crate::rib::{PerFamily, Source};
 use crate::session::Session;
-use crate::session::agree::PeerRestart;
+use crate::session::agree::{Agreed, PeerRestart};
+use crate::speaker::refresh::Refreshing;
 use crate::types::{Asn, ConnId, Family, PeerId, RouterId};
 use crate::view::Counters;
 use crate::wire::{Capability, Message};
@@ -57,6 +58,7 @@ pub(crate) struct Peer {
     /// When what is still stale goes (RFC 4724 §4.2).
     pub(crate) stale_until: Option<Instant>,
     pub(crate) end_of_rib: PerFamily<bool>,
+    pub(crate) refreshing: PerFamily<Refreshing>,
 
     pub(crate) history: History,
 }
@@ -137,6 +139,7 @@ impl Peer {
             source: None,
             stale_until: None,
             end_of_rib: PerFamily::default(),
+            refreshing: PerFamily::default(),
             history: History::new(now),
         }
     }
@@ -151,6 +154,11 @@ impl Peer {
 
     pub(crate) fn established(&self) -> Option<&Session> {
         self.sessions.iter().find(|s| s.is_established())
+    }
+
+    /// What holds for the session that is up.
+    pub(crate) fn agreed(&self) -> Option<&Agreed> {
+        self.established()?.agreed()
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {
@@ -205,7 +213,9 @@ impl Peer {
     /// When this peer has to be looked at.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let sessions = self.sessions.iter().filter_map(|s| s.timers.next());
+        let refreshes = Family::ALL.into_iter().filter_map(|f| self.refreshing.get(f).deadline());
         sessions
+            .chain(refreshes)
             .chain([self.dial_at(), self.idle_until, self.stale_until].into_iter().flatten())
             .min()
     }

@@ -63,6 +63,13 @@ pub enum Report {
         name: String,
         family: Family,
     },
+    /// The peer has begun to tell everything again and did not come to an end (RFC 7313 §4): what
+    /// it had not told by now is removed.
+    RefreshUnfinished {
+        peer: PeerId,
+        name: String,
+        family: Family,
+    },
     /// Adopted kernel routes that nobody announced again.
     FibSwept {
         family: Family,

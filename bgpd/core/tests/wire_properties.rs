@@ -109,6 +109,14 @@ proptest! {
         let mut bytes = Vec::new();
         route_refresh(family, &mut bytes);
         prop_assert_eq!(decode(&bytes, &Context::default()), Ok(Message::RouteRefresh(family)));
+        for mark in [RefreshMark::Begin, RefreshMark::End, RefreshMark::Unknown(3)] {
+            let mut bytes = Vec::new();
+            refresh_mark(family, mark, &mut bytes);
+            prop_assert_eq!(
+                decode(&bytes, &Context::default()),
+                Ok(Message::RefreshMark(family, mark))
+            );
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::loc_rib::LocRib;
 use super::prefix_map::PrefixMap;
 use super::{Path, PerFamily, Source};
 use crate::types::{Family, Prefix};
-use crate::wire::{self, Attributes, Context};
+use crate::wire::{self, Attributes, Context, RefreshMark};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub(crate) struct AdjOut {
     extra: Vec<Prefix>,
     groups: VecDeque<Group>,
     end_of_rib: PerFamily<EndOfRib>,
+    refresh: PerFamily<Refresh>,
     memo: Memo,
 }
 
@@ -60,6 +61,17 @@ enum EndOfRib {
     NotOwed,
     Owed,
     Sent,
+}
+
+/// How far the answer to a ROUTE-REFRESH is, if the peer wants it marked (RFC 7313 §4).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Refresh {
+    #[default]
+    Idle,
+    /// BoRR has to be sent, but never before the EoR.
+    Asked,
+    /// Between BoRR and EoRR.
+    Telling,
 }
 
 /// What UPDATEs are made with.
@@ -106,8 +118,16 @@ impl AdjOut {
         }
     }
 
-    /// RFC 2918 §4.
-    pub(crate) fn refresh(&mut self, rib: &LocRib, family: Family) {
+    /// RFC 2918 §4; `marked`: between BoRR and EoRR (RFC 7313 §4).
+    pub(crate) fn refresh(&mut self, rib: &LocRib, family: Family, marked: bool) {
+        if marked {
+            *self.refresh.get_mut(family) = Refresh::Asked;
+        } else {
+            self.tell_again(rib, family);
+        }
+    }
+
+    fn tell_again(&mut self, rib: &LocRib, family: Family) {
         self.walk(rib);
         if let Some(walk) = &mut self.walk {
             *walk.again.get_mut(family) = true;
@@ -142,7 +162,35 @@ impl AdjOut {
             || self.walk.is_some()
             || !self.extra.is_empty()
             || self.cursor < rib.journal().end()
-            || Family::ALL.into_iter().any(|f| self.owes(f, complete))
+            || Family::ALL.into_iter().any(|f| self.owes(f, complete) || self.may_mark(f))
+    }
+
+    /// Whether a BoRR or an EoRR can be sent now.
+    fn may_mark(&self, family: Family) -> bool {
+        match self.refresh.get(family) {
+            Refresh::Idle => false,
+            Refresh::Asked => *self.end_of_rib.get(family) != EndOfRib::Owed,
+            Refresh::Telling => self.walk.is_none(),
+        }
+    }
+
+    /// With nothing grouped: what was told before stands before a BoRR, all of the table before an
+    /// EoRR.
+    fn mark_refresh(&mut self, rib: &LocRib, out: &mut Vec<u8>) -> u64 {
+        let mut messages = 0;
+        for family in Family::ALL.into_iter().filter(|f| self.may_mark(*f)).collect::<Vec<_>>() {
+            let (mark, next) = match self.refresh.get(family) {
+                Refresh::Asked => (RefreshMark::Begin, Refresh::Telling),
+                _ => (RefreshMark::End, Refresh::Idle),
+            };
+            if next == Refresh::Telling {
+                self.tell_again(rib, family);
+            }
+            wire::refresh_mark(family.into(), mark, out);
+            *self.refresh.get_mut(family) = next;
+            messages += 1;
+        }
+        messages
     }
 
     fn owes(&self, family: Family, complete: PerFamily<bool>) -> bool {
@@ -153,6 +201,9 @@ impl AdjOut {
     pub(crate) fn pull(&mut self, with: &mut Sending<'_>, limit: usize, out: &mut Vec<u8>) -> u64 {
         let mut messages = 0;
         while out.len() < limit {
+            if self.groups.is_empty() {
+                messages += self.mark_refresh(with.rib, out);
+            }
             if self.groups.is_empty() && !self.take_batch(with) {
                 messages += self.end_ribs(with.complete, out);
                 self.memo = Memo::default();

@@ -34,6 +34,8 @@ pub(crate) struct Agreed {
     pub(crate) context: Context,
     /// The peer answers ROUTE-REFRESH.
     pub(crate) refresh: bool,
+    /// Both sides mark where the answer begins and ends (RFC 7313).
+    pub(crate) enhanced_refresh: bool,
     /// What the peer says of its restarts, if both sides have the capability.
     pub(crate) restart: Option<PeerRestart>,
     pub(crate) capabilities: Vec<Capability>,
@@ -75,6 +77,7 @@ impl Offer {
         let families = self.families.iter().map(|f| Capability::Multiprotocol((*f).into()));
         let mut capabilities: Vec<Capability> = families.collect();
         capabilities.push(Capability::RouteRefresh);
+        capabilities.push(Capability::EnhancedRouteRefresh);
         capabilities.push(Capability::FourOctetAs(self.asn));
         capabilities.extend(self.restart.map(|r| self.graceful_restart(r)));
         Open {
@@ -125,6 +128,7 @@ impl Offer {
                 internal: self.asn == self.peer_asn,
             },
             refresh: open.has(&Capability::RouteRefresh),
+            enhanced_refresh: open.has(&Capability::EnhancedRouteRefresh),
             restart: self.restart.and_then(|_| peer_restart(open, &families)),
             families,
             capabilities: open.capabilities.clone(),
@@ -172,7 +176,8 @@ mod tests {
     fn two_equal_offers_agree_on_everything() {
         let agreed = offer().agree(&theirs()).unwrap();
         assert_eq!(agreed.families, Family::ALL);
-        assert!(agreed.refresh && agreed.context.four_octet_as && !agreed.context.internal);
+        assert!(agreed.refresh && agreed.enhanced_refresh);
+        assert!(agreed.context.four_octet_as && !agreed.context.internal);
         assert!(
             agreed.survives(Family::Ipv6Unicast) && agreed.kept_forwarding(Family::Ipv4Unicast)
         );

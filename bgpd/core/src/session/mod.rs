@@ -10,7 +10,9 @@ pub(crate) mod timers;
 use crate::event::Link;
 use crate::report::Cause;
 use crate::types::ConnId;
-use crate::wire::{self, AfiSafi, Context, DecodeError, Framer, Message, Notification};
+use crate::wire::{
+    self, AfiSafi, Context, DecodeError, Framer, Message, Notification, RefreshMark,
+};
 use agree::{Agreed, Offer};
 use std::time::{Duration, Instant};
 use timers::{Timer, Timers};
@@ -67,6 +69,7 @@ pub(crate) enum Step {
     /// The UPDATE is for the RIB.
     Update,
     Refresh(AfiSafi),
+    Mark(AfiSafi, RefreshMark),
     /// It is over; what the peer should be told stands in the outbox.
     Down(Cause),
 }
@@ -98,9 +101,7 @@ impl Session {
     }
 
     pub(crate) fn step(&mut self, input: Input<'_, '_>, now: Instant) -> Step {
-        use Message::{
-            Keepalive, Notification as Notified, Open, RefreshMark, RouteRefresh, Update,
-        };
+        use Message::{Keepalive, Notification as Notified, Open, RouteRefresh, Update};
         match (&self.state, input) {
             (State::OpenSent, Input::Message(Open(open))) => match self.offer.agree(open) {
                 Ok(agreed) => self.confirm(agreed, now),
@@ -124,10 +125,11 @@ impl Session {
                 self.alive(now);
                 Step::Refresh(*family)
             }
-            // RFC 7313 §5: ignored unless the capability was exchanged, and we do not send it.
-            (State::Established(_), Input::Message(RefreshMark(..))) => {
+            // RFC 7313 §5: ignored unless the capability was exchanged.
+            (State::Established(agreed), Input::Message(Message::RefreshMark(family, mark))) => {
+                let agreed = agreed.enhanced_refresh;
                 self.alive(now);
-                Step::Stay
+                if agreed { Step::Mark(*family, *mark) } else { Step::Stay }
             }
             (_, Input::Message(Notified(n))) => Step::Down(Cause::Received(n.clone())),
             (state, Input::Message(_)) => {

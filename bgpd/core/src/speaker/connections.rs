@@ -33,6 +33,7 @@ impl Speaker {
         if peer.wants_to_dial(now) {
             self.dial(id, out);
         }
+        self.refresh_due(id, now, out);
         self.stale_due(id, now, out);
     }
 

@@ -3,12 +3,11 @@
 use super::Speaker;
 use crate::event::Action;
 use crate::peer::Peer;
-use crate::report::Report;
 use crate::rib::PerFamily;
 use crate::rib::adj_out::Sending;
 use crate::session::{Input, Session, Step};
 use crate::types::{ConnId, Family, PeerId};
-use crate::wire::{self, AfiSafi, DecodeError, Message};
+use crate::wire::{self, DecodeError, Message};
 use std::time::Instant;
 
 impl Speaker {
@@ -78,19 +77,9 @@ impl Speaker {
             (Step::Up, _) => self.went_up(id, conn, now, out),
             (Step::Update, Message::Update(update)) => self.update(id, update, now, out),
             (Step::Refresh(family), _) => self.refresh(id, family, out),
+            (Step::Mark(family, mark), _) => self.refresh_mark(id, family, mark, now, out),
             (Step::Down(cause), _) => self.lose(id, conn, cause, now, out),
             (Step::Stay | Step::Update, _) => {}
-        }
-    }
-
-    /// RFC 2918 §4: a family that was not agreed on is ignored.
-    fn refresh(&mut self, id: PeerId, asked: AfiSafi, out: &mut Vec<Action>) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let Some(family) = asked.family() else { return };
-        if peer.up.as_ref().is_some_and(|up| *up.exporter.families.get(family)) {
-            peer.adj_out.refresh(&self.rib, family);
-            let name = peer.name.clone();
-            out.push(Action::Report(Report::RouteRefreshed { peer: id, name, family }));
         }
     }
 

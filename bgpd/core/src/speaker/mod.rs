@@ -3,6 +3,7 @@
 //! - `connections`: dialling, accepting, collisions; what ends a session
 //! - `messages`: bytes to messages to what they mean
 //! - `routes`: UPDATEs into the RIBs, own prefixes, the FIB
+//! - `refresh`: everything told again, in both roles (RFC 2918, RFC 7313)
 //! - `restart`: graceful restart in both roles (RFC 4724)
 //! - `reload`: a new configuration as a difference
 //! - `show`: views for the API
@@ -12,6 +13,7 @@
 
 mod connections;
 mod messages;
+pub(crate) mod refresh;
 mod reload;
 mod restart;
 mod routes;

@@ -93,6 +93,7 @@ impl Speaker {
         let Some(agreed) = peer.session(conn).and_then(Session::agreed).cloned() else { return };
         peer.adj_out.start(&self.rib, &agreed.families);
         peer.end_of_rib = Default::default();
+        peer.refreshing = Default::default();
         peer.history.established += 1;
         peer.history.last_error = None;
         peer.history.restart.clone_from(&agreed.restart);
@@ -137,8 +138,12 @@ impl Speaker {
         peer.adj_out = Default::default();
         for family in Family::ALL {
             let kept = cause.is_silent() && session.agreed().is_some_and(|a| a.survives(family));
-            // Stale twice is once too often (RFC 4724 §4.2).
-            self.flush(id, family, kept, out);
+            let refreshing = self.peers.get_mut(&id).map(|p| p.refreshing.get_mut(family));
+            let refreshing = refreshing.map(std::mem::take).is_some_and(|r| r.is_under_way());
+            // Stale twice is once too often (RFC 4724 §4.2); a refresh that was cut short is none.
+            if !(kept && refreshing) {
+                self.flush(id, family, kept, out);
+            }
             if let Some(peer) = self.peers.get_mut(&id).filter(|_| kept) {
                 peer.adj_in.get_mut(family).mark_stale();
             }
@@ -156,7 +161,9 @@ impl Speaker {
         *peer.end_of_rib.get_mut(family) = true;
         let name = peer.name.clone();
         out.push(Action::Report(Report::EndOfRib { peer: id, name, family }));
-        self.sweep(id, family, out);
+        if !self.refreshes(id, family) {
+            self.sweep(id, family, out);
+        }
         if let Some(peer) = self.peers.get_mut(&id).filter(|p| p.stale() == 0) {
             peer.stale_until = None;
         }
@@ -168,13 +175,20 @@ impl Speaker {
         if peer.stale_until.is_some_and(|at| at <= now) {
             peer.stale_until = None;
             for family in Family::ALL {
-                self.sweep(id, family, out);
+                if !self.refreshes(id, family) {
+                    self.sweep(id, family, out);
+                }
             }
             self.drop_if_over(id);
         }
     }
 
-    fn sweep(&mut self, id: PeerId, family: Family, out: &mut Vec<Action>) {
+    /// What is stale there is for the end of the refresh to remove.
+    fn refreshes(&self, id: PeerId, family: Family) -> bool {
+        self.peers.get(&id).is_some_and(|p| p.refreshing.get(family).is_under_way())
+    }
+
+    pub(super) fn sweep(&mut self, id: PeerId, family: Family, out: &mut Vec<Action>) {
         let routes = self.flush(id, family, true, out);
         if let Some(peer) = self.peers.get(&id).filter(|_| routes > 0) {
             let name = peer.name.clone();

@@ -269,7 +269,7 @@ fn restart_view(peer: &Peer) -> GracefulRestartView {
     GracefulRestartView {
         negotiated: last.is_some(),
         peer_restart_time: last.map_or(Duration::ZERO, |r| r.time),
-        peer_restarting: peer.stale() > 0,
+        peer_restarting: peer.stale() > 0 && peer.stale_until.is_some(),
         families: last.map(|r| r.families.clone()).unwrap_or_default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::attribute as code;
 use super::frame::{self, MARKER};
-use super::types::{AfiSafi, Attributes, Context, HEADER_LEN, MAX_LEN, Notification};
+use super::types::{AfiSafi, Attributes, Context, HEADER_LEN, MAX_LEN, Notification, RefreshMark};
 use super::{next_hop, nlri, write};
 use crate::types::{Family, NextHop, Prefix};
 
@@ -35,9 +35,23 @@ pub fn notification(notification: &Notification, out: &mut Vec<u8>) {
 }
 
 pub fn route_refresh(family: AfiSafi, out: &mut Vec<u8>) {
+    put_refresh(family, 0, out);
+}
+
+/// RFC 7313 §3.2.
+pub fn refresh_mark(family: AfiSafi, mark: RefreshMark, out: &mut Vec<u8>) {
+    let subtype = match mark {
+        RefreshMark::Begin => 1,
+        RefreshMark::End => 2,
+        RefreshMark::Unknown(other) => other,
+    };
+    put_refresh(family, subtype, out);
+}
+
+fn put_refresh(family: AfiSafi, subtype: u8, out: &mut Vec<u8>) {
     let message = begin(frame::ROUTE_REFRESH, out);
     out.extend(family.afi.to_be_bytes());
-    out.extend([0, family.safi]);
+    out.extend([subtype, family.safi]);
     end(message, out);
 }
 

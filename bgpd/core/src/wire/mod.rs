@@ -29,7 +29,9 @@ mod update;
 mod write;
 
 pub use decode::decode;
-pub use encode::{announce, end_of_rib, keepalive, notification, route_refresh, withdraw};
+pub use encode::{
+    announce, end_of_rib, keepalive, notification, refresh_mark, route_refresh, withdraw,
+};
 pub use frame::Framer;
 pub use nlri::NlriIter;
 pub use notification::{DecodeError, cease};

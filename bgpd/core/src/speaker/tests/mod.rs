@@ -1,6 +1,7 @@
 //! The speaker as the shell sees it: events in, actions and bytes out.
 
 mod bad_input;
+mod refresh;
 mod reload;
 mod routes;
 mod table;
@@ -170,7 +171,10 @@ fn words(message: &Message<'_>) -> String {
         Message::Open(_) => "OPEN".into(),
         Message::Keepalive => "KEEPALIVE".into(),
         Message::Notification(n) => format!("NOTIFICATION {}/{}", n.code, n.subcode),
-        Message::RouteRefresh(_) | Message::RefreshMark(..) => "ROUTE-REFRESH".into(),
+        Message::RouteRefresh(family) => format!("ROUTE-REFRESH {family}"),
+        Message::RefreshMark(family, wire::RefreshMark::Begin) => format!("BoRR {family}"),
+        Message::RefreshMark(family, wire::RefreshMark::End) => format!("EoRR {family}"),
+        Message::RefreshMark(family, mark) => format!("{mark:?} {family}"),
         Message::Update(update) => {
             if let Some(family) = update.end_of_rib {
                 return format!("EoR {family}");

@@ -106,16 +106,6 @@ fn a_refused_route_is_asked_for_again_later_and_later() {
 }
 
 #[test]
-fn a_peer_that_asks_is_told_everything_again() {
-    let mut lab = Lab::new(config(&[(1, 65001)]));
-    lab.tell(Event::Blocks([prefix("10.244.0.0/26"), prefix("fd00::/64")].into()));
-    let one = lab.establish(1, 65001);
-    lab.sent(one);
-    lab.receive(one, |out| wire::route_refresh(Family::Ipv6Unicast.into(), out));
-    assert_eq!(lab.sent(one), ["+fd00::/64 [64512]"]);
-}
-
-#[test]
 fn a_dynamic_peer_comes_from_its_range_and_goes_with_its_session() {
     let mut config = config(&[]);
     let mut session = session_config(65001);
