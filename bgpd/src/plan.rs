@@ -2,19 +2,14 @@
 
 use crate::kernel::{Scopes, Target, interfaces};
 use crate::sockopt::{BadKey, Key};
-use bgp_core::config::{
-    PeerConfig, Policy, PolicyName, PrefixMatch, RangeConfig, Rule, SessionConfig, SpeakerConfig,
-};
-use bgp_core::types::{Asn, Family, RouterId};
+use bgp_core::config::SpeakerConfig;
+use bgp_plan::{listen, speaker, ttl};
 use mainstay_config as config;
 use mainstay_prefix::Prefix;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-
-/// Next hops of one route at most: more than a node has uplinks.
-const MAX_PATHS: usize = 16;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
@@ -58,86 +53,10 @@ impl Plan {
         let mut warnings = Vec::new();
         let transport = Transport::new(bgp, &mut warnings)?;
         let fib = &bgp.fib;
-        let listen = bgp.listen.as_ref().map(listen).unwrap_or_default();
+        let listen = listen(bgp);
         let target = Target { install: fib.install, table: fib.table, metric: fib.metric };
         Ok(Self { speaker: speaker(bgp), transport, listen, target, warnings })
     }
-}
-
-fn listen(listen: &config::Listen) -> Vec<SocketAddr> {
-    let wildcards = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-    let addresses: &[IpAddr] =
-        if listen.addresses.is_empty() { &wildcards } else { &listen.addresses };
-    addresses.iter().map(|a| SocketAddr::new(*a, listen.port)).collect()
-}
-
-fn speaker(bgp: &config::Bgp) -> SpeakerConfig {
-    let policy = |rules: &Vec<config::Rule>| Policy { rules: rules.iter().map(rule).collect() };
-    SpeakerConfig {
-        asn: Asn(bgp.asn),
-        router_id: RouterId(bgp.router_id),
-        connect_retry: bgp.connect_retry,
-        peers: bgp.peers.iter().map(peer).collect(),
-        ranges: bgp.ranges.iter().map(range).collect(),
-        policies: bgp.policies.iter().map(|(name, p)| (name.clone(), policy(p))).collect(),
-        originate: bgp.originate.clone(),
-        install: bgp.fib.install,
-        max_paths: MAX_PATHS,
-    }
-}
-
-fn peer(peer: &config::Peer) -> PeerConfig {
-    PeerConfig {
-        name: peer.name.clone(),
-        address: peer.address,
-        port: peer.port,
-        session: session(&peer.session),
-    }
-}
-
-fn range(range: &config::Range) -> RangeConfig {
-    RangeConfig {
-        name: range.name.clone(),
-        range: range.range,
-        limit: range.limit,
-        session: session(&range.session),
-    }
-}
-
-fn session(s: &config::PeerSession) -> SessionConfig {
-    let restart = &s.graceful_restart;
-    SessionConfig {
-        asn: Asn(s.asn),
-        passive: s.passive,
-        hold_time: s.hold_time,
-        families: s.families.iter().map(family).collect(),
-        graceful_restart: restart.enabled.then_some(restart.restart_time),
-        route_reflector_client: s.route_reflector_client,
-        import: policy_name(&s.import),
-        export: policy_name(&s.export),
-        local_address: s.local_address,
-    }
-}
-
-const fn family(family: &config::Family) -> Family {
-    match family {
-        config::Family::Ipv4 => Family::Ipv4Unicast,
-        config::Family::Ipv6 => Family::Ipv6Unicast,
-    }
-}
-
-fn policy_name(policy: &config::PolicyRef) -> PolicyName {
-    match policy {
-        config::PolicyRef::All => PolicyName::All,
-        config::PolicyRef::None => PolicyName::None,
-        config::PolicyRef::Node => PolicyName::Node,
-        config::PolicyRef::Named(name) => PolicyName::Named(name.clone()),
-    }
-}
-
-fn rule(rule: &config::Rule) -> Rule {
-    let prefix = |m: &config::PrefixMatch| PrefixMatch { within: m.within, ge: m.ge, le: m.le };
-    Rule { prefixes: rule.prefixes.iter().map(prefix).collect(), accept: rule.accept }
 }
 
 impl Transport {
@@ -182,16 +101,13 @@ impl Transport {
     }
 }
 
-/// An external peer is one hop away, and packets that go further are lost on purpose, unless it
-/// is said to be further away (RFC 4271 §5.1.3; the practice of all routers).
 fn way(
     asn: u32,
     name: &str,
     session: &config::PeerSession,
     warnings: &mut Vec<String>,
 ) -> Result<Way, PlanError> {
-    let external = session.asn != asn;
-    let ttl = external.then(|| session.multihop.unwrap_or(1));
+    let ttl = ttl(asn, session);
     let read = |path: &PathBuf| key(name, path, warnings);
     let key = session.password_file.as_ref().map(read).transpose()?;
     Ok(Way { ttl, key, interface: None })

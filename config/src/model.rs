@@ -75,6 +75,11 @@ pub struct GracefulRestart {
     /// What we ask of peers, whole seconds, at most 4095 s (RFC 4724 §3).
     #[serde(serialize_with = "seconds")]
     pub restart_time: Duration,
+    /// Routes outlive NOTIFICATIONs too (RFC 8538).
+    pub notification: bool,
+    /// For how long peers keep stale routes after `restart_time`; zero: not at all (RFC 9494).
+    #[serde(serialize_with = "seconds")]
+    pub long_lived: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -117,6 +122,8 @@ pub struct PeerSession {
     pub local_address: Option<IpAddr>,
     /// eBGP only: TTL of our packets; 1 unless the peer is not on a shared link.
     pub multihop: Option<u8>,
+    /// The path to the peer is watched by BFD (RFC 5880).
+    pub bfd: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -14,6 +14,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod config;
+pub mod difference;
 pub mod event;
 mod fib;
 mod peer;

@@ -49,7 +49,12 @@ fn silent(bgp: Option<&file::Bgp>, router_id: Ipv4Addr) -> Bgp {
         asn: bgp.map_or(0, asn),
         router_id,
         listen: None,
-        graceful_restart: GracefulRestart { enabled: false, restart_time: RESTART_TIME },
+        graceful_restart: GracefulRestart {
+            enabled: false,
+            restart_time: RESTART_TIME,
+            notification: false,
+            long_lived: Duration::ZERO,
+        },
         connect_retry: CONNECT_RETRY,
         peers: Vec::new(),
         ranges: Vec::new(),
@@ -109,6 +114,10 @@ fn graceful_restart(bgp: &file::Bgp, peer: Option<&file::GracefulRestart>) -> Gr
         restart_time: layers()
             .find_map(|gr| gr.restart_time.as_ref())
             .map_or(RESTART_TIME, |time| time.value),
+        notification: layers().find_map(|gr| gr.notification.as_ref()).is_none_or(|on| on.value),
+        long_lived: layers()
+            .find_map(|gr| gr.long_lived.as_ref())
+            .map_or(Duration::ZERO, |time| time.value),
     }
 }
 
@@ -174,6 +183,7 @@ fn session(file: &File, bgp: &file::Bgp, peer: &file::Peer) -> PeerSession {
             .as_ref()
             .filter(|_| !internal)
             .and_then(|hops| u8::try_from(hops.0).ok()),
+        bfd: value(&peer.bfd, false),
     }
 }
 
@@ -243,6 +253,7 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
         export: PolicyRef::All,
         local_address: None,
         multihop: None,
+        bfd: false,
     };
     let peer = |node: &At<Node>| {
         Some(Peer {

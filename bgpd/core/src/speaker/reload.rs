@@ -1,80 +1,58 @@
 //! A new configuration as a difference from the old one.
 //!
-//! Only what BGP itself makes part of the OPENs, or of the connection, ends a session; everything
-//! else is applied to what stands (RFC 4271 has no word for it; operators have).
+//! What ends a session is settled in [`difference`]; everything else is applied to what stands, or
+//! kept for the next session (RFC 4271 has no word for it; operators have).
 
 use super::Speaker;
 use crate::config::{PeerConfig, SessionConfig, SpeakerConfig};
+use crate::difference::{self, Change, Effect};
 use crate::event::Action;
 use crate::report::Report;
-use crate::types::{ConnId, Family, PeerId, Prefix};
+use crate::types::{ConnId, Family, PeerId};
 use crate::wire::{Notification, cease};
-use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Speaker {
     pub(super) fn configure(&mut self, new: SpeakerConfig, now: Instant, out: &mut Vec<Action>) {
         let old = std::mem::replace(&mut self.config, new);
-        let mut changes = Vec::new();
-        self.change_speaker(&old, now, &mut changes, out);
-        self.change_peers(&old, now, &mut changes, out);
-        self.change_ranges(&old, now, &mut changes, out);
-        self.change_filters(&old, &mut changes, out);
-        self.originate(now, out);
-        self.change_fib(&old, &mut changes, out);
-        out.push(Action::Report(Report::Reconfigured { changes }));
-    }
-
-    /// Who we are is in every OPEN.
-    fn change_speaker(
-        &mut self,
-        old: &SpeakerConfig,
-        now: Instant,
-        changes: &mut Vec<String>,
-        out: &mut Vec<Action>,
-    ) {
-        let before = changes.len();
-        let new = &self.config;
-        note(changes, "bgp.asn", old.asn, new.asn, "resets every session");
-        note(changes, "bgp.router_id", old.router_id, new.router_id, "resets every session");
-        let resets = changes.len() > before;
-        let retry = (shown(old.connect_retry), shown(new.connect_retry));
-        note(changes, "bgp.connect_retry", retry.0, retry.1, "");
-        if old.originate != new.originate {
-            changes.push(format!("bgp.originate: {}", listed(&old.originate, &new.originate)));
-        }
-        if resets {
+        let changes = difference::between(&old, &self.config);
+        let resets = Resets::of(&changes);
+        if resets.all {
             let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-            for id in ids {
-                self.reset(id, now, out);
-            }
+            ids.into_iter().for_each(|id| self.reset(id, now, out));
         }
+        self.change_peers(&old, &resets, now, out);
+        self.change_ranges(&old, &resets, now, out);
+        self.change_filters(out);
+        self.originate(now, out);
+        self.change_fib(&old, out);
+        let changes = changes.iter().map(ToString::to_string).collect();
+        out.push(Action::Report(Report::Reconfigured { changes }));
     }
 
     fn change_peers(
         &mut self,
         old: &SpeakerConfig,
+        resets: &Resets,
         now: Instant,
-        changes: &mut Vec<String>,
         out: &mut Vec<Action>,
     ) {
         let before: BTreeMap<&str, &PeerConfig> =
             old.peers.iter().map(|p| (p.name.as_str(), p)).collect();
         let wanted = self.config.peers.clone();
-        for name in before.keys().filter(|n| !wanted.iter().any(|p| p.name == **n)) {
-            changes.push(format!("bgp.peers {name}: removed"));
+        let names: BTreeSet<&str> = wanted.iter().map(|p| p.name.as_str()).collect();
+        for name in before.keys().filter(|name| !names.contains(*name)) {
             if let Some(id) = self.id_of(name) {
                 self.remove_peer(id, now, out);
             }
         }
         for peer in &wanted {
             match (before.get(peer.name.as_str()), self.id_of(&peer.name)) {
-                (Some(old), Some(id)) => self.change_peer(id, old, peer, now, (changes, out)),
+                (Some(old), Some(id)) => self.change_peer(id, (old, peer), resets, now, out),
                 _ => {
-                    changes.push(format!("bgp.peers {}: added", peer.name));
                     self.displace(peer, now, out);
                     self.add_peer(peer, now);
                 }
@@ -85,19 +63,13 @@ impl Speaker {
     fn change_peer(
         &mut self,
         id: PeerId,
-        old: &PeerConfig,
-        new: &PeerConfig,
+        (old, new): (&PeerConfig, &PeerConfig),
+        resets: &Resets,
         now: Instant,
-        (changes, out): (&mut Vec<String>, &mut Vec<Action>),
+        out: &mut Vec<Action>,
     ) {
-        let what = format!("bgp.peers {}", new.name);
-        let mut resets = self.change_settings(id, &what, &old.session, &new.session, changes);
-        if old.address != new.address {
-            note(changes, &format!("{what}: address"), old.address, new.address, RESETS);
-            resets = true;
-        }
-        note(changes, &format!("{what}: port"), old.port, new.port, LATER);
-        if resets {
+        self.change_settings(id, &new.session);
+        if resets.peers.contains(&new.name) {
             self.reset(id, now, out);
         }
         if old.address != new.address {
@@ -117,19 +89,11 @@ impl Speaker {
         }
     }
 
-    /// Takes over the settings and says what differs; whether the session has to end for it.
-    fn change_settings(
-        &mut self,
-        id: PeerId,
-        what: &str,
-        old: &SessionConfig,
-        new: &SessionConfig,
-        changes: &mut Vec<String>,
-    ) -> bool {
+    /// What stands goes on as it was agreed; what comes is told this.
+    fn change_settings(&mut self, id: PeerId, new: &SessionConfig) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.settings = new.clone();
         }
-        describe(what, old, new, changes)
     }
 
     /// The same paths from another kind of neighbour.
@@ -150,27 +114,20 @@ impl Speaker {
     fn change_ranges(
         &mut self,
         old: &SpeakerConfig,
+        resets: &Resets,
         now: Instant,
-        changes: &mut Vec<String>,
         out: &mut Vec<Action>,
     ) {
         let new = self.config.ranges.clone();
         for range in &new {
-            let what = format!("bgp.peers {}", range.name);
-            let Some(before) = old.ranges.iter().find(|r| r.name == range.name) else {
-                changes.push(format!("{what}: added"));
-                continue;
-            };
-            note(changes, &format!("{what}: listen_range"), before.range, range.range, "");
-            note(changes, &format!("{what}: limit"), before.limit, range.limit, "");
-            let resets = describe(&what, &before.session, &range.session, changes);
+            let Some(before) = old.ranges.iter().find(|r| r.name == range.name) else { continue };
             for id in self.members(&range.name) {
                 if !self.peers.get(&id).is_some_and(|p| range.range.contains(p.address)) {
                     self.remove_peer(id, now, out);
                     continue;
                 }
-                self.change_settings(id, &what, &before.session, &range.session, &mut Vec::new());
-                if resets {
+                self.change_settings(id, &range.session);
+                if resets.peers.contains(&range.name) {
                     self.reset(id, now, out);
                 }
                 if before.session.route_reflector_client != range.session.route_reflector_client {
@@ -179,7 +136,6 @@ impl Speaker {
             }
         }
         for range in old.ranges.iter().filter(|r| !new.iter().any(|n| n.name == r.name)) {
-            changes.push(format!("bgp.peers {}: removed", range.name));
             for id in self.members(&range.name) {
                 self.remove_peer(id, now, out);
             }
@@ -192,23 +148,7 @@ impl Speaker {
     }
 
     /// Policies are applied to what stands on both sides; nobody has to tell anything again.
-    fn change_filters(
-        &mut self,
-        old: &SpeakerConfig,
-        changes: &mut Vec<String>,
-        out: &mut Vec<Action>,
-    ) {
-        for (name, policy) in &self.config.policies {
-            match old.policies.get(name) {
-                None => changes.push(format!("bgp.policies {name}: added")),
-                Some(before) if before != policy => {
-                    changes.push(format!("bgp.policies {name}: changed"));
-                }
-                Some(_) => {}
-            }
-        }
-        let gone = old.policies.keys().filter(|n| !self.config.policies.contains_key(*n));
-        changes.extend(gone.map(|name| format!("bgp.policies {name}: removed")));
+    fn change_filters(&mut self, out: &mut Vec<Action>) {
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             self.change_filters_of(id, out);
@@ -233,16 +173,8 @@ impl Speaker {
         }
     }
 
-    fn change_fib(
-        &mut self,
-        old: &SpeakerConfig,
-        changes: &mut Vec<String>,
-        out: &mut Vec<Action>,
-    ) {
-        let new = &self.config;
-        note(changes, "bgp.fib.install", old.install, new.install, "");
-        note(changes, "bgp.max_paths", old.max_paths, new.max_paths, "");
-        let install = new.install;
+    fn change_fib(&mut self, old: &SpeakerConfig, out: &mut Vec<Action>) {
+        let install = self.config.install;
         if old.install != install {
             self.fib.set_install(install, out);
         }
@@ -310,81 +242,19 @@ impl Speaker {
     }
 }
 
-const RESETS: &str = "resets the session";
-const LATER: &str = "from the next session on";
-
-/// Says what differs; whether the session has to end for it.
-fn describe(
-    what: &str,
-    old: &SessionConfig,
-    new: &SessionConfig,
-    changes: &mut Vec<String>,
-) -> bool {
-    // Every field by its name, so that a new one cannot be forgotten here.
-    let SessionConfig {
-        asn,
-        passive,
-        hold_time,
-        families,
-        graceful_restart,
-        route_reflector_client: client,
-        import,
-        export,
-        local_address,
-    } = new;
-    let mut say = |key: &str, from: String, to: String, when: &str| {
-        note(changes, &format!("{what}: {key}"), from, to, when)
-    };
-    let restarts = (restart(old.graceful_restart), restart(*graceful_restart));
-    let locals = (local(old.local_address), local(*local_address));
-    let mut resets = say("asn", old.asn.to_string(), asn.to_string(), RESETS);
-    resets |= say("families", named(&old.families), named(families), RESETS);
-    resets |= say("graceful_restart", restarts.0, restarts.1, RESETS);
-    resets |= say("local_address", locals.0, locals.1, RESETS);
-    say("hold_time", shown(old.hold_time), shown(*hold_time), LATER);
-    say("passive", old.passive.to_string(), passive.to_string(), "");
-    let was_client = old.route_reflector_client.to_string();
-    say("route_reflector_client", was_client, client.to_string(), "");
-    say("import", old.import.to_string(), import.to_string(), "");
-    say("export", old.export.to_string(), export.to_string(), "");
-    resets
+/// Whose sessions have to end for it.
+struct Resets {
+    all: bool,
+    /// Names of peers and ranges.
+    peers: BTreeSet<String>,
 }
 
-/// Adds a line if the two differ; whether they do.
-fn note(
-    changes: &mut Vec<String>,
-    what: &str,
-    old: impl Display,
-    new: impl Display,
-    when: &str,
-) -> bool {
-    let (old, new) = (old.to_string(), new.to_string());
-    if old == new {
-        return false;
+impl Resets {
+    fn of(changes: &[Change]) -> Self {
+        let resets = changes.iter().filter(|c| c.effect == Effect::Resets);
+        Self {
+            all: changes.iter().any(|c| c.effect == Effect::ResetsAll),
+            peers: resets.filter_map(|c| c.peer.clone()).collect(),
+        }
     }
-    let when = if when.is_empty() { String::new() } else { format!(" ({when})") };
-    changes.push(format!("{what} {old} -> {new}{when}"));
-    true
-}
-
-fn shown(duration: Duration) -> String {
-    format!("{}s", duration.as_secs_f64())
-}
-
-fn restart(time: Option<Duration>) -> String {
-    time.map_or_else(|| "off".into(), shown)
-}
-
-fn local(address: Option<IpAddr>) -> String {
-    address.map_or_else(|| "any".into(), |a| a.to_string())
-}
-
-fn named(families: &[Family]) -> String {
-    families.iter().map(Family::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn listed(old: &[Prefix], new: &[Prefix]) -> String {
-    let gone = old.iter().filter(|p| !new.contains(p)).map(|p| format!("-{p}"));
-    let come = new.iter().filter(|p| !old.contains(p)).map(|p| format!("+{p}"));
-    gone.chain(come).collect::<Vec<_>>().join(" ")
 }

@@ -162,3 +162,98 @@ fn peers_that_swap_their_addresses_are_both_known_by_their_new_ones() {
     lab.establish(2, 65001);
     assert_eq!((lab.peer(1).name.as_str(), lab.peer(2).name.as_str()), ("p2", "p1"));
 }
+
+type Edit<T> = (&'static str, fn(&mut T));
+
+/// One change of every field there is, of a peer and of the speaker.
+fn every_change() -> Vec<(&'static str, SpeakerConfig)> {
+    let session: [Edit<SessionConfig>; 9] = [
+        ("asn", |s| s.asn = Asn(65009)),
+        ("passive", |s| s.passive = false),
+        ("hold_time", |s| s.hold_time = seconds(30)),
+        ("families", |s| s.families = vec![Family::Ipv4Unicast]),
+        ("graceful_restart", |s| s.graceful_restart = None),
+        ("graceful_restart", |s| s.graceful_restart = Some(seconds(300))),
+        ("import", |s| s.import = PolicyName::None),
+        ("export", |s| s.export = PolicyName::None),
+        ("local_address", |s| s.local_address = Some([192, 0, 2, 101].into())),
+    ];
+    let mut all = Vec::new();
+    for (what, change) in session {
+        let mut new = config(&[(1, 65001), (2, 65002)]);
+        change(&mut new.peers[0].session);
+        all.push((what, new));
+    }
+    let whole: [Edit<SpeakerConfig>; 9] = [
+        ("bgp.asn", |c| c.asn = Asn(64513)),
+        ("bgp.router_id", |c| c.router_id = router_id(101)),
+        ("bgp.connect_retry", |c| c.connect_retry = seconds(9)),
+        ("bgp.originate", |c| c.originate = vec![prefix("203.0.113.7/32")]),
+        ("bgp.fib.install", |c| c.install = false),
+        ("bgp.max_paths", |c| c.max_paths = 1),
+        ("address", |c| c.peers[0].address = [192, 0, 2, 99].into()),
+        ("port", |c| c.peers[0].port = 1179),
+        ("removed", |c| drop(c.peers.remove(0))),
+    ];
+    for (what, change) in whole {
+        let mut new = config(&[(1, 65001), (2, 65002)]);
+        change(&mut new);
+        all.push((what, new));
+    }
+    all
+}
+
+#[test]
+fn a_session_ends_exactly_when_the_difference_has_said_so() {
+    use crate::difference::{Effect, between};
+    let old = config(&[(1, 65001), (2, 65002)]);
+    for (what, new) in every_change() {
+        let said = between(&old, &new);
+        let line = said.first().map(ToString::to_string).unwrap_or_default();
+        assert!(said.len() == 1 && line.contains(what), "{what}: {said:?}");
+        let effect = said[0].effect;
+        let (mut lab, one, two) = two_up();
+        apply(&mut lab, new);
+        let ended = [one, two].map(|conn| lab.sent(conn).iter().any(|m| m.contains("NOTIF")));
+        let want = [effect.ends_a_session(), effect == Effect::ResetsAll];
+        assert_eq!(ended, want, "{what}: {line}");
+    }
+}
+
+#[test]
+fn an_internal_peer_becomes_a_client_without_reset() {
+    use crate::difference::between;
+    let mut new = config(&[(1, 64512), (2, 65002)]);
+    let mut lab = Lab::new(new.clone());
+    let one = lab.accept(1);
+    lab.receive(one, |out| {
+        wire::open(&offer(1, 64512).message(), out);
+        wire::keepalive(out);
+    });
+    new.peers[0].session.route_reflector_client = true;
+    let said = between(&config(&[(1, 64512), (2, 65002)]), &new);
+    assert_eq!(said[0].to_string(), "bgp.peers p1: route_reflector_client false -> true");
+    apply(&mut lab, new);
+    assert_eq!(lab.peer(1).state, "Established");
+}
+
+#[test]
+fn members_outside_of_a_narrower_range_end_and_the_others_stay() {
+    use crate::config::RangeConfig;
+    use crate::difference::{Effect, between};
+    let with = |range: &str| {
+        let session = session_config(65001);
+        let range = RangeConfig { name: "r".into(), range: prefix(range), limit: 9, session };
+        SpeakerConfig { ranges: vec![range], ..config(&[]) }
+    };
+    let said = between(&with("192.0.2.0/24"), &with("192.0.2.0/30"));
+    assert_eq!((said.len(), said[0].effect), (1, Effect::Ends));
+    assert_eq!(between(&with("192.0.2.0/30"), &with("192.0.2.0/24"))[0].effect, Effect::AtOnce);
+    let mut lab = Lab::new(with("192.0.2.0/24"));
+    let (inside, outside) = (lab.establish(1, 65001), lab.establish(9, 65001));
+    lab.sent(inside);
+    lab.sent(outside);
+    apply(&mut lab, with("192.0.2.0/30"));
+    assert_eq!(lab.sent(outside), ["NOTIFICATION 6/3"]);
+    assert_eq!(lab.peer(1).state, "Established");
+}

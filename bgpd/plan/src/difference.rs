@@ -1,0 +1,266 @@
+//! What a new file changes on one node, and what each change does when the daemons reload it.
+//!
+//! What becomes of sessions is the core's to say ([`bgp_core::difference`], by which a reload goes
+//! as well); what the daemons add around the core, and ipamd and netmon, is said here.
+
+use bgp_core::difference as core;
+use mainstay_config::{Ipam, Mode, NodeConfig, Peer, PeerSession};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The peer or the range it is about; none: the node as a whole.
+    pub peer: Option<String>,
+    /// `bgp.peers tor-a: hold_time`
+    pub what: String,
+    /// `90s -> 30s`
+    pub how: String,
+    pub effect: Effect,
+    /// What else to know or to do.
+    pub hint: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// Applied to what runs.
+    AtOnce,
+    /// The session that is up goes on as it was agreed.
+    NextSession,
+    /// Kept until this daemon starts again.
+    Restart(&'static str),
+    /// The daemons refuse it while they run: what to do instead is in the hint.
+    Refused,
+    /// The session ends and comes back.
+    Resets,
+    /// So do all of them.
+    ResetsAll,
+    /// The session ends: its peer is one no more.
+    Ends,
+}
+
+impl Effect {
+    #[must_use]
+    pub const fn ends_a_session(self) -> bool {
+        matches!(self, Self::Resets | Self::ResetsAll | Self::Ends)
+    }
+
+    /// One word for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at-once",
+            Self::NextSession => "next-session",
+            Self::Restart(_) => "restart",
+            Self::Refused => "refused",
+            Self::Resets => "resets-session",
+            Self::ResetsAll => "resets-every-session",
+            Self::Ends => "ends-session",
+        }
+    }
+}
+
+impl From<core::Effect> for Effect {
+    fn from(effect: core::Effect) -> Self {
+        match effect {
+            core::Effect::AtOnce => Self::AtOnce,
+            core::Effect::NextSession => Self::NextSession,
+            core::Effect::Resets => Self::Resets,
+            core::Effect::ResetsAll => Self::ResetsAll,
+            core::Effect::Ends => Self::Ends,
+        }
+    }
+}
+
+impl From<core::Change> for Change {
+    fn from(change: core::Change) -> Self {
+        let core::Change { peer, what, how, effect } = change;
+        Self { peer, what, how, effect: effect.into(), hint: None }
+    }
+}
+
+/// Everything that differs for this node, in the order of the file.
+#[must_use]
+pub fn changes(old: &NodeConfig, new: &NodeConfig) -> Vec<Change> {
+    let mut all = Changes::default();
+    network(old, new, &mut all);
+    speaker(old, new, &mut all);
+    transport(old, new, &mut all);
+    fib(old, new, &mut all);
+    ipam(&old.ipam, &new.ipam, &mut all);
+    let (was, is) = (old.netmon.listen, new.netmon.listen);
+    all.note("netmon.listen", was, is, Effect::AtOnce, None);
+    all.0
+}
+
+#[derive(Default)]
+struct Changes(Vec<Change>);
+
+impl Changes {
+    fn note(
+        &mut self,
+        what: &str,
+        old: impl Display,
+        new: impl Display,
+        effect: Effect,
+        hint: Option<&'static str>,
+    ) {
+        let (old, new) = (old.to_string(), new.to_string());
+        if old != new {
+            let how = format!("{old} -> {new}");
+            self.0.push(Change { peer: None, what: what.into(), how, effect, hint });
+        }
+    }
+
+    fn note_of(
+        &mut self,
+        peer: &str,
+        (what, hint): (&str, Option<&'static str>),
+        (old, new): (impl Display, impl Display),
+        effect: Effect,
+    ) {
+        let before = self.0.len();
+        self.note(&format!("bgp.peers {peer}: {what}"), old, new, effect, hint);
+        for change in self.0.iter_mut().skip(before) {
+            change.peer = Some(peer.into());
+        }
+    }
+}
+
+const NO_SPEAKER: &str = "while it is none, the daemons refuse to reload: stop mainstay-bgpd and \
+     mainstay-ipamd on this node instead";
+const NEEDS_SPEAKER: &str = "start mainstay-ipamd and mainstay-bgpd on this node";
+
+fn network(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
+    let (was, is) = (old.network.mode, new.network.mode);
+    if was != is {
+        let none = is == Mode::None;
+        let effect = if none { Effect::Refused } else { Effect::Restart("bgpd") };
+        let hint = if none { NO_SPEAKER } else { NEEDS_SPEAKER };
+        all.note("network.mode", mode(was), mode(is), effect, Some(hint));
+    }
+}
+
+const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::None => "none",
+        Mode::Simple => "simple",
+        Mode::Bgp => "bgp",
+    }
+}
+
+/// Of a node without container network no speaker is told anything.
+fn both_speak(old: &NodeConfig, new: &NodeConfig) -> bool {
+    [old, new].iter().all(|node| node.network.mode != Mode::None)
+}
+
+fn speaker(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
+    if both_speak(old, new) {
+        let (mut was, is) = (super::speaker(&old.bgp), super::speaker(&new.bgp));
+        // A daemon keeps this until it starts again: see `fib`.
+        was.install = is.install;
+        all.0.extend(core::between(&was, &is).into_iter().map(Change::from));
+    }
+}
+
+const BOTH_SIDES: &str = "the session lives on if the other side changes it within the hold time; \
+     then it does not matter which is first";
+const SESSIONS_STAY: &str = "sessions that are up stay";
+
+/// How packets travel, which the core never sees.
+fn transport(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
+    if !both_speak(old, new) {
+        return;
+    }
+    let (was, is) = (sockets(old), sockets(new));
+    all.note("bgp.listen", was, is, Effect::AtOnce, Some(SESSIONS_STAY));
+    let before: BTreeMap<_, _> = sessions(old).collect();
+    for (name, new_session) in sessions(new) {
+        let Some(session) = before.get(name) else { continue };
+        let files = (key_file(session), key_file(new_session));
+        all.note_of(name, ("password_file", Some(BOTH_SIDES)), files, Effect::AtOnce);
+        let hops = (hops(old, session), hops(new, new_session));
+        all.note_of(name, ("multihop", None), hops, Effect::AtOnce);
+        all.note_of(name, ("bfd", None), (session.bfd, new_session.bfd), Effect::AtOnce);
+    }
+    let before: BTreeMap<_, _> = old.bgp.peers.iter().map(|p| (p.name.as_str(), p)).collect();
+    for peer in &new.bgp.peers {
+        if let Some(old) = before.get(peer.name.as_str()) {
+            let links = (link(old), link(peer));
+            all.note_of(&peer.name, ("interface", None), links, Effect::NextSession);
+        }
+    }
+}
+
+fn sockets(node: &NodeConfig) -> String {
+    let all: Vec<_> = super::listen(&node.bgp).iter().map(ToString::to_string).collect();
+    if all.is_empty() { "off".into() } else { all.join(", ") }
+}
+
+fn sessions(node: &NodeConfig) -> impl Iterator<Item = (&str, &PeerSession)> {
+    let peers = node.bgp.peers.iter().map(|p| (p.name.as_str(), &p.session));
+    peers.chain(node.bgp.ranges.iter().map(|r| (r.name.as_str(), &r.session)))
+}
+
+fn key_file(session: &PeerSession) -> String {
+    let none = || "none".into();
+    session.password_file.as_ref().map_or_else(none, |path: &PathBuf| path.display().to_string())
+}
+
+fn hops(node: &NodeConfig, session: &PeerSession) -> String {
+    super::ttl(node.bgp.asn, session).map_or_else(|| "any".into(), |hops| hops.to_string())
+}
+
+fn link(peer: &Peer) -> &str {
+    peer.interface.as_deref().unwrap_or("any")
+}
+
+const WRITES_ONE_TABLE: &str = "which routes are bgpd's is settled when it starts";
+
+fn fib(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
+    if !both_speak(old, new) {
+        return;
+    }
+    let (was, is) = (&old.bgp.fib, &new.bgp.fib);
+    let (later, hint) = (Effect::Restart("bgpd"), Some(WRITES_ONE_TABLE));
+    all.note("bgp.fib.install", was.install, is.install, later, hint);
+    all.note("bgp.fib.table", was.table, is.table, later, hint);
+    all.note("bgp.fib.metric", was.metric, is.metric, later, hint);
+}
+
+const LEASES_STAY: &str = "addresses in use stay with their pods, also in a block that is left";
+
+fn ipam(old: &Ipam, new: &Ipam, all: &mut Changes) {
+    let before: BTreeMap<_, _> = old.pools.iter().map(|p| (p.name.as_str(), p)).collect();
+    let after: BTreeMap<_, _> = new.pools.iter().map(|p| (p.name.as_str(), p)).collect();
+    let mut names: Vec<_> = before.keys().chain(after.keys()).copied().collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let pool =
+            |p: Option<&&mainstay_config::Pool>| p.map_or_else(|| "none".into(), |p| blocks(p));
+        let (was, is) = (pool(before.get(name)), pool(after.get(name)));
+        let what = format!("ipam.pools {name}: blocks");
+        all.note(&what, was, is, Effect::AtOnce, Some(LEASES_STAY));
+    }
+    let (was, is) = (shown(old.stickiness), shown(new.stickiness));
+    all.note("ipam.stickiness.ttl", was, is, Effect::AtOnce, None);
+    all.note("ipam.cooldown", shown(old.cooldown), shown(new.cooldown), Effect::AtOnce, None);
+}
+
+fn blocks(pool: &mainstay_config::Pool) -> String {
+    let blocks: Vec<_> = pool.blocks.iter().map(ToString::to_string).collect();
+    if blocks.is_empty() { "none".into() } else { blocks.join(",") }
+}
+
+fn shown(duration: Duration) -> String {
+    format!("{}s", duration.as_secs_f64())
+}
+
+impl Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.what, self.how)
+    }
+}

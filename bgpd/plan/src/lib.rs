@@ -1,0 +1,110 @@
+//! From this node's configuration to what its speaker is told, and what a change of it does.
+//!
+//! Without IO: `mainstay-bgpd` runs by it, and `mainstay config diff` tells by it beforehand what a
+//! reload will do. Keys of password files, sockets and the kernel's table are the daemon's.
+
+#![forbid(unsafe_code)]
+
+mod difference;
+
+pub use difference::{Change, Effect, changes};
+
+use bgp_core::config::{
+    PeerConfig, Policy, PolicyName, PrefixMatch, RangeConfig, Rule, SessionConfig, SpeakerConfig,
+};
+use bgp_core::types::{Asn, Family, RouterId};
+use mainstay_config as config;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Next hops of one route at most: more than a node has uplinks.
+pub const MAX_PATHS: usize = 16;
+
+/// Where connections are accepted; empty: nowhere.
+#[must_use]
+pub fn listen(bgp: &config::Bgp) -> Vec<SocketAddr> {
+    let Some(listen) = &bgp.listen else { return Vec::new() };
+    let wildcards = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let addresses: &[IpAddr] =
+        if listen.addresses.is_empty() { &wildcards } else { &listen.addresses };
+    addresses.iter().map(|a| SocketAddr::new(*a, listen.port)).collect()
+}
+
+/// All that the core is told of it.
+#[must_use]
+pub fn speaker(bgp: &config::Bgp) -> SpeakerConfig {
+    let policy = |rules: &Vec<config::Rule>| Policy { rules: rules.iter().map(rule).collect() };
+    SpeakerConfig {
+        asn: Asn(bgp.asn),
+        router_id: RouterId(bgp.router_id),
+        connect_retry: bgp.connect_retry,
+        peers: bgp.peers.iter().map(peer).collect(),
+        ranges: bgp.ranges.iter().map(range).collect(),
+        policies: bgp.policies.iter().map(|(name, p)| (name.clone(), policy(p))).collect(),
+        originate: bgp.originate.clone(),
+        install: bgp.fib.install,
+        max_paths: MAX_PATHS,
+    }
+}
+
+fn peer(peer: &config::Peer) -> PeerConfig {
+    PeerConfig {
+        name: peer.name.clone(),
+        address: peer.address,
+        port: peer.port,
+        session: session(&peer.session),
+    }
+}
+
+fn range(range: &config::Range) -> RangeConfig {
+    RangeConfig {
+        name: range.name.clone(),
+        range: range.range,
+        limit: range.limit,
+        session: session(&range.session),
+    }
+}
+
+fn session(s: &config::PeerSession) -> SessionConfig {
+    let restart = &s.graceful_restart;
+    SessionConfig {
+        asn: Asn(s.asn),
+        passive: s.passive,
+        hold_time: s.hold_time,
+        families: s.families.iter().map(family).collect(),
+        graceful_restart: restart.enabled.then_some(restart.restart_time),
+        route_reflector_client: s.route_reflector_client,
+        import: policy_name(&s.import),
+        export: policy_name(&s.export),
+        local_address: s.local_address,
+    }
+}
+
+const fn family(family: &config::Family) -> Family {
+    match family {
+        config::Family::Ipv4 => Family::Ipv4Unicast,
+        config::Family::Ipv6 => Family::Ipv6Unicast,
+    }
+}
+
+fn policy_name(policy: &config::PolicyRef) -> PolicyName {
+    match policy {
+        config::PolicyRef::All => PolicyName::All,
+        config::PolicyRef::None => PolicyName::None,
+        config::PolicyRef::Node => PolicyName::Node,
+        config::PolicyRef::Named(name) => PolicyName::Named(name.clone()),
+    }
+}
+
+fn rule(rule: &config::Rule) -> Rule {
+    let prefix = |m: &config::PrefixMatch| PrefixMatch { within: m.within, ge: m.ge, le: m.le };
+    Rule { prefixes: rule.prefixes.iter().map(prefix).collect(), accept: rule.accept }
+}
+
+/// An external peer is one hop away, and packets that go further are lost on purpose, unless it
+/// is said to be further away (RFC 4271 §5.1.3; the practice of all routers). `None`: the host's
+/// default.
+#[must_use]
+pub fn ttl(asn: u32, session: &config::PeerSession) -> Option<u8> {
+    let external = session.asn != asn;
+    external.then(|| session.multihop.unwrap_or(1))
+}
