@@ -17,6 +17,12 @@ impl Observer {
         match report {
             Report::FibFailed { prefix, why } => self.refused(prefix, why, now),
             Report::PeerUp { name, .. } => tracing::info!(peer = name, "session established"),
+            Report::PeerResumed { name, age, .. } => {
+                tracing::info!(peer = name, up_seconds = age.as_secs(), "session goes on");
+            }
+            Report::NotResumed { remote, why } => {
+                tracing::warn!(%remote, why, "a session of the last process does not go on");
+            }
             Report::PeerDown { name, cause, stale, .. } => down(name, cause, *stale),
             Report::SessionFailed { name, cause, .. } => {
                 if let Some(cause) = cause.text() {

@@ -141,6 +141,7 @@ impl Run {
         match action {
             Action::Connect { conn, remote, local, .. } => self.dial(conn, remote, local),
             Action::Wake { conn } => self.pump(conn),
+            Action::Established { .. } => {}
             Action::Close { conn } => self.close(conn),
             Action::Fib { prefix, next_hops } => self.kernel.set(prefix, next_hops),
             Action::Report(report) => self.note(report),

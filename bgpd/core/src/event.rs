@@ -2,9 +2,11 @@
 
 use crate::config::SpeakerConfig;
 use crate::report::Report;
+use crate::told::Record;
 use crate::types::{ConnId, NextHop, PeerId, Prefix};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -16,6 +18,9 @@ pub enum Event<'a> {
     ConnectFailed { conn: ConnId, why: String },
     /// Bytes from the peer, in order, cut anywhere.
     Received { conn: ConnId, bytes: &'a [u8] },
+    /// A session that an earlier process of this speaker had, and that is still up. After
+    /// `Adopted` and `Blocks`, before anything else of this connection.
+    Resumed { conn: ConnId, session: Box<Resumed> },
     /// The peer, or the network, has ended the connection.
     Closed { conn: ConnId, why: String },
     /// A deadline has passed (see `Speaker::deadline`).
@@ -41,6 +46,32 @@ pub struct Link {
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
     pub ipv6_link_local: Option<Ipv6Addr>,
+}
+
+/// What the next process of this speaker needs to go on with a session; fixed at Established.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survivor {
+    pub peer: String,
+    /// As agreed; zero: neither side sends KEEPALIVEs.
+    pub hold_time: Duration,
+    pub keepalive: Duration,
+    /// The two OPENs as messages: what was agreed follows from them.
+    pub open_sent: Vec<u8>,
+    pub open_received: Vec<u8>,
+}
+
+/// A [`Survivor`] in the next process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    pub link: Link,
+    pub open_sent: Vec<u8>,
+    pub open_received: Vec<u8>,
+    /// For how long it has been established.
+    pub age: Duration,
+    /// For how long nothing has come from the peer.
+    pub silent: Duration,
+    /// What the peer has been told (`Speaker::told`, and what was sent since), oldest first.
+    pub told: Vec<Record>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +107,10 @@ pub enum Action {
     /// Send what `pull` still gives, then close; a connection still being dialled is given up.
     /// No `Closed` is expected.
     Close {
+        conn: ConnId,
+    },
+    /// The session is up: `Speaker::survivor` says what must be kept for it to outlive this process.
+    Established {
         conn: ConnId,
     },
     /// Bring the kernel to this: `None` removes the route.

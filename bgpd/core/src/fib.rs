@@ -113,6 +113,18 @@ impl Fib {
         swept
     }
 
+    /// The peer at this address no longer has this route, of which we know from the kernel only.
+    pub(crate) fn disown(&mut self, prefix: Prefix, peer: IpAddr, out: &mut Vec<Action>) {
+        let Some(entry) = self.routes.get_mut(&prefix) else { return };
+        let Some(held) = &entry.held else { return };
+        let left: Box<[NextHop]> =
+            held.iter().filter(|hop| !speaks_for(hop, &|a| a == peer)).copied().collect();
+        if left.len() < held.len() {
+            entry.held = (!left.is_empty()).then_some(left);
+            self.settle(prefix, out);
+        }
+    }
+
     /// The kernel did not do what it was asked.
     pub(crate) fn failed(&mut self, prefix: Prefix, why: &str, now: Instant) {
         let attempts = self.failed.get(&prefix).map_or(0, |f| f.attempts);

@@ -27,3 +27,5 @@ mod testing;
 pub mod types;
 pub mod view;
 pub mod wire;
+
+pub use rib::told;

@@ -2,12 +2,24 @@
 
 use crate::types::{Family, PeerId, Prefix};
 use crate::wire::Notification;
+use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     PeerUp {
         peer: PeerId,
         name: String,
+    },
+    /// A session that an earlier process had goes on; it has been up for `age`.
+    PeerResumed {
+        peer: PeerId,
+        name: String,
+        age: Duration,
+    },
+    /// It does not.
+    NotResumed {
+        remote: std::net::SocketAddr,
+        why: String,
     },
     /// `stale`: routes kept because the peer is restarting (RFC 4724 §4.2).
     PeerDown {

@@ -95,6 +95,7 @@ impl Net {
                     self.queue.push(at, Happening::Pull { stream, side });
                 }
             }
+            Action::Established { .. } => {}
             Action::Close { conn } => self.close(node, conn),
             Action::Fib { prefix, next_hops } => self.install(node, prefix, next_hops),
             Action::Report(report) => {

@@ -11,11 +11,13 @@ use super::attrs::Interner;
 use super::export::Exporter;
 use super::loc_rib::LocRib;
 use super::prefix_map::PrefixMap;
+use super::told::{Record, Told, Writer};
 use super::{Path, PerFamily, Source};
-use crate::types::{Family, Prefix};
-use crate::wire::{self, Attributes, Context, RefreshMark};
-use hashbrown::HashMap;
+use crate::types::{Family, NextHop, Prefix};
+use crate::wire::{self, Attributes, Context, Origin, RefreshMark};
+use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
@@ -31,6 +33,9 @@ pub(crate) struct AdjOut {
     groups: VecDeque<Group>,
     end_of_rib: PerFamily<EndOfRib>,
     refresh: PerFamily<Refresh>,
+    /// Told by an earlier process and not wanted by this one so far: withdrawn when everybody has
+    /// spoken who might still want it.
+    inherited: PerFamily<PrefixMap<()>>,
     memo: Memo,
 }
 
@@ -68,7 +73,8 @@ enum EndOfRib {
 enum Refresh {
     #[default]
     Idle,
-    /// BoRR has to be sent, but never before the EoR.
+    /// BoRR has to be sent, but never before the EoR, nor while something told by an earlier
+    /// process may still be confirmed: the EoRR would remove it.
     Asked,
     /// Between BoRR and EoRR.
     Telling,
@@ -118,6 +124,64 @@ impl AdjOut {
         }
     }
 
+    /// For a session that an earlier process had: the peer holds what that one has told.
+    pub(crate) fn resume(
+        &mut self,
+        rib: &LocRib,
+        families: &[Family],
+        told: Told,
+        interner: &mut Interner,
+    ) {
+        self.start(rib, families);
+        for family in families {
+            if *told.end_of_rib.get(*family) {
+                *self.end_of_rib.get_mut(*family) = EndOfRib::Sent;
+            }
+            // Cut short: the peer would drop what it was not told again.
+            if *told.refreshing.get(*family) {
+                *self.refresh.get_mut(*family) = Refresh::Asked;
+            }
+        }
+        for (prefix, attrs) in told.routes.iter() {
+            // Nothing we announce has no next hop, so this differs from whatever it is compared to.
+            let attrs = attrs.clone().unwrap_or_else(|| interner.intern(unknown(prefix)));
+            *self.counts.get_mut(Family::of(prefix)) += 1;
+            self.held.insert(*prefix, attrs);
+            self.inherited.get_mut(Family::of(prefix)).insert(*prefix, ());
+        }
+    }
+
+    /// The log that tells the next process what this one has told ([`Told::replay`]).
+    pub(crate) fn log(&self, context: &Context) -> Vec<Record> {
+        let mut writer = Writer::default();
+        let pending: HashSet<Prefix> =
+            self.groups.iter().flat_map(Group::unsent).copied().collect();
+        for group in &self.groups {
+            writer.unsure(context, group.family, group.unsent());
+        }
+        let mut by_attributes: HashMap<(Family, *const Attributes), Vec<Prefix>> = HashMap::new();
+        for (prefix, attrs) in self.held.iter().filter(|(p, _)| !pending.contains(*p)) {
+            let key = (Family::of(prefix), Arc::as_ptr(attrs));
+            by_attributes.entry(key).or_default().push(*prefix);
+        }
+        for ((family, _), prefixes) in &by_attributes {
+            let Some(attrs) = prefixes.first().and_then(|p| self.held.get(p)) else { continue };
+            match **attrs == unknown_of(*family) {
+                true => writer.unsure(context, *family, prefixes),
+                false => writer.announce(context, *family, attrs, prefixes),
+            }
+        }
+        for family in Family::ALL {
+            if self.end_of_rib_sent(family) {
+                writer.end_of_rib(family);
+            }
+            if *self.refresh.get(family) == Refresh::Telling {
+                writer.refresh_begun(family);
+            }
+        }
+        writer.finish()
+    }
+
     /// RFC 2918 §4; `marked`: between BoRR and EoRR (RFC 7313 §4).
     pub(crate) fn refresh(&mut self, rib: &LocRib, family: Family, marked: bool) {
         if marked {
@@ -162,14 +226,19 @@ impl AdjOut {
             || self.walk.is_some()
             || !self.extra.is_empty()
             || self.cursor < rib.journal().end()
-            || Family::ALL.into_iter().any(|f| self.owes(f, complete) || self.may_mark(f))
+            || Family::ALL
+                .into_iter()
+                .any(|f| self.owes(f, complete) || self.may_mark(f) || self.disowns(f, complete))
     }
 
     /// Whether a BoRR or an EoRR can be sent now.
     fn may_mark(&self, family: Family) -> bool {
         match self.refresh.get(family) {
             Refresh::Idle => false,
-            Refresh::Asked => *self.end_of_rib.get(family) != EndOfRib::Owed,
+            Refresh::Asked => {
+                *self.end_of_rib.get(family) != EndOfRib::Owed
+                    && self.inherited.get(family).len() == 0
+            }
             Refresh::Telling => self.walk.is_none(),
         }
     }
@@ -193,6 +262,22 @@ impl AdjOut {
         messages
     }
 
+    /// Whether it is settled that some of what an earlier process told is no longer announced.
+    fn disowns(&self, family: Family, complete: PerFamily<bool>) -> bool {
+        *complete.get(family) && self.inherited.get(family).len() > 0
+    }
+
+    /// Has those looked at again, now without mercy; false: there are none.
+    fn disinherit(&mut self, complete: PerFamily<bool>) -> bool {
+        let mut any = false;
+        for family in Family::ALL.into_iter().filter(|f| *complete.get(*f)) {
+            let gone = std::mem::take(self.inherited.get_mut(family));
+            any |= gone.len() > 0;
+            self.extra.extend(gone.keys());
+        }
+        any
+    }
+
     fn owes(&self, family: Family, complete: PerFamily<bool>) -> bool {
         *self.end_of_rib.get(family) == EndOfRib::Owed && *complete.get(family)
     }
@@ -205,6 +290,9 @@ impl AdjOut {
                 messages += self.mark_refresh(with.rib, out);
             }
             if self.groups.is_empty() && !self.take_batch(with) {
+                if self.disinherit(with.complete) {
+                    continue;
+                }
                 messages += self.end_ribs(with.complete, out);
                 self.memo = Memo::default();
                 break;
@@ -229,7 +317,7 @@ impl AdjOut {
 
     fn send_one(&mut self, context: Context, out: &mut Vec<u8>) -> u64 {
         let Some(group) = self.groups.front_mut() else { return 0 };
-        let rest = group.prefixes.get(group.sent..).unwrap_or_default();
+        let rest = group.unsent();
         let written = match &group.attrs {
             Some(attrs) => wire::announce(&context, group.family, attrs, rest, out),
             None => wire::withdraw(&context, group.family, rest, out),
@@ -246,7 +334,7 @@ impl AdjOut {
     /// Attributes that no message can hold cannot be told; the peer must not go on with older ones.
     fn give_up(&mut self) {
         let Some(group) = self.groups.pop_front() else { return };
-        let rest = group.prefixes.get(group.sent..).unwrap_or_default().to_vec();
+        let rest = group.unsent().to_vec();
         if group.attrs.is_none() || rest.is_empty() {
             return;
         }
@@ -298,12 +386,14 @@ impl AdjOut {
             .filter(|p| with.exporter.allows(&prefix, p))
             .map(|p| self.memo.attributes(Family::of(&prefix), p, with.exporter, with.interner));
         match (wanted, self.held.get(&prefix)) {
-            (Some(new), Some(old)) if Arc::ptr_eq(&new, old) && !again => {}
+            (Some(new), Some(old)) if Arc::ptr_eq(&new, old) && !again => self.confirm(&prefix),
             (Some(new), old) => {
                 *self.counts.get_mut(Family::of(&prefix)) += usize::from(old.is_none());
                 self.held.insert(prefix, Arc::clone(&new));
                 groups.add(prefix, Some(new));
+                self.confirm(&prefix);
             }
+            (None, Some(_)) if self.is_inherited(&prefix) => {}
             (None, Some(_)) => {
                 self.forget(&prefix);
                 groups.add(prefix, None);
@@ -312,11 +402,38 @@ impl AdjOut {
         }
     }
 
+    fn confirm(&mut self, prefix: &Prefix) {
+        self.inherited.get_mut(Family::of(prefix)).remove(prefix);
+    }
+
+    fn is_inherited(&self, prefix: &Prefix) -> bool {
+        self.inherited.get(Family::of(prefix)).get(prefix).is_some()
+    }
+
     fn forget(&mut self, prefix: &Prefix) {
         if self.held.remove(prefix).is_some() {
             *self.counts.get_mut(Family::of(prefix)) -= 1;
         }
     }
+}
+
+impl Group {
+    fn unsent(&self) -> &[Prefix] {
+        self.prefixes.get(self.sent..).unwrap_or_default()
+    }
+}
+
+/// Stands for what a peer may hold of a prefix, or not.
+fn unknown(prefix: &Prefix) -> Attributes {
+    unknown_of(Family::of(prefix))
+}
+
+fn unknown_of(family: Family) -> Attributes {
+    let next_hop = match family {
+        Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
+        Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
+    };
+    Attributes::bare(next_hop, Origin::Incomplete)
 }
 
 /// Groups under construction, in the order of their first prefix.

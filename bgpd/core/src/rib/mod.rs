@@ -15,6 +15,7 @@ pub(crate) mod import;
 pub(crate) mod loc_rib;
 pub(crate) mod policy;
 pub(crate) mod prefix_map;
+pub mod told;
 
 use crate::types::{Asn, Family, PeerId, RouterId};
 use crate::wire::Attributes;

@@ -76,6 +76,9 @@ impl<V> PrefixMap<V> {
     }
 
     pub(crate) fn remove(&mut self, prefix: &Prefix) -> Option<V> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let hash = self.hasher.hash_one(prefix);
         let entries = &self.entries;
         let found = self.table.find_entry(hash, |i| key(entries, *i) == Some(prefix)).ok()?;

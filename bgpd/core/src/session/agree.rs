@@ -38,7 +38,8 @@ pub(crate) struct Agreed {
     pub(crate) enhanced_refresh: bool,
     /// What the peer says of its restarts, if both sides have the capability.
     pub(crate) restart: Option<PeerRestart>,
-    pub(crate) capabilities: Vec<Capability>,
+    /// What the peer said.
+    pub(crate) theirs: Open,
 }
 
 /// RFC 4724 §3.
@@ -103,37 +104,39 @@ impl Offer {
                 .collect(),
         })
     }
+}
 
-    /// RFC 4271 §6.2; what the peer's OPEN alone can be wrong in, the decoder has refused.
-    pub(crate) fn agree(&self, open: &Open) -> Result<Agreed, Notification> {
-        if open.asn != self.peer_asn {
-            return Err(Notification::BAD_PEER_AS);
-        }
-        // RFC 6286 §2.2: within one AS an identifier names one speaker.
-        if self.asn == self.peer_asn && open.router_id == self.router_id {
-            return Err(Notification::BAD_BGP_IDENTIFIER);
-        }
-        let theirs = open.families();
-        let families: Vec<Family> =
-            self.families.iter().filter(|f| theirs.contains(f)).copied().collect();
-        // Lesser differences are lived with (RFC 5492 §3); without a family there is no point.
-        if families.is_empty() {
-            return Err(Notification::UNSUPPORTED_CAPABILITY);
-        }
-        Ok(Agreed {
-            router_id: open.router_id,
-            hold_time: self.hold_time.min(Duration::from_secs(open.hold_time.into())),
-            context: Context {
-                four_octet_as: open.four_octet_as().is_some(),
-                internal: self.asn == self.peer_asn,
-            },
-            refresh: open.has(&Capability::RouteRefresh),
-            enhanced_refresh: open.has(&Capability::EnhancedRouteRefresh),
-            restart: self.restart.and_then(|_| peer_restart(open, &families)),
-            families,
-            capabilities: open.capabilities.clone(),
-        })
+/// What two OPENs make of each other (RFC 4271 §6.2); what the peer's alone can be wrong in, the
+/// decoder has refused. It follows from the two messages and nothing else, so that another process
+/// that has them comes to the same.
+pub(crate) fn agree(ours: &Open, theirs: &Open, peer_asn: Asn) -> Result<Agreed, Notification> {
+    if theirs.asn != peer_asn {
+        return Err(Notification::BAD_PEER_AS);
     }
+    // RFC 6286 §2.2: within one AS an identifier names one speaker.
+    if ours.asn == peer_asn && theirs.router_id == ours.router_id {
+        return Err(Notification::BAD_BGP_IDENTIFIER);
+    }
+    let spoken = theirs.families();
+    let families: Vec<Family> =
+        ours.families().into_iter().filter(|f| spoken.contains(f)).collect();
+    // Lesser differences are lived with (RFC 5492 §3); without a family there is no point.
+    if families.is_empty() {
+        return Err(Notification::UNSUPPORTED_CAPABILITY);
+    }
+    Ok(Agreed {
+        router_id: theirs.router_id,
+        hold_time: Duration::from_secs(ours.hold_time.min(theirs.hold_time).into()),
+        context: Context {
+            four_octet_as: theirs.four_octet_as().is_some(),
+            internal: ours.asn == peer_asn,
+        },
+        refresh: theirs.has(&Capability::RouteRefresh),
+        enhanced_refresh: [ours, theirs].iter().all(|o| o.has(&Capability::EnhancedRouteRefresh)),
+        restart: ours.graceful_restart().and_then(|_| peer_restart(theirs, &families)),
+        families,
+        theirs: theirs.clone(),
+    })
 }
 
 /// Families that this session does not carry are none of our business.
@@ -167,6 +170,10 @@ mod tests {
         }
     }
 
+    fn meet(offer: &Offer, theirs: &Open) -> Result<Agreed, Notification> {
+        agree(&offer.message(), theirs, offer.peer_asn)
+    }
+
     fn theirs() -> Open {
         Offer { asn: Asn(65001), peer_asn: Asn(64512), router_id: router_id(2), ..offer() }
             .message()
@@ -174,7 +181,7 @@ mod tests {
 
     #[test]
     fn two_equal_offers_agree_on_everything() {
-        let agreed = offer().agree(&theirs()).unwrap();
+        let agreed = meet(&offer(), &theirs()).unwrap();
         assert_eq!(agreed.families, Family::ALL);
         assert!(agreed.refresh && agreed.enhanced_refresh);
         assert!(agreed.context.four_octet_as && !agreed.context.internal);
@@ -187,33 +194,33 @@ mod tests {
     fn the_shorter_hold_time_counts_and_zero_is_the_shortest() {
         for (theirs_says, agreed) in [(30, 30), (180, 90), (0, 0)] {
             let open = Open { hold_time: theirs_says, ..theirs() };
-            assert_eq!(offer().agree(&open).unwrap().hold_time, Duration::from_secs(agreed));
+            assert_eq!(meet(&offer(), &open).unwrap().hold_time, Duration::from_secs(agreed));
         }
     }
 
     #[test]
     fn a_peer_without_capabilities_speaks_ipv4_unicast_only() {
         let open = Open { capabilities: vec![], ..theirs() };
-        let agreed = offer().agree(&open).unwrap();
+        let agreed = meet(&offer(), &open).unwrap();
         assert_eq!(agreed.families, [Family::Ipv4Unicast]);
         assert!(!agreed.refresh && agreed.restart.is_none() && !agreed.context.four_octet_as);
         let only_v6 = Offer { families: vec![Family::Ipv6Unicast], ..offer() };
-        assert_eq!(only_v6.agree(&open), Err(Notification::UNSUPPORTED_CAPABILITY));
+        assert_eq!(meet(&only_v6, &open), Err(Notification::UNSUPPORTED_CAPABILITY));
     }
 
     #[test]
     fn a_wrong_as_and_our_own_identifier_are_refused() {
         let open = Open { asn: Asn(65009), ..theirs() };
-        assert_eq!(offer().agree(&open), Err(Notification::BAD_PEER_AS));
+        assert_eq!(meet(&offer(), &open), Err(Notification::BAD_PEER_AS));
         let inside = Offer { peer_asn: Asn(64512), ..offer() };
         let twin = Open { asn: Asn(64512), router_id: router_id(1), ..theirs() };
-        assert_eq!(inside.agree(&twin), Err(Notification::BAD_BGP_IDENTIFIER));
-        assert!(offer().agree(&Open { router_id: router_id(1), ..theirs() }).is_ok());
+        assert_eq!(meet(&inside, &twin), Err(Notification::BAD_BGP_IDENTIFIER));
+        assert!(meet(&offer(), &Open { router_id: router_id(1), ..theirs() }).is_ok());
     }
 
     #[test]
     fn restart_is_not_agreed_on_when_one_side_does_not_offer_it() {
         let silent = Offer { restart: None, ..offer() };
-        assert_eq!(silent.agree(&theirs()).unwrap().restart, None);
+        assert_eq!(meet(&silent, &theirs()).unwrap().restart, None);
     }
 }

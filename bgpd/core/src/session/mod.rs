@@ -9,11 +9,11 @@ pub(crate) mod timers;
 
 use crate::event::Link;
 use crate::report::Cause;
-use crate::types::ConnId;
+use crate::types::{Asn, ConnId};
 use crate::wire::{
-    self, AfiSafi, Context, DecodeError, Framer, Message, Notification, RefreshMark,
+    self, AfiSafi, Context, DecodeError, Framer, Message, Notification, Open, RefreshMark,
 };
-use agree::{Agreed, Offer};
+use agree::{Agreed, Offer, agree};
 use std::time::{Duration, Instant};
 use timers::{Timer, Timers};
 
@@ -29,7 +29,9 @@ pub(crate) struct Session {
     /// The shell has been told that there is something to send, and is still at it.
     pub(crate) woken: bool,
     pub(crate) since: Instant,
-    offer: Offer,
+    /// What we said.
+    pub(crate) ours: Open,
+    peer_asn: Asn,
 }
 
 #[derive(Debug)]
@@ -82,11 +84,12 @@ const SEND_HOLD: Duration = Duration::from_secs(480);
 
 impl Session {
     /// TCP is up: say who we are (RFC 4271 §8.2.2, Connect and Active state).
-    pub(crate) fn open(conn: ConnId, link: Link, offer: Offer, now: Instant) -> Self {
+    pub(crate) fn open(conn: ConnId, link: Link, offer: &Offer, now: Instant) -> Self {
         let mut timers = Timers::default();
         timers.set(Timer::Hold, now + OPEN_HOLD);
         let mut outbox = Vec::new();
-        wire::open(&offer.message(), &mut outbox);
+        let ours = offer.message();
+        wire::open(&ours, &mut outbox);
         Self {
             conn,
             link,
@@ -96,17 +99,49 @@ impl Session {
             outbox,
             woken: false,
             since: now,
-            offer,
+            ours,
+            peer_asn: offer.peer_asn,
+        }
+    }
+
+    /// A session that is up already: an earlier process has exchanged these OPENs.
+    pub(crate) fn resume(
+        conn: ConnId,
+        link: Link,
+        ours: Open,
+        agreed: Agreed,
+        (age, silent): (Duration, Duration),
+        now: Instant,
+    ) -> Self {
+        let mut timers = Timers::default();
+        if !agreed.hold_time.is_zero() {
+            timers.set(Timer::Hold, now + agreed.hold_time.saturating_sub(silent));
+            // Who was away does not know when the peer last heard from us.
+            timers.set(Timer::Keepalive, now);
+        }
+        Self {
+            conn,
+            link,
+            timers,
+            framer: Framer::new(),
+            outbox: Vec::new(),
+            woken: false,
+            since: now.checked_sub(age).unwrap_or(now),
+            ours,
+            peer_asn: agreed.theirs.asn,
+            state: State::Established(agreed),
         }
     }
 
     pub(crate) fn step(&mut self, input: Input<'_, '_>, now: Instant) -> Step {
-        use Message::{Keepalive, Notification as Notified, Open, RouteRefresh, Update};
+        use Message::{Keepalive, Notification as Notified, RouteRefresh, Update};
         match (&self.state, input) {
-            (State::OpenSent, Input::Message(Open(open))) => match self.offer.agree(open) {
-                Ok(agreed) => self.confirm(agreed, now),
-                Err(refusal) => self.fail(refusal),
-            },
+            (State::OpenSent, Input::Message(Message::Open(open))) => {
+                match agree(&self.ours, open, self.peer_asn) {
+                    Ok(agreed) => self.confirm(agreed, now),
+                    Err(refusal) => self.fail(refusal),
+                }
+            }
             (State::OpenConfirm(agreed), Input::Message(Keepalive)) => {
                 let agreed = agreed.clone();
                 self.enter(State::Established(agreed), now);

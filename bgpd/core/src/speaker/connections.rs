@@ -135,7 +135,11 @@ impl Speaker {
     }
 
     /// The peer a connection from there belongs to.
-    fn admit(&mut self, remote: SocketAddr, now: Instant) -> Result<PeerId, &'static str> {
+    pub(super) fn admit(
+        &mut self,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Result<PeerId, &'static str> {
         if let Some(peer) = self.by_address.get(&remote.ip()).and_then(|id| self.peers.get(id)) {
             return peer.refuses().map_or(Ok(peer.id), Err);
         }
@@ -160,13 +164,13 @@ impl Speaker {
     fn open(&mut self, id: PeerId, conn: ConnId, link: Link, now: Instant) {
         self.note_own_addresses(&link);
         let Some(peer) = self.peers.get(&id) else { return };
-        let session = Session::open(conn, link, self.offer(peer), now);
+        let session = Session::open(conn, link, &self.offer(peer), now);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.sessions.push(session);
         }
     }
 
-    fn offer(&self, peer: &Peer) -> Offer {
+    pub(super) fn offer(&self, peer: &Peer) -> Offer {
         let restart = peer.settings.graceful_restart.map(|time| RestartOffer {
             time,
             restarting: self.start.restarting && self.recovery.waits_for(peer.id),
@@ -302,7 +306,7 @@ impl Speaker {
         }
     }
 
-    fn note_own_addresses(&mut self, link: &Link) {
+    pub(super) fn note_own_addresses(&mut self, link: &Link) {
         self.own_addresses.insert(link.local.ip());
         self.own_addresses.extend(link.ipv4.map(IpAddr::V4));
         self.own_addresses.extend(link.ipv6.map(IpAddr::V6));

@@ -5,6 +5,7 @@
 //! - `routes`: UPDATEs into the RIBs, own prefixes, the FIB
 //! - `refresh`: everything told again, in both roles (RFC 2918, RFC 7313)
 //! - `restart`: graceful restart in both roles (RFC 4724)
+//! - `survive`: sessions of an earlier process
 //! - `reload`: a new configuration as a difference
 //! - `show`: views for the API
 //!
@@ -18,6 +19,7 @@ mod reload;
 mod restart;
 mod routes;
 mod show;
+mod survive;
 #[cfg(test)]
 mod tests;
 
@@ -110,6 +112,7 @@ impl Speaker {
                 self.ended(conn, Cause::ConnectFailed(why), now, out);
             }
             Event::Received { conn, bytes } => self.received(conn, bytes, now, out),
+            Event::Resumed { conn, session } => self.resumed(conn, *session, now, out),
             Event::Closed { conn, why } => self.ended(conn, Cause::Closed(why), now, out),
             Event::Due => self.due(now, out),
             Event::Blocks(blocks) => {

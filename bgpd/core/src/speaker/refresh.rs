@@ -20,10 +20,12 @@ pub(crate) struct Refreshing {
     asked: bool,
     /// Between BoRR and EoRR: when what is still stale goes all the same.
     until: Option<Instant>,
+    /// In a session that an earlier process had, until the peer has told everything again: when it
+    /// counts as having done so, and the time without an UPDATE after which it does.
+    retelling: Option<(Instant, Option<Duration>)>,
 }
 
 /// What came of asking a peer to tell everything again.
-#[cfg_attr(not(test), allow(dead_code, reason = "answered when a session is resumed"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// The peer does not have the capability, or the family, or no session: nothing was sent.
@@ -34,6 +36,10 @@ pub(crate) enum Asked {
     Marked,
 }
 
+/// A peer that does not say where its answer ends has told everything when it has said nothing for
+/// so long.
+const QUIET: Duration = Duration::from_secs(30);
+
 /// How long a peer may take from BoRR to EoRR: RFC 7313 §4 leaves it to us.
 const BOUND: Duration = Duration::from_secs(360);
 
@@ -42,8 +48,13 @@ impl Refreshing {
         self.until.is_some()
     }
 
-    pub(crate) const fn deadline(&self) -> Option<Instant> {
-        self.until
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.until.into_iter().chain(self.retelling.map(|(at, _)| at)).min()
+    }
+
+    /// The peer has not yet told again what it told an earlier process.
+    pub(crate) const fn is_retelling(&self) -> bool {
+        self.retelling.is_some()
     }
 }
 
@@ -59,7 +70,6 @@ impl Speaker {
     }
 
     /// Asks the peer to tell everything of a family again.
-    #[cfg_attr(not(test), allow(dead_code, reason = "called when a session is resumed"))]
     pub(super) fn request_refresh(&mut self, id: PeerId, family: Family) -> Asked {
         if self.shared(id, family.into()).is_none() {
             return Asked::No;
@@ -73,6 +83,28 @@ impl Speaker {
         wire::route_refresh(family.into(), &mut session.outbox);
         peer.refreshing.get_mut(family).asked = marked;
         if marked { Asked::Marked } else { Asked::Unmarked }
+    }
+
+    /// The session is an earlier process's: what the peer told that one has to be told again.
+    pub(super) fn retell(&mut self, id: PeerId, family: Family, now: Instant) {
+        let retelling = match self.request_refresh(id, family) {
+            Asked::No => return,
+            Asked::Marked => (now + BOUND, None),
+            Asked::Unmarked => (now + QUIET, Some(QUIET)),
+        };
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.refreshing.get_mut(family).retelling = Some(retelling);
+        }
+    }
+
+    /// The peer is still talking.
+    pub(super) fn not_quiet(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        for family in Family::ALL {
+            if let Some((at, Some(quiet))) = &mut peer.refreshing.get_mut(family).retelling {
+                *at = now + *quiet;
+            }
+        }
     }
 
     /// RFC 7313 §4.
@@ -117,6 +149,9 @@ impl Speaker {
 
     /// The peer has told all of this family again, or had its time to.
     fn refreshed(&mut self, id: PeerId, family: Family, out: &mut Vec<Action>) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.refreshing.get_mut(family).retelling = None;
+        }
         self.spoken(id, family, out);
     }
 
@@ -127,6 +162,10 @@ impl Speaker {
                 let name = peer.name.clone();
                 out.push(Action::Report(Report::RefreshUnfinished { peer: id, name, family }));
                 self.refresh_ends(id, family, out);
+            }
+            let Some(peer) = self.peers.get(&id) else { return };
+            if peer.refreshing.get(family).retelling.is_some_and(|(at, _)| at <= now) {
+                self.refreshed(id, family, out);
             }
         }
     }

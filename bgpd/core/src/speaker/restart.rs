@@ -106,6 +106,7 @@ impl Speaker {
             .collect();
         peer.up = Some(up);
         let name = peer.name.clone();
+        out.push(Action::Established { conn });
         out.push(Action::Report(Report::PeerUp { peer: id, name: name.clone() }));
         for family in blind {
             let name = name.clone();
@@ -167,7 +168,10 @@ impl Speaker {
         if let Some(peer) = self.peers.get_mut(&id).filter(|p| p.stale() == 0) {
             peer.stale_until = None;
         }
-        self.spoken(id, family, out);
+        // That EoR was meant for an earlier process; what came before it is not here.
+        if !self.peers.get(&id).is_some_and(|p| p.refreshing.get(family).is_retelling()) {
+            self.spoken(id, family, out);
+        }
     }
 
     pub(super) fn stale_due(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {

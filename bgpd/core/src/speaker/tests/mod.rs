@@ -4,6 +4,7 @@ mod bad_input;
 mod refresh;
 mod reload;
 mod routes;
+mod survive;
 mod table;
 
 use super::*;

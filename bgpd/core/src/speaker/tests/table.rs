@@ -137,7 +137,7 @@ fn deed(action: &Action) -> Option<String> {
     Some(match action {
         Action::Connect { .. } => "dials".into(),
         Action::Close { .. } => "closes".into(),
-        Action::Wake { .. } => return None,
+        Action::Wake { .. } | Action::Established { .. } => return None,
         Action::Fib { .. } => format!("route {}", change(action)),
         Action::Report(Report::PeerUp { .. }) => "reports up".into(),
         Action::Report(Report::PeerDown { cause, .. }) => {

@@ -1,0 +1,239 @@
+//! What a peer has been told, as a log that the next process of this speaker reads.
+//!
+//! The log is made of the UPDATEs themselves: replaying them gives the Adj-RIB-Out. Where a process
+//! cannot know whether the peer holds a route, because it was about to say so, the log says that
+//! too, and the next process tells that route again.
+
+use super::PerFamily;
+use super::attrs::Interner;
+use super::prefix_map::PrefixMap;
+use crate::types::{Family, Prefix};
+use crate::wire::{self, Attributes, Context, Message, RefreshMark, Update};
+use std::sync::Arc;
+
+/// A piece of the log; order counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// Whole messages that were put on the way to the peer. UPDATEs count, and the marks of a
+    /// refresh.
+    Sent(Vec<u8>),
+    /// UPDATEs that withdraw, of prefixes of which nobody knows what the peer holds.
+    Unsure(Vec<u8>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadRecord {
+    #[error("an empty record")]
+    Empty,
+    #[error("a record of the unknown kind {0}")]
+    Kind(u8),
+    #[error("a record that is not made of UPDATEs")]
+    Message,
+}
+
+const SENT: u8 = 1;
+const UNSURE: u8 = 2;
+
+impl Record {
+    /// The first octet of a record of sent messages; the messages follow.
+    pub const SENT: u8 = SENT;
+
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, messages) = match self {
+            Self::Sent(messages) => (SENT, messages),
+            Self::Unsure(messages) => (UNSURE, messages),
+        };
+        [&[kind], messages.as_slice()].concat()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadRecord> {
+        match bytes.split_first() {
+            Some((&SENT, messages)) => Ok(Self::Sent(messages.to_vec())),
+            Some((&UNSURE, messages)) => Ok(Self::Unsure(messages.to_vec())),
+            Some((kind, _)) => Err(BadRecord::Kind(*kind)),
+            None => Err(BadRecord::Empty),
+        }
+    }
+}
+
+/// The log replayed.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// `None`: the peer may hold it or not.
+    pub(crate) routes: PrefixMap<Option<Arc<Attributes>>>,
+    pub(crate) end_of_rib: PerFamily<bool>,
+    /// A BoRR was sent and no EoRR (RFC 7313).
+    pub(crate) refreshing: PerFamily<bool>,
+}
+
+impl Told {
+    pub(crate) fn replay(
+        records: &[Record],
+        context: &Context,
+        interner: &mut Interner,
+    ) -> Result<Self, BadRecord> {
+        let mut told = Self::default();
+        for record in records {
+            match record {
+                Record::Sent(messages) => {
+                    each(messages, context, |message| told.sent(message, interner))?;
+                }
+                Record::Unsure(messages) => each(messages, context, |message| {
+                    let Message::Update(update) = message else { return };
+                    for prefix in update.withdrawn.iter().flatten().flat_map(|w| w.nlri) {
+                        told.routes.insert(prefix, None);
+                    }
+                })?,
+            }
+        }
+        Ok(told)
+    }
+
+    fn sent(&mut self, message: &Message<'_>, interner: &mut Interner) {
+        match message {
+            Message::Update(update) => self.update(update, interner),
+            Message::RefreshMark(of, mark) => {
+                if let Some(family) = of.family() {
+                    *self.refreshing.get_mut(family) = *mark == RefreshMark::Begin;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn update(&mut self, update: &Update<'_>, interner: &mut Interner) {
+        for prefix in update.withdrawn.iter().flatten().flat_map(|w| w.nlri) {
+            self.routes.remove(&prefix);
+        }
+        if let Some(attributes) = &update.attributes {
+            for section in update.announced.iter().flatten() {
+                let attrs = interner.intern_with(attributes, section.next_hop);
+                for prefix in section.nlri {
+                    self.routes.insert(prefix, Some(Arc::clone(&attrs)));
+                }
+            }
+        }
+        if let Some(family) = update.end_of_rib {
+            *self.end_of_rib.get_mut(family) = true;
+        }
+    }
+}
+
+fn each(
+    messages: &[u8],
+    context: &Context,
+    mut take: impl FnMut(&Message<'_>),
+) -> Result<(), BadRecord> {
+    let mut framer = wire::Framer::new();
+    framer.push(messages);
+    while let Some(frame) = framer.next().map_err(|_| BadRecord::Message)? {
+        match wire::decode(frame, context) {
+            // An UPDATE of our own that we would not accept: somebody else wrote it.
+            Ok(Message::Update(update)) if update.fault.is_some() => {
+                return Err(BadRecord::Message);
+            }
+            Ok(message) => take(&message),
+            Err(_) => return Err(BadRecord::Message),
+        }
+    }
+    if framer.pending() == 0 { Ok(()) } else { Err(BadRecord::Message) }
+}
+
+/// Writes a log anew: what is told, what is unsure, and the markers.
+#[derive(Default)]
+pub(crate) struct Writer {
+    sent: Vec<u8>,
+    unsure: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn announce(
+        &mut self,
+        context: &Context,
+        family: Family,
+        attrs: &Attributes,
+        prefixes: &[Prefix],
+    ) {
+        all(prefixes, |rest| wire::announce(context, family, attrs, rest, &mut self.sent));
+    }
+
+    pub(crate) fn unsure(&mut self, context: &Context, family: Family, prefixes: &[Prefix]) {
+        all(prefixes, |rest| wire::withdraw(context, family, rest, &mut self.unsure));
+    }
+
+    pub(crate) fn end_of_rib(&mut self, family: Family) {
+        wire::end_of_rib(family, &mut self.sent);
+    }
+
+    pub(crate) fn refresh_begun(&mut self, family: Family) {
+        wire::refresh_mark(family.into(), RefreshMark::Begin, &mut self.sent);
+    }
+
+    pub(crate) fn finish(self) -> Vec<Record> {
+        let sent = (!self.sent.is_empty()).then_some(Record::Sent(self.sent));
+        let unsure = (!self.unsure.is_empty()).then_some(Record::Unsure(self.unsure));
+        sent.into_iter().chain(unsure).collect()
+    }
+}
+
+fn all(mut prefixes: &[Prefix], mut write: impl FnMut(&[Prefix]) -> usize) {
+    while let n @ 1.. = write(prefixes) {
+        prefixes = prefixes.get(n..).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{attributes, prefix};
+    use proptest::prelude::*;
+
+    const CONTEXT: Context = Context { four_octet_as: true, internal: false };
+
+    #[test]
+    fn a_replayed_log_is_what_the_peer_holds() {
+        let (one, two) = (attributes(&[65001]), attributes(&[65002]));
+        let [a, b, c] = ["10.0.0.0/8", "11.0.0.0/8", "12.0.0.0/8"].map(prefix);
+        let family = Family::Ipv4Unicast;
+        let mut sent = Vec::new();
+        wire::announce(&CONTEXT, family, &one, &[a, b, c], &mut sent);
+        wire::keepalive(&mut sent);
+        wire::announce(&CONTEXT, family, &two, &[b], &mut sent);
+        wire::withdraw(&CONTEXT, family, &[c], &mut sent);
+        wire::end_of_rib(family, &mut sent);
+        let mut unsure = Vec::new();
+        wire::withdraw(&CONTEXT, family, &[prefix("13.0.0.0/8")], &mut unsure);
+        let mut interner = Interner::default();
+        let log = [Record::Sent(sent), Record::Unsure(unsure)];
+        let read: Vec<_> = log.iter().map(|r| Record::decode(&r.encode()).unwrap()).collect();
+        let told = Told::replay(&read, &CONTEXT, &mut interner).unwrap();
+        let held = |p: &str| told.routes.get(&prefix(p)).cloned();
+        assert_eq!(held("10.0.0.0/8"), Some(Some(interner.intern(one))));
+        assert_eq!(held("11.0.0.0/8"), Some(Some(interner.intern(two))));
+        assert_eq!(held("12.0.0.0/8"), None);
+        assert_eq!(held("13.0.0.0/8"), Some(None));
+        assert!(*told.end_of_rib.get(family) && !*told.end_of_rib.get(Family::Ipv6Unicast));
+    }
+
+    #[test]
+    fn what_is_no_log_is_refused() {
+        let replay = |record| Told::replay(&[record], &CONTEXT, &mut Interner::default());
+        assert_eq!(Record::decode(&[]), Err(BadRecord::Empty));
+        assert_eq!(Record::decode(&[9, 1]), Err(BadRecord::Kind(9)));
+        assert!(replay(Record::Sent(vec![1; 19])).is_err());
+        let mut cut = Vec::new();
+        wire::end_of_rib(Family::Ipv4Unicast, &mut cut);
+        cut.pop();
+        assert!(replay(Record::Sent(cut)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn strange_records_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(record) = Record::decode(&bytes) {
+                let _ = Told::replay(&[record], &CONTEXT, &mut Interner::default());
+            }
+        }
+    }
+}

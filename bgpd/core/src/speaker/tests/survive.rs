@@ -1,0 +1,268 @@
+//! Sessions that outlive the process.
+
+use super::*;
+use crate::event::{InstalledRoute, Resumed};
+use crate::told::Record;
+use crate::wire::{Capability, RefreshMark};
+
+const V4: Family = Family::Ipv4Unicast;
+const BLOCK: &str = "10.244.0.0/26";
+
+/// What stays of a process: per session the survivor and the log, and the kernel's routes.
+struct Estate {
+    sessions: Vec<(u8, Resumed)>,
+    installed: Vec<InstalledRoute>,
+}
+
+impl Lab {
+    /// Everything that is on its way to the peer now, as bytes.
+    fn bytes(&mut self, conn: ConnId) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while self.speaker.pull(conn, self.now, 4096, &mut bytes) {}
+        bytes
+    }
+
+    /// What is left of a session with 192.0.2.`n` of which `told` is the log.
+    fn leave(&self, n: u8, conn: ConnId, told: Vec<Record>) -> (u8, Resumed) {
+        let survivor = self.speaker.survivor(conn).unwrap();
+        let (open_sent, open_received) = (survivor.open_sent, survivor.open_received);
+        let (age, silent) = (seconds(1000), seconds(3));
+        (n, Resumed { link: link(n), open_sent, open_received, age, silent, told })
+    }
+
+    /// The next process, with the given blocks, told of everything in the shell's order.
+    fn succeed(config: SpeakerConfig, estate: Estate, blocks: &[&str]) -> (Self, Vec<ConnId>) {
+        let how = Start { restarting: true, forwarding_kept: true };
+        let now = start() + seconds(500);
+        let speaker = Speaker::new(config, how, now);
+        let mut lab = Self { speaker, now, actions: Vec::new(), next_conn: 0 };
+        lab.tell(Event::Adopted(estate.installed));
+        lab.tell(Event::Blocks(blocks.iter().map(|b| prefix(b)).collect()));
+        let mut conns = Vec::new();
+        for (_, session) in estate.sessions {
+            lab.next_conn += 1;
+            let conn = ConnId(lab.next_conn);
+            lab.tell(Event::Resumed { conn, session: Box::new(session) });
+            conns.push(conn);
+        }
+        (lab, conns)
+    }
+
+    fn mark(&mut self, conn: ConnId, mark: RefreshMark) {
+        self.receive(conn, |out| wire::refresh_mark(V4.into(), mark, out));
+    }
+}
+
+fn route(p: &str, via: u8) -> InstalledRoute {
+    InstalledRoute { prefix: prefix(p), next_hops: vec![NextHop::V4([192, 0, 2, via].into())] }
+}
+
+/// One peer that was told [`BLOCK`] and has told 10.1.0.0/16, in a process that is gone.
+fn orphan() -> Estate {
+    let mut lab = Lab::new(config(&[(1, 65001)]));
+    lab.tell(Event::Blocks([prefix(BLOCK)].into()));
+    let conn = lab.establish(1, 65001);
+    let sent = lab.bytes(conn);
+    let session = lab.leave(1, conn, vec![Record::Sent(sent)]);
+    Estate { sessions: vec![session], installed: vec![route("10.1.0.0/16", 1)] }
+}
+
+#[test]
+fn a_session_goes_on_and_nothing_is_said_but_a_refresh_asked_for() {
+    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), orphan(), &[BLOCK]);
+    let peer = lab.peer(1);
+    assert_eq!((peer.state, peer.in_state), ("Established", seconds(1000)));
+    assert_eq!(peer.hold_time, seconds(90));
+    assert!(peer.families.iter().all(|f| f.eor_sent), "the EoR was sent before");
+    assert_eq!(peer.families[0].advertised, 1);
+    let refreshes = ["ROUTE-REFRESH ipv4-unicast", "ROUTE-REFRESH ipv6-unicast"];
+    assert_eq!(lab.sent(conns[0]), refreshes);
+    assert_eq!(lab.fib(), Vec::<String>::new());
+    assert!(lab.actions.contains(&Action::Established { conn: conns[0] }), "held again");
+}
+
+#[test]
+fn what_the_kernel_holds_stands_until_the_peer_has_told_everything_again() {
+    let mut estate = orphan();
+    estate.installed.push(route("10.9.0.0/16", 1));
+    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &[BLOCK]);
+    // The EoR of the session's first table, to the process before: it proves nothing here.
+    lab.receive(conns[0], |out| wire::end_of_rib(V4, out));
+    assert_eq!(lab.fib(), Vec::<String>::new());
+    lab.mark(conns[0], RefreshMark::Begin);
+    lab.announce(conns[0], &[65001], 1, &["10.1.0.0/16"]);
+    assert_eq!(lab.fib(), Vec::<String>::new());
+    lab.mark(conns[0], RefreshMark::End);
+    assert_eq!(lab.fib(), ["10.9.0.0/16 gone"]);
+    assert!(lab.reports().iter().any(|r| matches!(r, Report::FibSwept { routes: 1, .. })));
+}
+
+#[test]
+fn a_route_taken_back_while_nobody_was_there_leaves_the_kernel_at_once() {
+    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), orphan(), &[BLOCK]);
+    lab.withdraw(conns[0], &["10.1.0.0/16"]);
+    assert_eq!(lab.fib(), ["10.1.0.0/16 gone"]);
+}
+
+#[test]
+fn a_peer_without_marks_has_told_everything_when_it_falls_silent() {
+    let mut lab = Lab::new(config(&[(1, 65001)]));
+    let conn = lab.accept(1);
+    let mut open = offer(1, 65001).message();
+    open.capabilities.retain(|c| *c != Capability::EnhancedRouteRefresh);
+    lab.receive(conn, |out| {
+        wire::open(&open, out);
+        wire::keepalive(out);
+    });
+    let sessions = vec![lab.leave(1, conn, Vec::new())];
+    let installed = vec![route("10.1.0.0/16", 1), route("10.2.0.0/16", 1)];
+    let estate = Estate { sessions, installed };
+    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &[]);
+    lab.pass(seconds(29));
+    lab.announce(conns[0], &[65001], 1, &["10.1.0.0/16"]);
+    lab.receive(conns[0], wire::keepalive);
+    lab.pass(seconds(29));
+    assert_eq!(lab.fib(), Vec::<String>::new());
+    lab.pass(seconds(1));
+    assert_eq!(lab.fib(), ["10.2.0.0/16 gone"]);
+}
+
+#[test]
+fn only_what_has_changed_is_told() {
+    let mut lab = Lab::new(config(&[(1, 65001)]));
+    let blocks = ["10.244.0.0/26", "10.244.0.64/26"].map(prefix);
+    lab.tell(Event::Blocks(blocks.into()));
+    let conn = lab.establish(1, 65001);
+    let sent = lab.bytes(conn);
+    let sessions = vec![lab.leave(1, conn, vec![Record::Sent(sent)])];
+    let estate = Estate { sessions, installed: Vec::new() };
+    let now = ["10.244.0.64/26", "10.244.0.128/26"];
+    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &now);
+    let mut said = lab.sent(conns[0]);
+    said.retain(|s| !s.starts_with("ROUTE-REFRESH"));
+    assert_eq!(said, ["+10.244.0.128/26 [64512]", "-10.244.0.0/26"]);
+}
+
+#[test]
+fn what_the_process_was_about_to_say_is_said_and_its_own_log_is_enough() {
+    let mut lab = Lab::new(config(&[(1, 65001)]));
+    let many: Vec<String> = (0..200).map(|n| format!("10.244.{n}.0/26")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    lab.tell(Event::Blocks(many.iter().map(|b| prefix(b)).collect()));
+    lab.tell(Event::Configure(Box::new(SpeakerConfig {
+        originate: vec![prefix("2001:db8:1::/48")],
+        ..config(&[(1, 65001)])
+    })));
+    let conn = lab.establish(1, 65001);
+    // The OPEN and a little more; the rest is grouped, and waits.
+    let mut bytes = Vec::new();
+    assert!(lab.speaker.pull(conn, lab.now, 100, &mut bytes));
+    let told = lab.speaker.told(conn);
+    assert!(told.iter().any(|r| matches!(r, Record::Unsure(_))), "{told:?}");
+    let sessions = vec![lab.leave(1, conn, told)];
+    let estate = Estate { sessions, installed: Vec::new() };
+    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &many);
+    let said = lab.sent(conns[0]);
+    let come: usize = said.iter().map(|s| s.matches('+').count()).sum();
+    let gone: usize = said.iter().map(|s| s.matches('-').count()).sum();
+    assert!(come >= 1 && gone >= 1, "{said:?}");
+    let told = lab.peer(1).families.iter().map(|f| f.advertised).sum::<usize>();
+    assert_eq!(told, 200, "and the IPv6 route is taken back, told or not");
+}
+
+#[test]
+fn a_route_of_a_peer_that_has_not_told_its_routes_again_is_not_taken_back() {
+    let peers = [(1, 65001), (2, 65002)];
+    let mut all = config(&peers);
+    for peer in &mut all.peers {
+        peer.session.export = crate::config::PolicyName::All;
+        peer.session.import = crate::config::PolicyName::All;
+    }
+    let mut lab = Lab::new(all.clone());
+    let (from, to) = (lab.establish(1, 65001), lab.establish(2, 65002));
+    lab.announce(from, &[65001], 1, &["10.1.0.0/16", "10.2.0.0/16"]);
+    let sent = lab.bytes(to);
+    let sessions = vec![lab.leave(1, from, Vec::new()), lab.leave(2, to, vec![Record::Sent(sent)])];
+    let installed = vec![route("10.1.0.0/16", 1), route("10.2.0.0/16", 1)];
+    let (mut lab, conns) = Lab::succeed(all, Estate { sessions, installed }, &[]);
+    let updates = |lab: &mut Lab| {
+        let mut said = lab.sent(conns[1]);
+        said.retain(|s| s.starts_with(['+', '-']));
+        said
+    };
+    assert_eq!(updates(&mut lab), Vec::<String>::new());
+    lab.mark(conns[0], RefreshMark::Begin);
+    lab.announce(conns[0], &[65001], 1, &["10.1.0.0/16"]);
+    assert_eq!(updates(&mut lab), Vec::<String>::new(), "as it was told");
+    lab.mark(conns[0], RefreshMark::End);
+    assert_eq!(updates(&mut lab), ["-10.2.0.0/16"]);
+}
+
+#[test]
+fn a_refresh_that_was_cut_short_is_begun_again() {
+    let mut lab = Lab::new(config(&[(1, 65001)]));
+    lab.tell(Event::Blocks([prefix(BLOCK)].into()));
+    let conn = lab.establish(1, 65001);
+    let mut sent = lab.bytes(conn);
+    wire::refresh_mark(V4.into(), RefreshMark::Begin, &mut sent);
+    let sessions = vec![lab.leave(1, conn, vec![Record::Sent(sent)])];
+    let estate = Estate { sessions, installed: Vec::new() };
+    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &[BLOCK]);
+    let said = lab.sent(conns[0]);
+    let again = ["BoRR ipv4-unicast", "+10.244.0.0/26 [64512]", "EoRR ipv4-unicast"];
+    assert!(said.ends_with(&again.map(String::from)), "{said:?}");
+}
+
+#[test]
+fn a_session_that_the_configuration_no_longer_wants_is_told_so() {
+    let refused = |config: SpeakerConfig| {
+        let (mut lab, conns) = Lab::succeed(config, orphan(), &[BLOCK]);
+        assert!(lab.actions.contains(&Action::Close { conn: conns[0] }));
+        assert!(lab.reports().iter().any(|r| matches!(r, Report::NotResumed { .. })));
+        lab.sent(conns[0])
+    };
+    assert_eq!(refused(config(&[(2, 65002)])), ["NOTIFICATION 6/3"]);
+    assert_eq!(refused(config(&[(1, 65009)])), ["NOTIFICATION 6/6"]);
+    let mut other = config(&[(1, 65001)]);
+    other.router_id = router_id(99);
+    assert_eq!(refused(other), ["NOTIFICATION 6/6"]);
+    let mut fewer = config(&[(1, 65001)]);
+    fewer.peers[0].session.families = vec![V4];
+    assert_eq!(refused(fewer), ["NOTIFICATION 6/6"]);
+}
+
+#[test]
+fn a_session_whose_state_cannot_be_read_ends_without_a_word_and_the_others_go_on() {
+    let mut estate = orphan();
+    let damaged = Resumed { told: vec![Record::Sent(vec![7; 30])], ..estate.sessions[0].1.clone() };
+    let mut other = orphan().sessions.remove(0).1;
+    other.link = link(2);
+    other.open_received.clear();
+    wire::open(&offer(2, 65002).message(), &mut other.open_received);
+    estate.sessions = vec![(1, damaged), (2, other)];
+    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001), (2, 65002)]), estate, &[BLOCK]);
+    assert_eq!(lab.sent(conns[0]), Vec::<String>::new());
+    assert!(lab.actions.contains(&Action::Close { conn: conns[0] }));
+    assert_eq!((lab.peer(1).state, lab.peer(2).state), ("Active", "Established"));
+}
+
+#[test]
+fn a_peer_that_cannot_tell_its_routes_again_is_no_survivor() {
+    let mut lab = Lab::new(config(&[(1, 65001)]));
+    let conn = lab.accept(1);
+    let mut open = offer(1, 65001).message();
+    open.capabilities.retain(|c| *c != Capability::RouteRefresh);
+    lab.receive(conn, |out| wire::open(&open, out));
+    assert!(lab.speaker.survivor(conn).is_err(), "not up yet");
+    lab.receive(conn, wire::keepalive);
+    assert!(lab.speaker.survivor(conn).unwrap_err().contains("ROUTE-REFRESH"));
+}
+
+#[test]
+fn the_hold_time_counts_from_what_was_heard_last() {
+    let (mut lab, _) = Lab::succeed(config(&[(1, 65001)]), orphan(), &[BLOCK]);
+    lab.pass(seconds(86));
+    assert_eq!(lab.peer(1).state, "Established");
+    lab.pass(seconds(1));
+    assert_ne!(lab.peer(1).state, "Established");
+}
