@@ -42,6 +42,10 @@ e2e: setup ## the end-to-end tests alone (T=name runs the matching ones)
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test -p mainstay-tests --test e2e -- $(T)
 
+systemd: setup ## the tests under a real systemd alone (T=name runs the matching ones)
+	@$(CARGO) build --workspace --bins
+	@$(CARGO) test -p mainstay-tests --test systemd -- $(T)
+
 bench: ## micro-benchmarks of the hot paths
 	@$(CARGO) bench -p bgp-core --bench wire --bench speaker
 	@$(CARGO) bench -p ipam-core --bench allocate
@@ -65,4 +69,4 @@ install: release ## install binaries, units, CNI plugins under DESTDIR (default 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup release demo demo-clean test lint unit e2e bench bench-peers proto golden deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers proto golden deny install clean

@@ -26,8 +26,7 @@ skip) conflist= other= ;;
 *) fail "MODE=$mode is neither bgp, none nor skip" ;;
 esac
 
-programs="mainstay mainstay-bgpd mainstay-ipamd mainstay-netmon"
-[ ! -x "$build/mainstay-keeper" ] || programs="$programs mainstay-keeper"
+programs="mainstay mainstay-bgpd mainstay-keeper mainstay-ipamd mainstay-netmon"
 plugins="mainstay-ipam mainstay-none"
 for program in $programs $plugins; do
 	[ -x "$build/$program" ] || fail "$build/$program is missing: cargo build --release --bins --workspace"
@@ -76,5 +75,5 @@ echo "then: systemctl daemon-reload"
 if [ "$mode" = none ]; then
 	echo "      systemctl enable --now mainstay-netmon"
 else
-	echo "      systemctl enable --now mainstay-ipamd mainstay-bgpd mainstay-netmon"
+	echo "      systemctl enable --now mainstay-ipamd mainstay-keeper mainstay-bgpd mainstay-netmon"
 fi

@@ -7,7 +7,7 @@ packages=(
   containernetworking-plugins        # ptp, bridge, host-local
   conntrack nftables iproute2 iputils-ping procps
   prometheus                         # promtool, and a server to ask the dashboard's queries
-  systemd                            # systemd-analyze
+  systemd systemd-container dbus     # systemd-analyze; machines with a systemd of their own
   curl
   gcc libc6-dev                      # the linker that rustc calls
 )

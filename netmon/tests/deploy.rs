@@ -210,8 +210,8 @@ fn installed() -> Scratch {
     let root = Scratch::new("install");
     let bins = root.path().join("build");
     std::fs::create_dir_all(&bins).unwrap();
-    let programs = ["mainstay", "mainstay-bgpd", "mainstay-ipamd", "mainstay-netmon"];
-    for name in programs.into_iter().chain(["mainstay-ipam", "mainstay-none"]) {
+    let daemons = ["mainstay-bgpd", "mainstay-keeper", "mainstay-ipamd", "mainstay-netmon"];
+    for name in daemons.into_iter().chain(["mainstay", "mainstay-ipam", "mainstay-none"]) {
         // Whatever can be executed: what is installed here is never run.
         std::fs::copy("/bin/true", bins.join(name)).unwrap();
     }
@@ -240,8 +240,8 @@ fn the_units_are_valid_where_install_puts_them() {
         .args(["/bin/kill", "/bin/sh"]));
     let said = run(Command::new(analyze)
         .arg(format!("--root={}", root.path().display()))
-        .args(["verify", "mainstay-bgpd.service", "mainstay-ipamd.service"])
-        .arg("mainstay-netmon.service"));
+        .args(["verify", "mainstay-bgpd.service", "mainstay-keeper.service"])
+        .args(["mainstay-ipamd.service", "mainstay-netmon.service"]));
     assert_eq!(said, "");
 }
 

@@ -6,12 +6,14 @@
 
 pub mod add_latency;
 pub mod bird;
+pub mod cgroup;
 pub mod client;
 pub mod cni;
 pub mod daemons;
 pub mod frr;
 pub mod gobgp;
 pub mod lab;
+pub mod machine;
 pub mod monitor;
 pub mod netns;
 pub mod pods;

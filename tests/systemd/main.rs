@@ -1,0 +1,4 @@
+//! The installed units under a real systemd, with a switch on a cable. Run as root.
+
+mod site;
+mod units;

@@ -1,0 +1,71 @@
+//! A machine and a switch on one cable.
+
+use mainstay_tests::bird::Bird;
+use mainstay_tests::machine::Machine;
+use mainstay_tests::netns::{Netns, veth};
+use mainstay_tests::wait::eventually;
+
+pub struct Site {
+    pub machine: Machine,
+    pub bird: Bird,
+    pub switch: Netns,
+}
+
+/// The switch is .1 and AS 65001, the node .2 and AS 64512.
+const CONFIG: &str = "nodes: [{name: node-a, address: 192.0.2.2}]
+network: {mode: bgp}
+bgp:
+  asn: 64512
+  connect_retry: 1s
+  hold_time: 9s
+  originate: [198.18.7.0/24]
+  peers:
+    - {name: tor, address: 192.0.2.1, asn: 65001, import: all}
+ipam: {pools: [{name: default, cidr: 10.244.0.0/16}]}
+";
+
+/// The prefix that the node announces.
+pub const OURS: &str = "198.18.7.0/24";
+
+impl Site {
+    /// `options` stand in BIRD's `protocol bgp`. Nothing of ours is started yet.
+    pub fn new(options: &str) -> Self {
+        let (switch, host) = (Netns::new("switch"), Netns::new("node"));
+        veth((&switch, "eth0"), (&host, "eth0"));
+        switch.ip("addr add 192.0.2.1/24 dev eth0");
+        host.ip("addr add 192.0.2.2/24 dev eth0");
+        let machine = Machine::boot("node-a", host, CONFIG);
+        let bird = Bird::start(&switch, &bird(options));
+        Self { machine, bird, switch }
+    }
+
+    /// The same with all daemons started and the session up.
+    pub fn started(options: &str) -> Self {
+        let site = Self::new(options);
+        site.machine
+            .systemctl("enable --now mainstay-keeper mainstay-bgpd mainstay-ipamd mainstay-netmon");
+        site.bird.established("node", 30);
+        eventually(10, "the switch has our route", || match site.bird.has_route(OURS) {
+            true => Ok(()),
+            false => site.bird.ask("show route").and_then(Err),
+        });
+        site
+    }
+}
+
+fn bird(options: &str) -> String {
+    format!(
+        "router id 192.0.2.1;
+protocol device {{}}
+protocol kernel {{ ipv4 {{ export where source = RTS_BGP; }}; }}
+protocol static {{ ipv4; route 198.51.100.0/24 blackhole; }}
+protocol bgp node {{
+  local 192.0.2.1 as 65001;
+  neighbor 192.0.2.2 as 64512;
+  connect delay time 1; connect retry time 2; error wait time 1, 2;
+  {options}
+  ipv4 {{ import all; export where proto != \"kernel1\"; }};
+}}
+"
+    )
+}
