@@ -270,6 +270,13 @@ impl Keeper {
         self.speaker.map(|s| (s.process, s.generation))
     }
 
+    /// For how long the first of the sessions has been without a speaker.
+    #[must_use]
+    pub fn orphaned_for(&self, now: Moment) -> Duration {
+        let orphans = self.sessions.values().filter_map(|s| s.orphan.as_ref());
+        orphans.map(|o| now.saturating_sub(o.since())).max().unwrap_or_default()
+    }
+
     /// How long a session is held without a speaker.
     #[must_use]
     pub const fn max_orphan(&self) -> Duration {
@@ -320,9 +327,15 @@ impl Keeper {
         out.push(Action::Attached { conn, process, generation });
     }
 
-    fn is_attached(&self, conn: ConnId) -> bool {
-        // Once a newer generation waits, the older one is refused.
-        self.waiting.is_none() && self.speaker.is_some_and(|s| s.conn == Some(conn))
+    #[must_use]
+    pub fn is_attached(&self, conn: ConnId) -> bool {
+        self.attached() == Some(conn)
+    }
+
+    /// The speaker's connection. Once a newer generation waits, the older one counts no more.
+    #[must_use]
+    pub fn attached(&self) -> Option<ConnId> {
+        self.speaker.filter(|_| self.waiting.is_none())?.conn
     }
 
     fn hold(&mut self, conn: ConnId, token: u32, timing: Timing, out: &mut Vec<Action>) {

@@ -12,6 +12,7 @@
 #![deny(unsafe_code)]
 
 pub mod area;
+pub mod bfd;
 pub mod client;
 pub mod journal;
 pub mod keeper;

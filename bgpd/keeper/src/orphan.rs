@@ -58,6 +58,8 @@ pub enum Why {
     NoSpeaker,
     #[error("the peer does not receive what we send")]
     Undelivered,
+    #[error("BFD finds the peer dead")]
+    PeerDead,
     #[error("nothing came from the peer for its hold time")]
     PeerSilent,
     #[error("the receive buffer is full: the peer cannot go on")]

@@ -7,6 +7,7 @@
 //! kinds can be added, old ones stay. Fields can be added behind those of a kind: a reader that
 //! does not know them passes over them, one that misses them takes what was true without them.
 
+use crate::bfd::{Report, record};
 use crate::keeper::{Release, SessionId};
 use std::time::Duration;
 
@@ -32,6 +33,11 @@ pub enum Request {
         how: Release,
     },
     Status,
+    /// With one descriptor, a memory file: [`record::encode_list`]. These BFD sessions and no
+    /// others.
+    SetBfd {
+        token: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +73,12 @@ pub enum Reply {
         by: u64,
     },
     Status(Status),
+    BfdSet {
+        token: u32,
+        count: u32,
+    },
+    /// Each at attach, and again whenever it changes.
+    Bfd(Report),
 }
 
 /// Counted since the keeper was started.
@@ -80,6 +92,38 @@ pub struct Status {
     pub keepalives_total: u64,
     pub let_go_total: u64,
     pub refused_total: u64,
+    pub bfd_sessions: u32,
+    pub bfd_up: u32,
+    /// Of the session that has been without a speaker for the longest time.
+    pub orphaned_for: Duration,
+    pub max_orphan: Duration,
+    /// Of the sessions' files, as far as it was ever touched.
+    pub memory_bytes: u64,
+    pub version: Version,
+}
+
+/// The keeper's own release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Version(pub [u16; 3]);
+
+impl Version {
+    /// This program's.
+    #[must_use]
+    pub fn ours() -> Self {
+        let part = |text: &str| text.parse().unwrap_or(0);
+        Self([
+            part(env!("CARGO_PKG_VERSION_MAJOR")),
+            part(env!("CARGO_PKG_VERSION_MINOR")),
+            part(env!("CARGO_PKG_VERSION_PATCH")),
+        ])
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(f, "{major}.{minor}.{patch}")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +155,7 @@ impl Request {
                 packet(3, &[&session.0.to_be_bytes(), &[how]])
             }
             Self::Status => packet(4, &[]),
+            Self::SetBfd { token } => packet(5, &[&token.to_be_bytes()]),
         }
     }
 
@@ -126,6 +171,7 @@ impl Request {
                 .zip(from.release())
                 .map(|(session, how)| Self::Release { session: SessionId(session), how }),
             4 => Some(Self::Status),
+            5 => from.u32().map(|token| Self::SetBfd { token }),
             other => return Err(PacketError::Kind(other)),
         };
         request.ok_or(PacketError::Length(kind))
@@ -148,18 +194,11 @@ impl Reply {
                 packet(0x87, &[&token.to_be_bytes(), &text(why, MAX_TEXT)])
             }
             Self::Revoked { by } => packet(0x88, &[&by.to_be_bytes()]),
-            Self::Status(s) => packet(
-                0x89,
-                &[
-                    &s.held.to_be_bytes(),
-                    &s.orphaned.to_be_bytes(),
-                    &s.generation.to_be_bytes(),
-                    &s.attached_total.to_be_bytes(),
-                    &s.keepalives_total.to_be_bytes(),
-                    &s.let_go_total.to_be_bytes(),
-                    &s.refused_total.to_be_bytes(),
-                ],
-            ),
+            Self::Status(s) => packet(0x89, &[&s.encode()]),
+            Self::BfdSet { token, count } => {
+                packet(0x8a, &[&token.to_be_bytes(), &count.to_be_bytes()])
+            }
+            Self::Bfd(report) => packet(0x8b, &[&record::encode_report(report)]),
         }
     }
 
@@ -177,9 +216,26 @@ impl Reply {
             0x87 => from.u32().zip(from.text()).map(|(token, why)| Self::Refused { token, why }),
             0x88 => from.u64().map(|by| Self::Revoked { by }),
             0x89 => from.status().map(Self::Status),
+            0x8a => from.u32().zip(from.u32()).map(|(token, count)| Self::BfdSet { token, count }),
+            0x8b => record::decode_report(from.0).map(Self::Bfd),
             other => return Err(PacketError::Kind(other)),
         };
         reply.ok_or(PacketError::Length(kind))
+    }
+}
+
+impl Status {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = [self.held.to_be_bytes(), self.orphaned.to_be_bytes()].concat();
+        let Self { generation, attached_total, keepalives_total, .. } = *self;
+        let totals = [generation, attached_total, keepalives_total];
+        let totals = totals.into_iter().chain([self.let_go_total, self.refused_total]);
+        out.extend(totals.flat_map(u64::to_be_bytes));
+        out.extend([self.bfd_sessions, self.bfd_up].into_iter().flat_map(u32::to_be_bytes));
+        let times = [self.orphaned_for, self.max_orphan].map(|d| millis(Some(d)));
+        out.extend(times.into_iter().chain([self.memory_bytes]).flat_map(u64::to_be_bytes));
+        out.extend(self.version.0.into_iter().flat_map(u16::to_be_bytes));
+        out
     }
 }
 
@@ -219,6 +275,10 @@ impl Fields<'_> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*head)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
     }
 
     fn u32(&mut self) -> Option<u32> {
@@ -262,6 +322,13 @@ impl Fields<'_> {
             keepalives_total: self.u64()?,
             let_go_total: self.u64()?,
             refused_total: self.u64()?,
+            // Not known to the first release.
+            bfd_sessions: self.u32().unwrap_or(0),
+            bfd_up: self.u32().unwrap_or(0),
+            orphaned_for: self.duration().unwrap_or_default(),
+            max_orphan: self.duration().unwrap_or_default(),
+            memory_bytes: self.u64().unwrap_or(0),
+            version: Version([(); 3].map(|()| self.u16().unwrap_or(0))),
         })
     }
 }
@@ -284,6 +351,7 @@ mod tests {
             (any::<u64>(), how())
                 .prop_map(|(id, how)| Request::Release { session: SessionId(id), how }),
             Just(Request::Status),
+            any::<u32>().prop_map(|token| Request::SetBfd { token }),
         ]
     }
 
@@ -298,10 +366,21 @@ mod tests {
             id().prop_map(|session| Reply::Released { session }),
             (any::<u32>(), ".{0,60}").prop_map(|(token, why)| Reply::Refused { token, why }),
             any::<u64>().prop_map(|by| Reply::Revoked { by }),
+            any::<(u32, u32)>().prop_map(|(token, count)| Reply::BfdSet { token, count }),
+            record::tests::report().prop_map(Reply::Bfd),
             any::<[u64; 4]>().prop_map(|[a, b, c, d]| {
                 let (held, generation) = (7, a);
                 let (attached_total, keepalives_total, let_go_total) = (b, c, d);
-                let all = Status::default();
+                let ms = Duration::from_millis;
+                let all = Status {
+                    bfd_sessions: 9,
+                    bfd_up: 8,
+                    orphaned_for: ms(a >> 20),
+                    max_orphan: ms(b >> 20),
+                    memory_bytes: c,
+                    version: Version([1, 2, 3]),
+                    ..Status::default()
+                };
                 Reply::Status(Status {
                     held,
                     generation,
@@ -338,6 +417,7 @@ mod tests {
                 while bytes.pop().is_some() {
                     match (Request::decode(&bytes), Reply::decode(&bytes)) {
                         (Ok(Request::Attach { max_orphan: None, .. }), Err(_)) => {}
+                        (Err(_), Ok(Reply::Status(_))) if bytes.len() >= 52 => {}
                         (request, reply) => prop_assert!(request.is_err() && reply.is_err()),
                     }
                 }

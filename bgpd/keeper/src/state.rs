@@ -7,6 +7,9 @@
 //! A record of an unknown kind is passed over, and so are bytes behind those of a record: a
 //! keeper of the release before or after reads what it understands.
 
+use crate::bfd::Key;
+use crate::bfd::record::decode_saved;
+use crate::bfd::session::Saved;
 use crate::layout::checksum;
 use std::time::Duration;
 
@@ -19,11 +22,22 @@ pub const SLOT: usize = 1 << 20;
 const MAGIC: [u8; 8] = *b"MSKSTATE";
 const HEADER: usize = 40;
 const MAX_ORPHAN: u16 = 1;
+const BFD: u16 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// As the last speaker wanted it.
     pub max_orphan: Duration,
+    /// [`crate::bfd::record::encode_saved`] each.
+    pub bfd: Vec<Vec<u8>>,
+}
+
+impl State {
+    /// Those that can be understood; the others begin anew when the speaker asks for them.
+    #[must_use]
+    pub fn bfd_sessions(&self) -> Vec<(Key, Saved)> {
+        self.bfd.iter().filter_map(|bytes| decode_saved(bytes)).collect()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +56,9 @@ pub fn encode(state: &State, serial: u64) -> Vec<u8> {
     let mut body = Vec::new();
     let ms = u64::try_from(state.max_orphan.as_millis()).unwrap_or(u64::MAX);
     record(&mut body, MAX_ORPHAN, &ms.to_be_bytes());
+    for session in &state.bfd {
+        record(&mut body, BFD, session);
+    }
     let mut out = MAGIC.to_vec();
     out.extend(VERSION.to_be_bytes());
     out.extend(READABLE_FROM.to_be_bytes());
@@ -85,13 +102,18 @@ fn decode(slot: &[u8]) -> Result<(State, u64), StateError> {
 }
 
 fn records(mut body: &[u8]) -> Result<State, StateError> {
-    let mut state = State { max_orphan: crate::keeper::Limits::default().max_orphan };
+    let max_orphan = crate::keeper::Limits::default().max_orphan;
+    let mut state = State { max_orphan, bfd: Vec::new() };
     while !body.is_empty() {
         let (kind, bytes, rest) = split(body).ok_or(StateError::Damaged)?;
         body = rest;
-        if kind == MAX_ORPHAN {
-            let ms = bytes.first_chunk().ok_or(StateError::Damaged)?;
-            state.max_orphan = Duration::from_millis(u64::from_be_bytes(*ms));
+        match kind {
+            MAX_ORPHAN => {
+                let ms = bytes.first_chunk().ok_or(StateError::Damaged)?;
+                state.max_orphan = Duration::from_millis(u64::from_be_bytes(*ms));
+            }
+            BFD => state.bfd.push(bytes.to_vec()),
+            _ => {}
         }
     }
     Ok(state)
@@ -118,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn state(seconds: u64) -> State {
-        State { max_orphan: Duration::from_secs(seconds) }
+        State { max_orphan: Duration::from_secs(seconds), bfd: vec![b"one".to_vec(), Vec::new()] }
     }
 
     /// As another release would have written it.
@@ -149,7 +171,8 @@ mod tests {
         let mut body = Vec::new();
         record(&mut body, 900, b"something new");
         record(&mut body, MAX_ORPHAN, b"\0\0\0\0\0\0\x03\xe8 and more of it");
-        assert_eq!(newest([&written(2, 1, &body), &[]]), Ok((state(1), 7)));
+        let found = newest([&written(2, 1, &body), &[]]).unwrap();
+        assert_eq!(found, (State { bfd: Vec::new(), ..state(1) }, 7));
         let too_new = StateError::TooNew { version: 3, readable_from: 2 };
         assert_eq!(newest([&written(3, 2, &body), &[]]), Err(too_new));
     }

@@ -11,8 +11,9 @@ mod session;
 
 pub use session::{Revoked, RingsError, SessionRings, WriteError};
 
+use crate::bfd::{Report, Spec, record};
 use crate::keeper::{Release, SessionId};
-use crate::os::{clock, packet, tcp};
+use crate::os::{clock, memory, packet, tcp};
 use crate::protocol::{MAX_PACKET, PacketError, Reply, Request, Status};
 use crate::resume::Resume;
 use crate::snapshot::Snapshot;
@@ -54,6 +55,8 @@ pub struct LostSession {
 pub struct Attached {
     pub sessions: Vec<HeldSession>,
     pub lost: Vec<LostSession>,
+    /// BFD went on all the while.
+    pub bfd: Vec<Report>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,12 @@ pub enum Answer {
         by: u64,
     },
     Status(Status),
+    /// The answer to [`Client::set_bfd`].
+    BfdSet {
+        token: u32,
+        count: u32,
+    },
+    Bfd(Report),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +153,7 @@ impl Client {
                 Reply::Attached { generation: g } if g == generation => {}
                 Reply::Session { session } => self.take(session, fds, generation, &mut found)?,
                 Reply::Gone { peer, why } => found.lost.push(LostSession { peer, why }),
+                Reply::Bfd(report) => found.bfd.push(report),
                 Reply::End => return Ok(found),
                 Reply::Refused { why, .. } => return Err(ClientError::Refused(why)),
                 Reply::Revoked { by } => return Err(ClientError::Revoked { by }),
@@ -155,8 +165,7 @@ impl Client {
     /// Asks the keeper to hold a session, whose snapshot is written. The answer carries the token.
     /// When the keeper is far behind this fails with `WouldBlock`: ask again later.
     pub fn hold(&mut self, socket: impl AsFd, rings: &SessionRings) -> Result<u32, ClientError> {
-        let token = self.next_token;
-        self.next_token = self.next_token.checked_add(1).unwrap_or(1);
+        let token = self.token();
         self.send(Request::Hold { token }, &[socket.as_fd(), rings.file()])?;
         Ok(token)
     }
@@ -175,6 +184,16 @@ impl Client {
         self.send(Request::Status, &[])
     }
 
+    /// These BFD sessions and no others. Those that stay the same go on untouched, so a speaker
+    /// says it again after each attach. The answer carries the token; [`Answer::Bfd`] tells of
+    /// every change from then on.
+    pub fn set_bfd(&mut self, sessions: &[Spec]) -> Result<u32, ClientError> {
+        let token = self.token();
+        let file = memory::with(&record::encode_list(sessions))?;
+        self.send(Request::SetBfd { token }, &[file.as_fd()])?;
+        Ok(token)
+    }
+
     /// The next answer, `None` when there is none yet.
     pub fn next(&self) -> Result<Option<Answer>, ClientError> {
         match self.receive() {
@@ -188,6 +207,15 @@ impl Client {
     pub fn next_within(&self, limit: Duration) -> Result<Answer, ClientError> {
         let (reply, _) = self.wait(Instant::now() + limit)?;
         answer(reply)
+    }
+
+    const fn token(&mut self) -> u32 {
+        let token = self.next_token;
+        self.next_token = match token {
+            u32::MAX => 1,
+            n => n + 1,
+        };
+        token
     }
 
     fn take(
@@ -220,11 +248,19 @@ impl Client {
     }
 
     fn receive(&self) -> Result<(Reply, Vec<OwnedFd>), ClientError> {
-        match packet::receive(&self.socket, MAX_PACKET) {
-            Ok(Some(packet)) => Ok((Reply::decode(&packet.bytes)?, packet.fds)),
-            Ok(None) => Err(ClientError::Gone),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Err(ClientError::Gone),
-            Err(e) => Err(e.into()),
+        loop {
+            match packet::receive(&self.socket, MAX_PACKET) {
+                Ok(Some(packet)) => match Reply::decode(&packet.bytes) {
+                    // What a later keeper says beside: it does without an answer.
+                    Err(PacketError::Kind(_)) => {}
+                    reply => return Ok((reply?, packet.fds)),
+                },
+                Ok(None) => return Err(ClientError::Gone),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(ClientError::Gone);
+                }
+                Err(e) => return Err(e.into()),
+            }
         }
     }
 
@@ -277,6 +313,8 @@ fn answer(reply: Reply) -> Result<Answer, ClientError> {
         Reply::Refused { token, why } => Answer::Refused { token, why },
         Reply::Revoked { by } => Answer::Revoked { by },
         Reply::Status(status) => Answer::Status(status),
+        Reply::BfdSet { token, count } => Answer::BfdSet { token, count },
+        Reply::Bfd(report) => Answer::Bfd(report),
         _ => return Err(ClientError::Nonsense),
     })
 }

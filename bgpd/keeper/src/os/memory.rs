@@ -38,6 +38,17 @@ pub fn create(layout: &Layout) -> Result<OwnedFd, MemoryError> {
     Ok(fd)
 }
 
+/// A file that holds just these bytes, to be read by another process.
+pub fn with(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let fd = memfd_create("mainstay-list", MemfdFlags::CLOEXEC)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let n = rustix::io::write(&fd, rest)?;
+        rest = rest.get(n..).unwrap_or_default();
+    }
+    Ok(fd)
+}
+
 /// The file's layout, and its head and rings mapped.
 pub fn open(fd: BorrowedFd<'_>) -> Result<(Mapping, Layout), MemoryError> {
     if !fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)) {

@@ -5,3 +5,4 @@ pub mod memory;
 pub mod packet;
 pub mod process;
 pub mod tcp;
+pub mod udp;

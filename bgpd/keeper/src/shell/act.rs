@@ -89,6 +89,9 @@ impl Shell {
         for (peer, why) in self.gone.drain(..) {
             conn.say(&Reply::Gone { peer, why });
         }
+        for report in self.bfd.reports() {
+            conn.say(&Reply::Bfd(report));
+        }
         conn.say(&Reply::End);
     }
 
@@ -107,8 +110,8 @@ impl Shell {
     }
 
     /// What the next keeper must know beside the sessions.
-    fn store_state(&mut self) {
-        let state = State { max_orphan: self.keeper.max_orphan() };
+    pub(super) fn store_state(&mut self) {
+        let state = State { max_orphan: self.keeper.max_orphan(), bfd: self.bfd.saved() };
         if let Err(e) = self.state.write(&state, &mut self.store) {
             log::warn(&format!("what the speaker wants cannot be stored: {e}"));
         }
@@ -170,6 +173,11 @@ impl Shell {
         if owner == KEEPER {
             log::info(&format!("session {session} with {} has no speaker: kept alive", held.peer));
         }
+        let dead = self.bfd.dead_since(held.local, held.remote);
+        if owner == KEEPER && dead.is_some_and(|at| at > held.since) {
+            // The speaker died before it could do it.
+            return Some(Event::Lost { session, why: Why::PeerDead });
+        }
         held.own(owner, since).err().map(|why| Event::Lost { session, why })
     }
 
@@ -185,7 +193,10 @@ impl Shell {
             self.gone.pop_front();
         }
         self.gone.push_back((held.peer.clone(), why.to_string()));
-        held.let_go();
+        match why {
+            Why::PeerDead => held.abort(),
+            _ => held.let_go(),
+        }
     }
 
     /// Out of the store first: what still lies there would keep the connection open.

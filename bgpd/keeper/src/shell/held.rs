@@ -2,11 +2,12 @@
 
 use crate::orphan::{Seen, Why};
 use crate::os::memory::{self, Mapping, MemoryError};
-use crate::os::tcp;
+use crate::os::{clock, tcp};
 use crate::rings::{KEEPER, Moment, Rings};
 use crate::snapshot::{Snapshot, SnapshotError, Timing};
 use rustix::net::{SendFlags, Shutdown};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 #[derive(Debug)]
@@ -14,6 +15,10 @@ pub(super) struct Held {
     pub(super) socket: OwnedFd,
     pub(super) file: OwnedFd,
     pub(super) peer: String,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    /// By this keeper.
+    pub(super) since: Moment,
     pub(super) timing: Timing,
     rings: Rings<Mapping>,
     /// The kernel took no more when we last tried.
@@ -46,11 +51,12 @@ impl Held {
         tcp::check(&socket).map_err(HoldError::Socket)?;
         let (area, layout) = memory::open(file.as_fd())?;
         let rings = Rings::open(area, layout.total()).map_err(MemoryError::from)?;
-        let Snapshot { peer, timing, .. } = rings.snapshot()?;
+        let Snapshot { peer, timing, local, remote, .. } = rings.snapshot()?;
         if !rings.positions().sound() {
             return Err(HoldError::Positions);
         }
-        Ok(Self { socket, file, peer, timing, rings, blocked: false })
+        let since = clock::now();
+        Ok(Self { socket, file, peer, local, remote, since, timing, rings, blocked: false })
     }
 
     pub(super) fn check_owner(&self, generation: u64) -> Result<(), HoldError> {
@@ -58,6 +64,12 @@ impl Held {
             owner if owner == generation => Ok(()),
             owner => Err(HoldError::Owner(owner)),
         }
+    }
+
+    /// Of its file, as far as it was ever touched.
+    pub(super) fn memory(&self) -> u64 {
+        let blocks = rustix::fs::fstat(&self.file).map_or(0, |stat| stat.st_blocks);
+        u64::try_from(blocks).unwrap_or(0) * 512
     }
 
     pub(super) fn owner(&self) -> (u64, Moment) {

@@ -3,6 +3,7 @@
 //! One thread; no call in it waits but `poll`.
 
 mod act;
+mod bfd;
 mod conn;
 mod held;
 pub mod log;
@@ -17,7 +18,8 @@ pub use start::{Args, ArgsError, StartError, USAGE, run};
 use crate::keeper::{ConnId, Event, Keeper, ProcessId, SessionId};
 use crate::orphan::Why;
 use crate::os::{clock, process};
-use crate::protocol::{Reply, Request, Status};
+use crate::protocol::{Reply, Request, Status, Version};
+use bfd::{Bfd, Kind};
 use conn::Conn;
 use held::Held;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -43,6 +45,7 @@ pub(crate) struct Shell {
     signals: OwnedFd,
     store: Store,
     state: StateFile,
+    bfd: Bfd,
     conns: BTreeMap<ConnId, Conn>,
     processes: BTreeMap<ProcessId, Process>,
     sessions: BTreeMap<SessionId, Held>,
@@ -69,6 +72,7 @@ enum Source {
     Conn(ConnId),
     Process(ProcessId),
     Session(SessionId),
+    Bfd(Kind),
 }
 
 impl Shell {
@@ -82,6 +86,7 @@ impl Shell {
                     Source::Process(process) => self.exited(process),
                     Source::Session(session) => self.session_ready(session, flags),
                     Source::Listener => self.accept(),
+                    Source::Bfd(kind) => self.bfd_ready(kind),
                     Source::Signals => {
                         if signals::stop_wanted(&self.signals) {
                             self.stop();
@@ -90,6 +95,7 @@ impl Shell {
                     }
                 }
             }
+            self.bfd_due();
             self.tell(Event::Due);
             self.close_broken();
             self.forget_processes();
@@ -98,7 +104,8 @@ impl Shell {
 
     /// What is ready, connections before processes: what a speaker said before it died counts.
     fn wait(&mut self) -> io::Result<Vec<(Source, PollFlags)>> {
-        let mut limit = self.keeper.deadline().map(|at| at.saturating_sub(clock::now()));
+        let next = [self.keeper.deadline(), self.bfd.deadline()].into_iter().flatten().min();
+        let mut limit = next.map(|at| at.saturating_sub(clock::now()));
         if self.store.flush() || self.pause {
             limit = Some(limit.map_or(PAUSE, |l| l.min(PAUSE)));
         }
@@ -135,6 +142,8 @@ impl Shell {
             }
             all.push((Source::Session(*id), held.socket.as_fd(), flags));
         }
+        let bfd = self.bfd.listeners.iter();
+        all.extend(bfd.map(|(kind, fd)| (Source::Bfd(*kind), fd.as_fd(), PollFlags::IN)));
         if !self.pause {
             all.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         }
@@ -235,6 +244,7 @@ impl Shell {
                 let status = self.status();
                 self.say(id, &Reply::Status(status));
             }
+            Ok(Request::SetBfd { token }) => self.set_bfd(id, token, &fds),
             Err(e) => self.refuse(id, 0, &e),
         }
     }
@@ -295,10 +305,21 @@ impl Shell {
     }
 
     fn status(&self) -> Status {
-        let (held, orphaned) = self.keeper.count();
         let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
-        let generation = self.keeper.speaker().map_or(0, |(_, generation)| generation);
-        Status { held: count(held), orphaned: count(orphaned), generation, ..self.counts }
+        let (held, orphaned) = self.keeper.count();
+        let (bfd_sessions, bfd_up) = self.bfd.count();
+        Status {
+            held: count(held),
+            orphaned: count(orphaned),
+            generation: self.keeper.speaker().map_or(0, |(_, generation)| generation),
+            bfd_sessions: count(bfd_sessions),
+            bfd_up: count(bfd_up),
+            orphaned_for: self.keeper.orphaned_for(clock::now()),
+            max_orphan: self.keeper.max_orphan(),
+            memory_bytes: self.sessions.values().map(Held::memory).sum(),
+            version: Version::ours(),
+            ..self.counts
+        }
     }
 
     fn id(&mut self) -> u64 {
@@ -316,6 +337,9 @@ impl Shell {
                 false => "are let go where no speaker has them",
             }
         ));
+        if !stored {
+            self.leave_bfd();
+        }
         self.tell(Event::Stop { stored });
         let end = clock::now() + Duration::from_secs(1);
         while self.store.flush() && clock::now() < end {

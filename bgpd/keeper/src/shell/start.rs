@@ -1,6 +1,6 @@
 //! From the command line to serving.
 
-use super::{Shell, StateFile, log, signals, store};
+use super::{Bfd, Shell, StateFile, log, signals, store};
 use crate::client::SOCKET;
 use crate::keeper::{Keeper, Limits};
 use crate::protocol::Status;
@@ -139,13 +139,14 @@ pub fn run(args: &Args) -> Result<(), StartError> {
     harden();
     let lock = take_lock(&args.run_dir)?;
     let (state, said) = StateFile::open(&passed);
-    let max_orphan = said.map_or(args.max_orphan, |state| state.max_orphan);
+    let max_orphan = said.as_ref().map_or(args.max_orphan, |state| state.max_orphan);
     let mut shell = Shell {
         keeper: Keeper::new(Limits { max_orphan, ..Limits::default() }),
         listener: listen(&args.run_dir.join(SOCKET))?,
         signals,
         store: Store::open()?,
         state,
+        bfd: Bfd::new(),
         conns: BTreeMap::new(),
         processes: BTreeMap::new(),
         sessions: BTreeMap::new(),
@@ -155,6 +156,8 @@ pub fn run(args: &Args) -> Result<(), StartError> {
         next_id: 0,
         pause: false,
     };
+    // First: it is the one that cannot wait.
+    shell.restore_bfd(&said.map(|state| state.bfd_sessions()).unwrap_or_default());
     shell.restore(passed);
     shell.store.ready();
     if let Some(mut ready) = ready {
