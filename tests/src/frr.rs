@@ -9,6 +9,7 @@ use std::process::Command;
 #[derive(Debug)]
 pub struct Frr {
     _zebra: Proc,
+    _bfdd: Option<Proc>,
     bgpd: Proc,
     dir: Scratch,
 }
@@ -17,26 +18,52 @@ impl Frr {
     /// Starts zebra and bgpd with this configuration and waits until bgpd answers.
     #[must_use]
     pub fn start(host: &Netns, config: &str) -> Self {
+        Self::start_all(host, config, None)
+    }
+
+    /// The same with bfdd, which reads `bfd`.
+    #[must_use]
+    pub fn start_with_bfd(host: &Netns, config: &str, bfd: &str) -> Self {
+        Self::start_all(host, config, Some(bfd))
+    }
+
+    fn start_all(host: &Netns, config: &str, bfd: Option<&str>) -> Self {
         let dir = Scratch::new("frr");
         let text = format!("log stdout\n{config}");
         dir.write("frr.conf", &text);
+        dir.write("bfdd.conf", &format!("log stdout\n{}", bfd.unwrap_or_default()));
         // FRR gives up root for its own user, who then makes its sockets here.
         let chown = Command::new("chown").args(["-R", "frr:frr"]).arg(dir.path()).status();
         assert!(chown.is_ok_and(|s| s.success()), "no user frr: apt-get install frr");
         let zebra = daemon(host, "zebra", &dir);
         eventually(10, "zebra listens", || exists(&dir, "zserv.api"));
+        let bfdd = bfd.map(|_| daemon(host, "bfdd", &dir));
         let bgpd = daemon(host, "bgpd", &dir);
-        let frr = Self { _zebra: zebra, bgpd, dir };
+        let frr = Self { _zebra: zebra, _bfdd: bfdd, bgpd, dir };
         eventually(10, "FRR answers", || frr.ask("show version"));
         frr
     }
 
     /// `vtysh -c WORDS`
     pub fn ask(&self, words: &str) -> Result<String, String> {
+        self.ask_daemon("bgpd", words)
+    }
+
+    fn ask_daemon(&self, daemon: &str, words: &str) -> Result<String, String> {
+        self.vtysh(daemon, &[words])
+    }
+
+    /// Lines of bfdd's configuration, below `bfd`.
+    pub fn configure_bfd(&self, lines: &[&str]) -> Result<String, String> {
+        self.vtysh("bfdd", &[&["configure terminal", "bfd"], lines].concat())
+    }
+
+    fn vtysh(&self, daemon: &str, lines: &[&str]) -> Result<String, String> {
         let out = Command::new(tool("vtysh", "frr"))
             .arg("--vty_socket")
             .arg(self.dir.path())
-            .args(["-d", "bgpd", "-c", words])
+            .args(["-d", daemon])
+            .args(lines.iter().flat_map(|line| ["-c", line]))
             .output()
             .map_err(|e| format!("vtysh: {e}"))?;
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -51,6 +78,14 @@ impl Frr {
     pub fn json(&self, words: &str) -> Result<serde_json::Value, String> {
         let text = self.ask(&format!("{words} json"))?;
         serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))
+    }
+
+    /// What bfdd says of its session with this peer.
+    pub fn bfd(&self, peer: &str) -> Result<serde_json::Value, String> {
+        let text = self.ask_daemon("bfdd", "show bfd peers json")?;
+        let all: Vec<serde_json::Value> =
+            serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))?;
+        all.into_iter().find(|p| p["peer"] == peer).ok_or(text)
     }
 
     /// Waits until the session with `peer` is Established.
@@ -81,8 +116,13 @@ impl Frr {
 fn daemon(host: &Netns, name: &str, dir: &Scratch) -> Proc {
     let at = |file: &str| dir.path().join(file).display().to_string();
     let vty = dir.path().display().to_string();
-    let (conf, zserv, pid) = (at("frr.conf"), at("zserv.api"), at(&format!("{name}.pid")));
-    let args = ["-f", &conf, "-z", &zserv, "-i", &pid, "--vty_socket", &vty, "-A", "127.0.0.1"];
+    let conf = at(if name == "bfdd" { "bfdd.conf" } else { "frr.conf" });
+    let (zserv, pid, bfdctl) = (at("zserv.api"), at(&format!("{name}.pid")), at("bfdd.sock"));
+    let mut args =
+        vec!["-f", &conf, "-z", &zserv, "-i", &pid, "--vty_socket", &vty, "-A", "127.0.0.1"];
+    if name == "bfdd" {
+        args.extend(["--bfdctl", &bfdctl]);
+    }
     let program = tool(&format!("/usr/lib/frr/{name}"), "frr");
     start_in(host, name, &program, &args, dir.path())
 }

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod bfd;
 mod peers;
 mod shell;
 mod tiny;

@@ -13,10 +13,10 @@ use rustix::process::Signal;
 use std::path::Path;
 use std::time::Duration;
 
-const PEER: &str = "192.0.2.1:179";
+pub const PEER: &str = "192.0.2.1:179";
 
 /// A switch at .1, our node at .2.
-fn pair() -> (Netns, Netns) {
+pub fn pair() -> (Netns, Netns) {
     let (switch, node) = (Netns::new("switch"), Netns::new("node"));
     veth((&switch, "eth0"), (&node, "eth0"));
     switch.ip("addr add 192.0.2.1/24 dev eth0");
@@ -54,7 +54,7 @@ fn frr(switch: &Netns) -> Frr {
     )
 }
 
-fn start_keeper(node: &Netns, dir: &Scratch, options: &[&str]) -> Proc {
+pub fn start_keeper(node: &Netns, dir: &Scratch, options: &[&str]) -> Proc {
     let run_dir = dir.path().display().to_string();
     let args = [&["--run-dir", &run_dir], options].concat();
     let program = Path::new(env!("CARGO_BIN_EXE_mainstay-keeper"));

@@ -249,20 +249,20 @@ fn a_peer_that_closes_is_let_go_and_the_next_speaker_hears_of_it() {
 }
 
 /// A service manager as far as its descriptor store goes.
-struct Manager {
+pub struct Manager {
     socket: UnixDatagram,
     path: std::path::PathBuf,
     store: Vec<(String, OwnedFd)>,
 }
 
 impl Manager {
-    fn new(dir: &Scratch) -> Self {
+    pub fn new(dir: &Scratch) -> Self {
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         Self { socket, path, store: Vec::new() }
     }
 
-    fn read(&mut self) {
+    pub fn read(&mut self) {
         while let Ok(Some(packet)) = packet::receive(self.socket.as_fd(), 4096) {
             let text = String::from_utf8(packet.bytes).unwrap();
             let name =
@@ -281,8 +281,12 @@ impl Manager {
     }
 
     /// A keeper that gets what is stored, as systemd passes it.
-    fn start(&self, dir: &Scratch) -> Proc {
-        let mut command = Command::new("sh");
+    pub fn start(&self, dir: &Scratch) -> Proc {
+        self.start_by(Command::new("sh"), dir)
+    }
+
+    /// `command` runs `sh` where the keeper is to live.
+    pub fn start_by(&self, mut command: Command, dir: &Scratch) -> Proc {
         command.args(["-c", r#"LISTEN_PID=$$ exec "$0" "$@""#, KEEPER, "--run-dir"]);
         command.arg(dir.path()).env("NOTIFY_SOCKET", &self.path);
         command.env("LISTEN_FDS", self.store.len().to_string());

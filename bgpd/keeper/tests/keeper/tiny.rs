@@ -1,6 +1,7 @@
 //! A speaker for these tests: it keeps one session through the keeper and can die in the middle of
 //! things. It runs as a child of the test, which is this same program started again.
 
+use keeper::bfd::{Hops, Key, Settings, Spec};
 use keeper::client::{Answer, Client, HeldSession, SessionRings, generation_of_now};
 use keeper::keeper::SessionId;
 use keeper::layout::Sizes;
@@ -60,6 +61,12 @@ pub fn main() {
     let max_orphan = max_orphan.map(|s| Duration::from_secs(s.parse().unwrap()));
     let limit = Duration::from_secs(10);
     let mut attached = client.attach(generation_of_now(), max_orphan, limit).unwrap();
+    for report in &attached.bfd {
+        println!("bfd at attach: {report:?}");
+    }
+    if let Ok(text) = std::env::var("TINY_BFD") {
+        client.set_bfd(&specs(&text)).unwrap();
+    }
     for lost in &attached.lost {
         println!("lost {} {}", lost.peer, lost.why);
     }
@@ -68,6 +75,23 @@ pub fn main() {
         None => Speaker::fresh(client, var("TINY_PEER").parse().unwrap(), &var("TINY_AFTER")),
     };
     speaker.run();
+}
+
+/// `peer local min_tx_ms multiplier single|multi interface|-`, separated by `;`.
+pub fn specs(text: &str) -> Vec<Spec> {
+    text.split(';').filter(|t| !t.is_empty()).map(spec).collect()
+}
+
+fn spec(text: &str) -> Spec {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let [peer, local, ms, multiplier, hops, interface] = words[..] else { panic!("{text}") };
+    let hops = if hops == "multi" { Hops::Multi { min_ttl: 1 } } else { Hops::Single };
+    let interface = interface.trim_matches('-').to_owned();
+    let local = Some(local.parse().unwrap());
+    let interval = Duration::from_millis(ms.parse().unwrap());
+    let multiplier = multiplier.parse().unwrap();
+    let settings = Settings { min_tx: interval, min_rx: interval, multiplier, admin_down: false };
+    Spec { key: Key { peer: peer.parse().unwrap(), local, interface, hops }, settings }
 }
 
 struct Speaker {
@@ -117,9 +141,13 @@ impl Speaker {
 
     fn hold(&mut self) {
         let token = self.client.hold(&self.socket, &self.rings).unwrap();
-        match self.client.next_within(Duration::from_secs(5)).unwrap() {
-            Answer::Held { token: t, session } if t == token => self.session = Some(session),
-            other => panic!("{other:?}"),
+        loop {
+            match self.client.next_within(Duration::from_secs(5)).unwrap() {
+                Answer::Held { token: t, session } if t == token => self.session = Some(session),
+                Answer::Bfd(_) | Answer::BfdSet { .. } => continue,
+                other => panic!("{other:?}"),
+            }
+            break;
         }
         println!("held");
     }
@@ -286,9 +314,12 @@ pub fn flag(name: &str) -> std::path::PathBuf {
 
 fn generation_of(client: &Client) -> u64 {
     client.ask_status().unwrap();
-    match client.next_within(Duration::from_secs(5)).unwrap() {
-        Answer::Status(status) => status.generation,
-        other => panic!("{other:?}"),
+    loop {
+        match client.next_within(Duration::from_secs(5)).unwrap() {
+            Answer::Status(status) => return status.generation,
+            Answer::Bfd(_) | Answer::BfdSet { .. } => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 
