@@ -3,7 +3,7 @@
 set -euo pipefail
 
 packages=(
-  bird2 frr gobgpd                   # BGP peers we did not write
+  bird2 frr gobgpd openbgpd          # BGP peers we did not write
   containernetworking-plugins        # ptp, bridge, host-local
   conntrack nftables iproute2 iputils-ping procps
   prometheus                         # promtool, and a server to ask the dashboard's queries

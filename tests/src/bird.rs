@@ -4,6 +4,7 @@ use crate::netns::Netns;
 use crate::proc::{Proc, tool};
 use crate::scratch::Scratch;
 use crate::wait::eventually;
+use rustix::process::Signal;
 use std::process::Command;
 
 #[derive(Debug)]
@@ -86,6 +87,15 @@ impl Bird {
 
     pub fn proc(&mut self) -> &mut Proc {
         &mut self.proc
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.proc.signal(signal);
+    }
+
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.proc.log()
     }
 
     /// How to ask it by hand.

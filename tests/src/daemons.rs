@@ -9,7 +9,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 #[derive(Debug)]
 pub struct Node {
@@ -24,6 +24,7 @@ pub struct Node {
 pub enum Daemon {
     Bgpd,
     Ipamd,
+    Keeper,
     Netmon,
 }
 
@@ -33,6 +34,7 @@ impl Daemon {
         match self {
             Self::Bgpd => "mainstay-bgpd",
             Self::Ipamd => "mainstay-ipamd",
+            Self::Keeper => "mainstay-keeper",
             Self::Netmon => "mainstay-netmon",
         }
     }
@@ -70,7 +72,19 @@ impl Node {
     #[must_use]
     #[track_caller]
     pub fn start(&self, daemon: Daemon) -> Proc {
-        let (mut ready, proc) = self.launch(daemon);
+        self.start_with(daemon, &[], |_| {})
+    }
+
+    /// The same with further arguments, and whatever else `prepare` does to the command.
+    #[must_use]
+    #[track_caller]
+    pub fn start_with(
+        &self,
+        daemon: Daemon,
+        more: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Proc {
+        let (mut ready, proc) = self.launch(daemon, more, prepare);
         let mut fds = [PollFd::new(&ready, PollFlags::IN)];
         let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
         let n = poll(&mut fds, Some(&limit)).expect("poll");
@@ -89,7 +103,7 @@ impl Node {
     #[track_caller]
     pub fn run_to_end(&self, daemon: Daemon) -> (std::process::ExitStatus, String) {
         let said = std::fs::metadata(self.log(daemon)).map_or(0, |m| m.len());
-        let (_ready, mut proc) = self.launch(daemon);
+        let (_ready, mut proc) = self.launch(daemon, &[], |_| {});
         let status = proc.wait(std::time::Duration::from_secs(10));
         (status, proc.log().split_off(usize::try_from(said).unwrap_or(0)))
     }
@@ -106,16 +120,33 @@ impl Node {
         self.dir.path().join(format!("{}.log", daemon.program()))
     }
 
-    fn launch(&self, daemon: Daemon) -> (std::io::PipeReader, Proc) {
+    /// Starts a daemon and does not wait for it.
+    #[must_use]
+    pub fn begin(&self, daemon: Daemon) -> Proc {
+        self.launch(daemon, &[], |_| {}).1
+    }
+
+    fn launch(
+        &self,
+        daemon: Daemon,
+        more: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> (std::io::PipeReader, Proc) {
         let (ready, tell) = std::io::pipe().expect("pipe");
         let fd = tell.as_raw_fd();
         let mut command = self.host.command(bin(daemon.program()));
         command
-            .args(["--config".as_ref(), self.config.as_os_str()])
-            .args(["--node", &self.name])
             .args(["--run-dir".as_ref(), self.run_dir().as_os_str()])
-            .args(["--state-dir".as_ref(), self.dir.path().join("state").as_os_str()])
-            .args(["--ready-fd", &fd.to_string()]);
+            .args(["--ready-fd", &fd.to_string()])
+            .args(more);
+        // The keeper knows neither configuration nor state: it holds what it is given.
+        if daemon != Daemon::Keeper {
+            command
+                .args(["--config".as_ref(), self.config.as_os_str()])
+                .args(["--node", &self.name])
+                .args(["--state-dir".as_ref(), self.dir.path().join("state").as_os_str()]);
+        }
+        prepare(&mut command);
         // SAFETY: one system call on a descriptor that the closure owns.
         unsafe {
             command.pre_exec(move || Ok(fcntl_setfd(tell.as_fd(), FdFlags::empty())?));

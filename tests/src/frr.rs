@@ -4,6 +4,7 @@ use crate::netns::Netns;
 use crate::proc::{Proc, start_in, tool};
 use crate::scratch::Scratch;
 use crate::wait::eventually;
+use rustix::process::Signal;
 use std::process::Command;
 
 #[derive(Debug)]
@@ -110,6 +111,16 @@ impl Frr {
 
     pub fn proc(&mut self) -> &mut Proc {
         &mut self.bgpd
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.bgpd.signal(signal);
+    }
+
+    /// What bgpd has written.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.bgpd.log()
     }
 }
 

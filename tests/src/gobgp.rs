@@ -4,23 +4,24 @@ use crate::netns::Netns;
 use crate::proc::{Proc, start_in, tool};
 use crate::scratch::Scratch;
 use crate::wait::eventually;
+use rustix::process::Signal;
 
 #[derive(Debug)]
-pub struct GoBgp<'a> {
-    host: &'a Netns,
+pub struct GoBgp {
+    host: Netns,
     proc: Proc,
     _dir: Scratch,
 }
 
-impl<'a> GoBgp<'a> {
+impl GoBgp {
     /// Starts gobgpd with this TOML and waits until it answers.
     #[must_use]
-    pub fn start(host: &'a Netns, config: &str) -> Self {
+    pub fn start(host: &Netns, config: &str) -> Self {
         let dir = Scratch::new("gobgp");
         let path = dir.write("gobgpd.toml", config).display().to_string();
         let args = ["-f", &path, "-t", "toml", "--api-hosts", "127.0.0.1:50051", "--pprof-disable"];
         let proc = start_in(host, "gobgpd", &tool("gobgpd", "gobgpd"), &args, dir.path());
-        let gobgp = Self { host, proc, _dir: dir };
+        let gobgp = Self { host: Netns::existing(&host.path()), proc, _dir: dir };
         eventually(10, "GoBGP answers", || gobgp.ask("global"));
         gobgp
     }
@@ -50,5 +51,14 @@ impl<'a> GoBgp<'a> {
 
     pub fn proc(&mut self) -> &mut Proc {
         &mut self.proc
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.proc.signal(signal);
+    }
+
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.proc.log()
     }
 }

@@ -1,7 +1,7 @@
 //! Processes that end with the test that started them, and whose logs are shown when it fails.
 
 use crate::netns::Netns;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::fs::File;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -57,6 +57,13 @@ impl Proc {
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// The same to every process it has started.
+    pub fn signal_all(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(pid, signal);
         }
     }
 
