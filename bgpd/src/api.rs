@@ -5,7 +5,7 @@
 
 use crate::show;
 use bgp_core::types::{Family, Prefix};
-use bgp_core::view::{Match, PeerView, RibKind, RouteQuery, RouteView};
+use bgp_core::view::{Match, RibKind, RouteQuery, RouteView};
 use futures_util::stream::{self, Stream, StreamExt};
 use mainstay_prefix::ParsePrefixError;
 use mainstay_proto::bgp::v1::bgp_server::{Bgp, BgpServer};
@@ -27,7 +27,7 @@ const PAGE: usize = 4096;
 #[derive(Debug)]
 pub(crate) enum Ask {
     Status(oneshot::Sender<StatusReply>),
-    Peers(oneshot::Sender<Vec<PeerView>>),
+    Peers(oneshot::Sender<Vec<proto::Peer>>),
     Routes { query: RouteQuery, after: Option<Prefix>, limit: usize, to: RoutesTo },
     Reload(oneshot::Sender<Result<ReloadReply, String>>),
 }
@@ -81,7 +81,7 @@ impl Bgp for Api {
         _: Request<ListPeersRequest>,
     ) -> Result<Response<ListPeersReply>, Status> {
         let peers = self.ask(Ask::Peers).await?;
-        Ok(Response::new(ListPeersReply { peers: peers.into_iter().map(show::peer).collect() }))
+        Ok(Response::new(ListPeersReply { peers }))
     }
 
     type ListRoutesStream = Pin<Box<dyn Stream<Item = Result<proto::Route, Status>> + Send>>;

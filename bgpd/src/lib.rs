@@ -5,13 +5,20 @@
 //! kernel.
 
 mod api;
+mod buffers;
+mod conn;
+mod keep;
 pub mod kernel;
+mod leave;
 mod listen;
+mod log;
 mod marker;
 mod observe;
 mod plan;
+mod poller;
 mod reload;
 mod run;
+mod sessions;
 mod show;
 mod sockopt;
 mod start;

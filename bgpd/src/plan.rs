@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
@@ -18,6 +19,8 @@ pub(crate) struct Plan {
     /// Empty: connect only.
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) target: Target,
+    /// How long sessions are held while no speaker runs; zero: not at all.
+    pub(crate) max_orphan: Duration,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -55,7 +58,8 @@ impl Plan {
         let fib = &bgp.fib;
         let listen = listen(bgp);
         let target = Target { install: fib.install, table: fib.table, metric: fib.metric };
-        Ok(Self { speaker: speaker(bgp), transport, listen, target, warnings })
+        let max_orphan = node.keeper.max_orphan;
+        Ok(Self { speaker: speaker(bgp), transport, listen, target, max_orphan, warnings })
     }
 }
 

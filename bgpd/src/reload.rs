@@ -39,6 +39,7 @@ impl Run {
         keep_target(self.plan.target, &mut plan, &mut changes);
         self.kernel.set_scopes(plan.transport.scopes());
         self.warnings = loaded.warnings;
+        self.keeper.set_max_orphan(plan.max_orphan);
         self.plan = plan;
         self.tell(Event::Configure(Box::new(self.plan.speaker.clone())));
         changes.append(&mut self.tables.changes);
@@ -77,10 +78,12 @@ impl Run {
     fn sign_anew(&self, new: &Transport, changes: &mut Vec<String>) {
         let old = &self.plan.transport;
         for conn in self.tables.conns.values() {
-            let remote = conn.remote();
+            let remote = conn.remote_ip();
             let (was, way) = (old.way(remote), new.way(remote));
             if was.key != way.key {
-                let set = sockopt::set_md5(conn.stream(), Prefix::host(remote), way.key.as_ref());
+                let key = way.key.as_ref();
+                let set =
+                    conn.socket().and_then(|s| sockopt::set_md5(&s, Prefix::host(remote), key));
                 match set {
                     Ok(()) => changes.push(format!("{remote}: TCP MD5 key changed")),
                     Err(error) => {
@@ -89,7 +92,8 @@ impl Run {
                 }
             }
             if let Some(ttl) = way.ttl.filter(|_| was.ttl != way.ttl)
-                && let Err(error) = sockopt::set_ttl(conn.stream(), remote.is_ipv4(), ttl)
+                && let Err(error) =
+                    conn.socket().and_then(|s| sockopt::set_ttl(&s, remote.is_ipv4(), ttl))
             {
                 tracing::debug!(%remote, %error, "cannot set the TTL");
             }

@@ -1,34 +1,35 @@
 //! The loop that owns the [`Speaker`]: what happens goes in, what is to be done is done.
 //!
-//! One task, one thread: nothing here waits for anything but the next event. Connections, dials,
-//! the kernel and the API are tasks and threads of their own, joined to the loop by channels.
+//! One task, one thread: nothing here waits for anything but the next event. Dials, the kernel and the
+//! API are tasks and threads of their own, joined to the loop by channels; connections are read and
+//! written by the loop itself when they are ready.
 
 use crate::api::Ask;
+use crate::conn::Conn;
+use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Notice};
 use crate::listen::Listeners;
 use crate::observe::Observer;
 use crate::plan::Plan;
-use crate::tcp::{CHUNK, Conn, Dial, Input, dial};
+use crate::poller::{Poller, Ready};
+use crate::tcp::{Dial, Input, dial};
 use crate::{show, sockopt};
 use bgp_core::event::{Action, Event, Link};
 use bgp_core::report::Report;
 use bgp_core::speaker::Speaker;
 use bgp_core::types::ConnId;
+use bgp_core::view::PeerView;
 use mainstay_daemon::{Args, Signal, Signals};
-use mainstay_proto::bgp::v1::StatusReply;
+use mainstay_proto::bgp::v1::{Peer, SessionKeeping, StatusReply};
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
-
-/// What a connection that is being closed may still send.
-const LAST_WORDS: usize = 1024 * 1024;
-
-/// Connections that end at the same time and may take their time; further strangers may not.
-const LEAVING: usize = 256;
 
 /// How often the readers get a turn before a deadline counts: who never stops to send cannot put it
 /// off for ever.
@@ -44,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) kernel: kernel::Handle,
     pub(crate) interfaces: Interfaces,
     pub(crate) listeners: Option<Listeners>,
+    pub(crate) poller: Rc<Poller>,
+    pub(crate) keeper: Keeper,
     /// For the tasks that are started.
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) started: Instant,
@@ -55,10 +58,17 @@ pub(crate) struct Run {
 pub(crate) struct Tables {
     pub(crate) conns: HashMap<ConnId, Conn>,
     dialling: HashMap<ConnId, AbortHandle>,
-    closing: Vec<JoinHandle<()>>,
+    pub(crate) closing: Vec<JoinHandle<()>>,
     accepted: u64,
     observer: Observer,
-    actions: Vec<Action>,
+    pub(crate) actions: Vec<Action>,
+    /// Filled and emptied for each batch of messages.
+    pub(crate) record: Vec<u8>,
+    /// Sessions of the last process that this one goes on with, and that it does not.
+    pub(crate) resumed: u64,
+    pub(crate) unresumed: u64,
+    /// Connections without memory that the keeper could hold.
+    pub(crate) unshared: u64,
     /// What the last `Configure` has changed.
     pub(crate) changes: Vec<String>,
 }
@@ -72,15 +82,26 @@ pub(crate) struct Sources {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the kernel's routes can no longer be kept: {0}")]
-pub(crate) struct KernelLost(String);
+pub(crate) enum Ended {
+    #[error("the kernel's routes can no longer be kept: {0}")]
+    KernelLost(String),
+    #[error("a newer process has taken the sessions (generation {by})")]
+    Revoked { by: u64 },
+    #[error("sockets can no longer be watched")]
+    Poll(#[from] io::Error),
+}
 
 impl Run {
     /// Until somebody asks the daemon to stop.
-    pub(crate) async fn attend(&mut self, from: &mut Sources) -> Result<(), KernelLost> {
+    pub(crate) async fn attend(&mut self, from: &mut Sources) -> Result<(), Ended> {
         loop {
-            let due = self.speaker.deadline().map(tokio::time::Instant::from_std);
+            let deadlines = self.speaker.deadline().into_iter().chain(self.keeper.deadline());
+            let due = deadlines.min().map(tokio::time::Instant::from_std);
             tokio::select! {
+                ready = self.poller.wait() => self.ready(&ready?),
+                Some(told) = self.keeper.next() => {
+                    self.keeper_told(told).map_err(|by| Ended::Revoked { by })?;
+                }
                 Some(input) = from.inputs.recv() => self.input(input),
                 Some(notice) = from.notices.recv() => self.notice(notice)?,
                 Some(ask) = from.asks.recv() => self.answer(ask),
@@ -89,8 +110,9 @@ impl Run {
                     Signal::Reload => drop(self.reload()),
                 },
                 () = sleep_until(due) => {
-                    self.catch_up(&mut from.inputs).await;
+                    self.catch_up()?;
                     self.tell(Event::Due);
+                    self.look_for_keeper();
                 }
             }
         }
@@ -98,26 +120,31 @@ impl Run {
 
     /// Whatever has arrived before a deadline counts before it: a process that was held up for a
     /// while must not find its peers silent while their messages wait in the socket.
-    async fn catch_up(&mut self, inputs: &mut mpsc::Receiver<Input>) {
-        let mut idle = 0;
+    fn catch_up(&mut self) -> io::Result<()> {
         for _ in 0..TURNS {
-            // One turn looks at the sockets, the next one lets the readers read; the channel has
-            // room for a few of them at a time.
-            tokio::task::yield_now().await;
-            idle += 1;
-            while let Ok(input) = inputs.try_recv() {
-                idle = 0;
-                self.input(input);
+            let mut ready: Vec<Ready> = self.poller.now()?;
+            ready.retain(|r| r.read);
+            if ready.is_empty() {
+                break;
             }
-            if idle == 2 {
-                return;
-            }
+            self.ready(&ready);
+        }
+        Ok(())
+    }
+
+    fn look_for_keeper(&mut self) {
+        if self.keeper.deadline().is_some_and(|at| at <= Instant::now())
+            && let Some(attached) = self.keeper.look()
+        {
+            self.keeper_back(attached);
         }
     }
 
-    /// Closes every connection silently, and waits for what is still being sent.
+    /// Leaves held sessions to the keeper, closes the others silently, and waits for what is still
+    /// being sent.
     pub(crate) async fn stop(mut self) {
         self.listeners = None;
+        self.tables.conns.retain(|_, conn| conn.kept.session().is_none());
         self.tell(Event::Stop);
         for (_, task) in self.tables.dialling.drain() {
             task.abort();
@@ -133,6 +160,11 @@ impl Run {
     pub(crate) fn tell(&mut self, event: Event<'_>) {
         let mut actions = std::mem::take(&mut self.tables.actions);
         self.speaker.handle(event, Instant::now(), &mut actions);
+        self.carry_out(actions);
+    }
+
+    /// Does what the core asks for, and keeps the room it was asked in.
+    pub(crate) fn carry_out(&mut self, mut actions: Vec<Action>) {
         actions.drain(..).for_each(|action| self.act(action));
         self.tables.actions = actions;
     }
@@ -141,8 +173,13 @@ impl Run {
         match action {
             Action::Connect { conn, remote, local, .. } => self.dial(conn, remote, local),
             Action::Wake { conn } => self.pump(conn),
-            Action::Established { .. } => {}
-            Action::Close { conn } => self.close(conn),
+            Action::Established { conn } => self.keep(conn),
+            Action::Close { conn } => {
+                if let Some(task) = self.tables.dialling.remove(&conn) {
+                    task.abort();
+                }
+                self.close(conn);
+            }
             Action::Fib { prefix, next_hops } => self.kernel.set(prefix, next_hops),
             Action::Report(report) => self.note(report),
         }
@@ -162,57 +199,22 @@ impl Run {
         self.tables.dialling.insert(conn, task);
     }
 
-    /// Fills the writer's buffer while it has none.
-    fn pump(&mut self, id: ConnId) {
-        let Some(conn) = self.tables.conns.get_mut(&id) else { return };
-        let Some(mut buffer) = conn.buffer() else { return };
-        // When more is left, the writer comes back for it with the empty buffer.
-        self.speaker.pull(id, Instant::now(), CHUNK, &mut buffer);
-        conn.send(buffer);
-    }
-
-    fn close(&mut self, id: ConnId) {
-        if let Some(task) = self.tables.dialling.remove(&id) {
-            task.abort();
-        }
-        let Some(conn) = self.tables.conns.remove(&id) else { return };
-        let mut last = Vec::new();
-        while self.speaker.pull(id, Instant::now(), CHUNK, &mut last) && last.len() < LAST_WORDS {}
-        self.tables.closing.retain(|task| !task.is_finished());
-        if conn.is_silent() && self.tables.closing.len() >= LEAVING {
-            return conn.abandon();
-        }
-        self.tables.closing.push(conn.finish(last));
-    }
-
     fn input(&mut self, input: Input) {
         match input {
             Input::Accepted { stream, link, silent } => self.accepted(stream, link, silent),
             Input::Dialled { conn, result } => self.dialled(conn, result),
-            Input::Received { conn, bytes } => {
-                let Some(open) = self.tables.conns.get_mut(&conn) else { return };
-                open.heard();
-                self.tell(Event::Received { conn, bytes: &bytes });
-            }
-            Input::Sent { conn, buffer } => {
-                if let Some(open) = self.tables.conns.get_mut(&conn) {
-                    open.sent(buffer);
-                    self.pump(conn);
-                }
-            }
-            Input::Closed { conn, why } => {
-                if let Some(open) = self.tables.conns.remove(&conn) {
-                    open.abandon();
-                    self.tell(Event::Closed { conn, why });
-                }
-            }
         }
     }
 
-    fn accepted(&mut self, stream: TcpStream, link: Link, silent: OwnedSemaphorePermit) {
+    /// Of connections that the core has not dialled.
+    pub(crate) fn new_conn(&mut self) -> ConnId {
         // The top bit is the core's (`ConnId::dialled`).
         self.tables.accepted += 1;
-        let conn = ConnId(self.tables.accepted);
+        ConnId(self.tables.accepted)
+    }
+
+    fn accepted(&mut self, stream: TcpStream, link: Link, silent: OwnedSemaphorePermit) {
+        let conn = self.new_conn();
         let ip = link.remote.ip();
         if let Some(ttl) = self.plan.transport.way(ip).ttl
             && let Err(error) = sockopt::set_ttl(&stream, ip.is_ipv4(), ttl)
@@ -220,8 +222,9 @@ impl Run {
             tracing::debug!(remote = %ip, %error, "gone before it was taken in");
             return;
         }
-        self.open(conn, stream, &link, Some(silent));
-        self.tell(Event::Accepted { conn, link });
+        if self.begin(conn, stream, &link, Some(silent)) {
+            self.tell(Event::Accepted { conn, link });
+        }
     }
 
     fn dialled(&mut self, conn: ConnId, result: Result<(TcpStream, Link), String>) {
@@ -230,37 +233,49 @@ impl Run {
         }
         match result {
             Ok((stream, link)) => {
-                self.open(conn, stream, &link, None);
-                self.tell(Event::Connected { conn, link });
+                if self.begin(conn, stream, &link, None) {
+                    self.tell(Event::Connected { conn, link });
+                } else {
+                    self.tell(Event::ConnectFailed { conn, why: "no resources".into() });
+                }
             }
             Err(why) => self.tell(Event::ConnectFailed { conn, why }),
         }
     }
 
-    fn open(
+    /// A fresh connection; false: there are not the means to have it.
+    fn begin(
         &mut self,
         id: ConnId,
         stream: TcpStream,
         link: &Link,
         silent: Option<OwnedSemaphorePermit>,
-    ) {
-        let remote = link.remote.ip();
-        if matches!(remote, IpAddr::V6(a) if a.is_unicast_link_local()) {
+    ) -> bool {
+        if matches!(link.remote.ip(), IpAddr::V6(a) if a.is_unicast_link_local()) {
             // Its interface may have another number than when we started.
             self.kernel.set_scopes(self.plan.transport.scopes());
         }
-        let conn = Conn::start(id, stream, remote, silent, self.inputs.clone());
-        self.tables.conns.insert(id, conn);
+        let opened = stream.into_std().and_then(|s| self.open(id, s.into(), link));
+        match opened {
+            Ok(conn) => {
+                conn.set_silent(silent);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(remote = %link.remote, %error, "a connection cannot be had");
+                false
+            }
+        }
     }
 
-    fn notice(&mut self, notice: Notice) -> Result<(), KernelLost> {
+    fn notice(&mut self, notice: Notice) -> Result<(), Ended> {
         match notice {
             Notice::Blocks(blocks) => {
                 tracing::info!(blocks = blocks.len(), "address blocks of this node have changed");
                 self.tell(Event::Blocks(blocks));
             }
             Notice::Refused { prefix, why } => self.tell(Event::FibFailed { prefix, why }),
-            Notice::Broken(why) => return Err(KernelLost(why)),
+            Notice::Broken(why) => return Err(Ended::KernelLost(why)),
         }
         Ok(())
     }
@@ -269,13 +284,33 @@ impl Run {
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Status(to) => drop(to.send(self.status())),
-            Ask::Peers(to) => drop(to.send(self.speaker.peers(Instant::now()))),
+            Ask::Peers(to) => drop(to.send(self.peers())),
             Ask::Routes { query, after, limit, to } => {
                 let known = query.peer.as_ref().is_none_or(|p| self.speaker.find_peer(p).is_some());
                 let page = || self.speaker.routes(&query, after, limit, Instant::now());
                 drop(to.send(known.then(page)));
             }
             Ask::Reload(to) => drop(to.send(self.reload())),
+        }
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let with_survival = |view: PeerView| {
+            let conn = self.speaker.connection(view.id).and_then(|c| self.tables.conns.get(&c));
+            let survival = conn.map(|c| c.kept.to_string()).unwrap_or_default();
+            show::peer(view, survival)
+        };
+        self.speaker.peers(Instant::now()).into_iter().map(with_survival).collect()
+    }
+
+    fn keeping(&self) -> SessionKeeping {
+        SessionKeeping {
+            connected: self.keeper.is_there(),
+            problem: self.keeper.problem().unwrap_or_default().into(),
+            held: u32::try_from(self.keeper.held()).unwrap_or(u32::MAX),
+            resumed: self.tables.resumed,
+            lost: self.tables.unresumed,
+            unshared: self.tables.unshared,
         }
     }
 
@@ -291,7 +326,8 @@ impl Run {
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             listen: listeners.map(|at| at.to_string()).collect(),
-            survival: "graceful-restart".into(),
+            survival: if self.keeper.is_there() { "tier0" } else { "graceful-restart" }.into(),
+            keeper: Some(self.keeping()),
             warnings: self.warnings.iter().chain(&self.plan.warnings).cloned().collect(),
             ..status
         }

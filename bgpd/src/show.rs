@@ -33,11 +33,12 @@ pub(crate) fn status(view: Overview) -> proto::StatusReply {
     }
 }
 
-pub(crate) fn peer(view: PeerView) -> proto::Peer {
+pub(crate) fn peer(view: PeerView, survival: String) -> proto::Peer {
     let text = |a: Option<String>| a.unwrap_or_default();
     proto::Peer {
         name: view.name,
         address: view.address.to_string(),
+        survival,
         local_asn: view.local_asn.0,
         remote_asn: view.remote_asn.0,
         state: view.state.into(),

@@ -2,11 +2,13 @@
 //! blocks are known before the first peer can connect.
 
 use crate::api::{self, Ask};
+use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Found, Notice};
 use crate::listen::Listeners;
 use crate::marker;
 use crate::plan::Plan;
+use crate::poller::Poller;
 use crate::run::{Run, Sources, Tables};
 use crate::sockopt;
 use crate::tcp::Input;
@@ -15,6 +17,7 @@ use bgp_core::speaker::Speaker;
 use mainstay_config::Mode;
 use mainstay_daemon::{Args, Loaded, Lock, Ready, Signals};
 use std::error::Error;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -77,12 +80,18 @@ async fn serve(
     let (inputs_to, inputs) = mpsc::channel::<Input>(INPUTS);
     let (asks_to, asks) = mpsc::channel::<Ask>(ASKS);
     let now = Instant::now();
+    let mut keeper = Keeper::new(args.run_dir.clone(), plan.max_orphan);
+    let attached = keeper.first();
+    let survivors = !attached.sessions.is_empty();
+    let start = Start { restarting: was_running || survivors, ..start };
     let mut run = Run {
         speaker: Speaker::new(plan.speaker.clone(), start, now),
         warnings: loaded.warnings,
         kernel,
         interfaces: Interfaces::new()?,
         listeners: None,
+        poller: Rc::new(Poller::new()?),
+        keeper,
         inputs: inputs_to,
         started: now,
         tables: Tables::default(),
@@ -92,6 +101,7 @@ async fn serve(
     announce(&run, start, &found);
     run.tell(Event::Adopted(found.installed));
     run.tell(Event::Blocks(found.blocks));
+    run.resume(attached).await;
     let (plan, socket) = (&run.plan, run.args.socket("bgpd.sock"));
     let listeners = Listeners::open(&plan.listen, &plan.transport, &run.interfaces, &run.inputs)?;
     run.listeners = Some(listeners);
@@ -123,5 +133,7 @@ fn announce(run: &Run, start: Start, found: &Found) {
         restarting = start.restarting,
         "serving"
     );
-    tracing::info!("no keeper: sessions survive a restart by graceful restart only");
+    if let Some(problem) = run.keeper.problem() {
+        tracing::info!(problem, "sessions survive a restart by graceful restart only");
+    }
 }

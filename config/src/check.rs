@@ -24,9 +24,6 @@ pub(crate) fn check(file: &File, log: &mut Log) {
     router_ids(file, log);
     bgp::check(file, log);
     ipam::check(file, log);
-    if let Some(time) = file.keeper.as_ref().and_then(|keeper| keeper.max_orphan.as_ref()) {
-        log.warn(&time.place, format!("{} {NOT_YET}: there is no session keeper yet", time.text));
-    }
 }
 
 fn network(file: &File, log: &mut Log) {

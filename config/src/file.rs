@@ -305,9 +305,10 @@ table! {
 }
 
 table! {
-    /// The session keeper. Not in this version.
+    /// The session keeper.
     Keeper {
-        /// How long sessions are held while no speaker runs.
+        /// How long sessions are held while no speaker runs; 0: never. Default: 10m.
+        #[schemars(extend("default" = "10m"))]
         max_orphan: Option<At<Duration>>,
     }
 }

@@ -18,6 +18,7 @@ pub struct NodeConfig {
     pub bgp: Bgp,
     pub ipam: Ipam,
     pub netmon: Netmon,
+    pub keeper: Keeper,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -177,6 +178,13 @@ pub struct Pool {
     pub cidr: Prefix,
     /// The blocks this node holds, in order.
     pub blocks: Vec<Prefix>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Keeper {
+    /// How long sessions are held while no speaker runs; zero: never.
+    #[serde(serialize_with = "seconds")]
+    pub max_orphan: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,15 +5,19 @@ mod bgp;
 mod ipam;
 
 use crate::file::{File, Node};
-use crate::model::{Family, Mode, Netmon, Network, NodeConfig};
+use crate::model::{Family, Keeper, Mode, Netmon, Network, NodeConfig};
 use crate::read::{At, Items, Labels};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 pub(crate) use bgp::{is_built_in, router_id};
 pub(crate) use ipam::{block_size, blocks_per_node};
 
 /// Where netmon serves, as Prometheus would reach it through a node's own agent.
 const NETMON_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9474);
+
+/// Longer than an upgrade takes, and shorter than anybody would leave a dead speaker unnoticed.
+const MAX_ORPHAN: Duration = Duration::from_secs(600);
 
 /// The machine at `index`, or one called `name` that the file says nothing about.
 pub(crate) fn resolve(file: &File, name: &str, index: Option<usize>) -> NodeConfig {
@@ -26,6 +30,7 @@ pub(crate) fn resolve(file: &File, name: &str, index: Option<usize>) -> NodeConf
         bgp: bgp::resolve(file, name, node),
         ipam: ipam::resolve(file, index),
         netmon: Netmon { listen: netmon_listen(file) },
+        keeper: Keeper { max_orphan: max_orphan(file) },
         network,
     }
 }
@@ -51,6 +56,11 @@ fn family_list(given: &[At<Family>]) -> Option<Vec<Family>> {
 fn netmon_listen(file: &File) -> SocketAddr {
     let netmon = file.netmon.as_ref();
     netmon.and_then(|n| n.listen.as_ref()).map_or(NETMON_LISTEN, |listen| listen.value)
+}
+
+fn max_orphan(file: &File) -> Duration {
+    let keeper = file.keeper.as_ref();
+    keeper.and_then(|k| k.max_orphan.as_ref()).map_or(MAX_ORPHAN, |time| time.value)
 }
 
 pub(crate) fn labels(node: &Node) -> &Labels {

@@ -41,6 +41,31 @@ pub struct StatusReply {
     /// Warnings of the configuration in force.
     #[prost(string, repeated, tag = "15")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "40")]
+    pub keeper: ::core::option::Option<SessionKeeping>,
+}
+/// The sessions that outlive this process, and those that did not outlive the last one.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionKeeping {
+    /// to mainstay-keeper
+    #[prost(bool, tag = "1")]
+    pub connected: bool,
+    /// why not
+    #[prost(string, tag = "2")]
+    pub problem: ::prost::alloc::string::String,
+    /// sessions that would go on if this process ended now
+    #[prost(uint32, tag = "3")]
+    pub held: u32,
+    /// sessions of the last process that go on
+    #[prost(uint64, tag = "4")]
+    pub resumed: u64,
+    /// sessions of the last process that do not
+    #[prost(uint64, tag = "5")]
+    pub lost: u64,
+    /// connections without memory that the keeper could hold
+    #[prost(uint64, tag = "6")]
+    pub unshared: u64,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -128,6 +153,10 @@ pub struct Peer {
     /// as the peer's OPEN had them, by name
     #[prost(string, repeated, tag = "19")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How its session would survive a restart of the speaker: "tier0", or why only graceful restart
+    /// is left. Empty while it is not up.
+    #[prost(string, tag = "40")]
+    pub survival: ::prost::alloc::string::String,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

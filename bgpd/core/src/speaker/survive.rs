@@ -25,6 +25,12 @@ enum Refusal {
 }
 
 impl Speaker {
+    /// The connection of the session that is up with this peer.
+    #[must_use]
+    pub fn connection(&self, peer: PeerId) -> Option<ConnId> {
+        self.peers.get(&peer)?.established().map(|s| s.conn)
+    }
+
     /// What must be kept for this session to outlive the process, or why it cannot.
     pub fn survivor(&self, conn: ConnId) -> Result<Survivor, &'static str> {
         let peer = self.peer_of(conn).and_then(|id| self.peers.get(&id));

@@ -1,0 +1,184 @@
+//! One open connection: its socket, its buffers, and what the keeper knows of it.
+
+use crate::buffers::Buffers;
+use crate::log::Log;
+use crate::poller::Poller;
+use bgp_core::event::Link;
+use bgp_core::told::Record;
+use bgp_core::types::ConnId;
+use keeper::journal::JournalError;
+use keeper::keeper::SessionId;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A message more than was asked for, and what waits outside of the RIBs, fit in here.
+const MARGIN: usize = 16 * 1024;
+
+/// Stops being watched when dropped.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    id: ConnId,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    socket: Option<OwnedFd>,
+    pub(crate) buffers: Buffers,
+    poller: Rc<Poller>,
+    /// Told when there is room to send.
+    watched: bool,
+    silent: Option<OwnedSemaphorePermit>,
+    pub(crate) kept: Kept,
+}
+
+/// What becomes of the session when this process ends.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// It ends as well; why, if it is up.
+    Not(String),
+    /// The keeper has been asked.
+    Asked { log: Log },
+    /// The next process goes on with it.
+    Held { session: SessionId, log: Log },
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Held { .. } => "tier0",
+            Self::Asked { .. } => "graceful-restart: the keeper has not answered yet",
+            Self::Not(why) => return write!(f, "graceful-restart: {why}"),
+        })
+    }
+}
+
+impl Kept {
+    pub(crate) const fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Held { session, .. } => Some(*session),
+            Self::Asked { .. } | Self::Not(_) => None,
+        }
+    }
+
+    /// The keeper holds it, under this number.
+    pub(crate) fn held(&mut self, session: SessionId) {
+        if let Self::Asked { log } | Self::Held { log, .. } =
+            std::mem::replace(self, Self::Not(String::new()))
+        {
+            *self = Self::Held { session, log };
+        }
+    }
+
+    pub(crate) const fn is_logged(&self) -> bool {
+        !matches!(self, Self::Not(_))
+    }
+
+    pub(crate) const fn log(&mut self) -> Option<&mut Log> {
+        match self {
+            Self::Asked { log } | Self::Held { log, .. } => Some(log),
+            Self::Not(_) => None,
+        }
+    }
+}
+
+impl Conn {
+    pub(crate) fn new(
+        id: ConnId,
+        socket: OwnedFd,
+        link: &Link,
+        buffers: Buffers,
+        poller: &Rc<Poller>,
+    ) -> io::Result<Self> {
+        poller.add(&socket, id)?;
+        Ok(Self {
+            id,
+            local: link.local,
+            remote: link.remote,
+            socket: Some(socket),
+            buffers,
+            poller: Rc::clone(poller),
+            watched: false,
+            silent: None,
+            kept: Kept::Not("it is not up yet".into()),
+        })
+    }
+
+    /// With a permit it counts as silent until it is heard.
+    pub(crate) fn set_silent(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        self.silent = permit;
+    }
+
+    pub(crate) const fn remote_ip(&self) -> IpAddr {
+        self.remote.ip()
+    }
+
+    pub(crate) fn socket(&self) -> io::Result<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// It has said something: it no longer counts as silent.
+    pub(crate) fn heard(&mut self) {
+        self.silent = None;
+    }
+
+    /// Somebody dialled in and has not said a word yet.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.silent.is_some()
+    }
+
+    /// How much may be made for this peer now; `None` while too much of it waits already.
+    pub(crate) fn room(&self) -> Option<usize> {
+        self.buffers.room().checked_sub(MARGIN).filter(|room| *room > 0)
+    }
+
+    /// Reads once; how much, zero at the end of the peer's stream.
+    pub(crate) fn read(&mut self) -> io::Result<usize> {
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        self.buffers.recv(socket.as_fd())
+    }
+
+    /// Sends what the kernel takes. An error is for the reader to find: behind what the peer may
+    /// have said before it closed.
+    pub(crate) fn flush(&mut self, more: bool) {
+        let Some(socket) = &self.socket else { return };
+        let broken = self.buffers.flush(socket.as_fd()).is_err();
+        let watch = !broken && (more || self.buffers.has_unsent());
+        if watch != self.watched && self.poller.watch(socket, self.id, watch).is_ok() {
+            self.watched = watch;
+        }
+    }
+
+    /// `record` was appended ([`Log::sent`]); true: the log is to be written anew.
+    pub(crate) fn log_sent(&mut self, record: &[u8]) -> bool {
+        let (Some(rings), Some(log)) = (self.buffers.rings(), self.kept.log()) else {
+            return false;
+        };
+        log.sent(record, rings.positions().tx_appended)
+    }
+
+    pub(crate) fn rewrite_log(&mut self, told: &[Record]) -> Result<(), JournalError> {
+        match (self.buffers.rings(), self.kept.log()) {
+            (Some(rings), Some(log)) => log.rewrite(told, rings.positions().tx_appended),
+            _ => Ok(()),
+        }
+    }
+
+    /// No longer watched: the socket, what was not sent yet, and who else holds it.
+    pub(crate) fn take_apart(mut self) -> Option<(OwnedFd, Vec<u8>, Kept)> {
+        let socket = self.socket.take()?;
+        self.poller.remove(&socket);
+        let buffers = std::mem::replace(&mut self.buffers, Buffers::private());
+        let kept = std::mem::replace(&mut self.kept, Kept::Not(String::new()));
+        Some((socket, buffers.take_unsent(), kept))
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.socket {
+            self.poller.remove(socket);
+        }
+    }
+}

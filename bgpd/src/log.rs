@@ -1,0 +1,164 @@
+//! What a peer has been told, written where the next process finds it: the session's journal.
+//!
+//! Every batch of messages goes into the session's ring first and in here next. When the log has
+//! grown to a multiple of what it says, it is written anew.
+
+use bgp_core::told::Record;
+use keeper::client::SessionRings;
+use keeper::journal::{Journal, JournalError};
+use keeper::os::memory::Mapping;
+use std::io;
+
+/// Below this a log is not worth writing anew.
+const SMALL: u64 = 256 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    journal: Journal<Mapping>,
+    /// What was written since it was written anew, and how long it was then.
+    grown: u64,
+    fresh: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error("the memory of the session: {0}")]
+    Memory(#[from] io::Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("what was sent last is overwritten already")]
+    Overwritten,
+    #[error("what the peer was told: {0}")]
+    Record(#[from] bgp_core::told::BadRecord),
+}
+
+impl Log {
+    /// For a session that is new to the keeper.
+    pub(crate) fn begin(rings: &SessionRings, told: &[Record]) -> Result<Self, LogError> {
+        let mut log = Self { journal: rings.journal()?, grown: 0, fresh: 0 };
+        log.rewrite(told, rings.positions().tx_appended)?;
+        Ok(log)
+    }
+
+    /// What an earlier process has left; the log goes on behind it.
+    pub(crate) fn go_on(rings: &SessionRings) -> Result<(Self, Vec<Record>), LogError> {
+        let mut journal = rings.journal()?;
+        let found = journal.records()?;
+        let covered = found.last().map_or(0, |r| r.covers);
+        let mut told: Vec<Record> =
+            found.iter().map(|r| Record::decode(&r.bytes)).collect::<Result<_, _>>()?;
+        // What it had no time to write down is still in the ring.
+        let tail = rings.appended_since(covered).ok_or(LogError::Overwritten)?.to_vec();
+        let mut fresh = found.iter().map(|r| r.bytes.len() as u64).sum();
+        if !tail.is_empty() {
+            let record = Record::Sent(tail);
+            let bytes = record.encode();
+            fresh += bytes.len() as u64;
+            journal.append(&bytes, rings.positions().tx_appended)?;
+            told.push(record);
+        }
+        Ok((Self { journal, grown: 0, fresh }, told))
+    }
+
+    /// `record`: [`Record::SENT`] and the messages behind it, which now end at `covers`. True: it
+    /// is time to write the log anew, or there is no room for the record.
+    pub(crate) fn sent(&mut self, record: &[u8], covers: u64) -> bool {
+        if !record.get(1..).is_some_and(says_something) {
+            return false;
+        }
+        self.grown += record.len() as u64;
+        self.journal.append(record, covers).is_err() || self.grown > SMALL + 2 * self.fresh
+    }
+
+    pub(crate) fn rewrite(&mut self, told: &[Record], covers: u64) -> Result<(), JournalError> {
+        let mut records: Vec<Vec<u8>> = told.iter().map(Record::encode).collect();
+        if records.is_empty() {
+            // A log without a record could not say where in the stream it stands.
+            records.push(Record::Sent(Vec::new()).encode());
+        }
+        self.journal.rewrite(records.iter().map(Vec::as_slice), covers)?;
+        self.fresh = records.iter().map(|r| r.len() as u64).sum();
+        self.grown = 0;
+        Ok(())
+    }
+}
+
+/// Anything but KEEPALIVEs (RFC 4271 §4.1: the type is the last octet of the header).
+fn says_something(mut messages: &[u8]) -> bool {
+    const KEEPALIVE: u8 = 4;
+    while let Some(header) = messages.first_chunk::<19>() {
+        if header[18] != KEEPALIVE {
+            return true;
+        }
+        let length = usize::from(u16::from_be_bytes([header[16], header[17]])).max(19);
+        messages = messages.get(length..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bgp_core::types::Family;
+    use bgp_core::wire;
+    use keeper::layout::Sizes;
+    use std::net::{TcpListener, TcpStream};
+
+    fn rings() -> (TcpStream, TcpListener, SessionRings) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let rings = SessionRings::create(&stream, Sizes::default(), 1).unwrap();
+        (stream, listener, rings)
+    }
+
+    fn record(write: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = vec![Record::SENT];
+        write(&mut bytes);
+        bytes
+    }
+
+    fn marker(out: &mut Vec<u8>) {
+        wire::end_of_rib(Family::Ipv4Unicast, out);
+    }
+
+    #[test]
+    fn keepalives_alone_are_not_worth_a_record() {
+        let (_stream, _listener, rings) = rings();
+        let mut log = Log::begin(&rings, &[]).unwrap();
+        let keepalives = record(|out| (0..3).for_each(|_| wire::keepalive(out)));
+        assert!(!log.sent(&keepalives, 57));
+        assert!(!log.sent(&record(marker), 80));
+        let found = rings.journal().unwrap().records().unwrap();
+        assert_eq!(found.iter().map(|r| r.covers).collect::<Vec<_>>(), [0, 80]);
+    }
+
+    #[test]
+    fn what_was_not_written_down_is_found_in_the_ring() {
+        let (_stream, _listener, mut rings) = rings();
+        let mut log = Log::begin(&rings, &[]).unwrap();
+        let said = record(marker);
+        rings.append(&said[1..]).unwrap();
+        log.sent(&said, rings.positions().tx_appended);
+        rings.append(&said[1..]).unwrap();
+        let messages = Record::Sent(said[1..].to_vec());
+        let nothing = Record::Sent(Vec::new());
+        for _ in 0..2 {
+            let (_, told) = Log::go_on(&rings).unwrap();
+            assert_eq!(told, [nothing.clone(), messages.clone(), messages.clone()]);
+        }
+    }
+
+    #[test]
+    fn a_log_that_has_grown_asks_to_be_written_anew() {
+        let (_stream, _listener, rings) = rings();
+        let mut log = Log::begin(&rings, &[]).unwrap();
+        let markers = record(|out| (0..100).for_each(|_| marker(out)));
+        let appended = (0..).take_while(|n| !log.sent(&markers, *n)).count() as u64;
+        let length = appended * markers.len() as u64;
+        assert!((SMALL - 4096..SMALL + 4096).contains(&length), "{length}");
+        log.rewrite(&[], 5000).unwrap();
+        let found = rings.journal().unwrap().records().unwrap();
+        assert_eq!((found.len(), found[0].covers), (1, 5000));
+        assert!(!log.sent(&markers, 7000));
+    }
+}
