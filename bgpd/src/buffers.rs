@@ -6,7 +6,6 @@
 use keeper::client::{RingsError, SessionRings};
 use keeper::layout::Sizes;
 use keeper::os::clock;
-use keeper::walk::whole_messages;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -99,14 +98,13 @@ impl Buffers {
         }
     }
 
-    /// Received and not applied: whole messages, or all there is if it does not begin with one.
+    /// Received and not applied, as far as it can be now.
     pub(crate) fn messages(&self) -> &[u8] {
         let unapplied = match self {
             Self::Shared(rings) => rings.unapplied(),
             Self::Private(own) => &own.received,
         };
-        let whole = whole_messages(unapplied).unwrap_or(unapplied.len());
-        unapplied.get(..whole).unwrap_or_default()
+        unapplied.get(..bgp_core::wire::ripe(unapplied)).unwrap_or_default()
     }
 
     /// The first `n` octets of [`messages`](Self::messages) have taken effect.

@@ -230,7 +230,10 @@ impl Keeper {
                 Some(Told::NotHeld { conn, why })
             }
             Answer::Revoked { by } => Some(Told::Revoked { by }),
-            Answer::Released { .. } | Answer::Status(_) => None,
+            Answer::Released { .. }
+            | Answer::Status(_)
+            | Answer::BfdSet { .. }
+            | Answer::Bfd(_) => None,
         }
     }
 

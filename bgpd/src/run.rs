@@ -144,7 +144,15 @@ impl Run {
     /// being sent.
     pub(crate) async fn stop(mut self) {
         self.listeners = None;
-        self.tables.conns.retain(|_, conn| conn.kept.session().is_none());
+        let held = |(id, conn): (&ConnId, &Conn)| conn.kept.session().map(|_| *id);
+        let held: Vec<ConnId> = self.tables.conns.iter().filter_map(held).collect();
+        for conn in &held {
+            self.tell(Event::Left { conn: *conn });
+            self.tables.conns.remove(conn);
+        }
+        if !held.is_empty() {
+            tracing::info!(sessions = held.len(), "left to the keeper");
+        }
         self.tell(Event::Stop);
         for (_, task) in self.tables.dialling.drain() {
             task.abort();

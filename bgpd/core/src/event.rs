@@ -21,6 +21,9 @@ pub enum Event<'a> {
     /// A session that an earlier process of this speaker had, and that is still up. After
     /// `Adopted` and `Blocks`, before anything else of this connection.
     Resumed { conn: ConnId, session: Box<Resumed> },
+    /// The session stays up without this process, which is about to end: nothing is to be said and
+    /// nothing is to follow from it. Before `Stop`.
+    Left { conn: ConnId },
     /// The peer, or the network, has ended the connection.
     Closed { conn: ConnId, why: String },
     /// A deadline has passed (see `Speaker::deadline`).

@@ -113,6 +113,7 @@ impl Speaker {
             }
             Event::Received { conn, bytes } => self.received(conn, bytes, now, out),
             Event::Resumed { conn, session } => self.resumed(conn, *session, now, out),
+            Event::Left { conn } => self.left(conn),
             Event::Closed { conn, why } => self.ended(conn, Cause::Closed(why), now, out),
             Event::Due => self.due(now, out),
             Event::Blocks(blocks) => {

@@ -65,6 +65,12 @@ impl Speaker {
         peer.adj_out.log(&session.context())
     }
 
+    pub(super) fn left(&mut self, conn: ConnId) {
+        if let Some(peer) = self.conns.remove(&conn).and_then(|id| self.peers.get_mut(&id)) {
+            peer.sessions.retain(|s| s.conn != conn);
+        }
+    }
+
     pub(super) fn resumed(
         &mut self,
         conn: ConnId,

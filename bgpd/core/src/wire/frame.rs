@@ -65,6 +65,21 @@ impl Framer {
     }
 }
 
+/// How many of these octets, which begin a message, can be made sense of now: whole messages, or
+/// all if one of them does not begin as it must.
+#[must_use]
+pub fn ripe(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        match Header::read(rest) {
+            Ok(Some(header)) if header.length <= rest.len() => at += header.length,
+            Ok(_) => return at,
+            Err(_) => return bytes.len(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     /// Of the whole message.
@@ -148,6 +163,17 @@ mod tests {
         assert!(framer.buffer.capacity() <= MAX_LEN);
         framer.push(&KEEPALIVES[5..]);
         assert_eq!(framer.next(), Ok(Some(&KEEPALIVES[..])));
+    }
+
+    #[test]
+    fn ripe_are_whole_messages_and_what_begins_none() {
+        let two = KEEPALIVES.repeat(2);
+        assert_eq!((ripe(&[]), ripe(&two), ripe(&two[..37])), (0, 38, 19));
+        let mut bad = two.clone();
+        bad[19] = 0;
+        assert_eq!(ripe(&bad), 38, "the whole of it, to be refused");
+        let long = [&[0xff; 16][..], &[0xff, 0xff, 2]].concat();
+        assert_eq!(ripe(&long), 19, "not waited for");
     }
 
     #[test]

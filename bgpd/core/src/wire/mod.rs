@@ -32,7 +32,7 @@ pub use decode::decode;
 pub use encode::{
     announce, end_of_rib, keepalive, notification, refresh_mark, route_refresh, withdraw,
 };
-pub use frame::Framer;
+pub use frame::{Framer, ripe};
 pub use nlri::NlriIter;
 pub use notification::{DecodeError, cease};
 pub use open::open;

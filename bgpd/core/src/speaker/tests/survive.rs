@@ -259,6 +259,24 @@ fn a_peer_that_cannot_tell_its_routes_again_is_no_survivor() {
 }
 
 #[test]
+fn a_session_that_is_left_to_the_keeper_hears_nothing_of_our_end() {
+    let mut lab = Lab::new(config(&[(1, 65001), (2, 65002)]));
+    let (held, other) = (lab.establish(1, 65001), lab.establish(2, 65002));
+    lab.announce(held, &[65001], 1, &["0.0.0.0/0"]);
+    lab.sent(held);
+    lab.fib();
+    lab.reports();
+    lab.tell(Event::Left { conn: held });
+    lab.tell(Event::Stop);
+    assert!(!lab.actions.contains(&Action::Close { conn: held }));
+    assert!(lab.actions.contains(&Action::Close { conn: other }));
+    assert_eq!(lab.sent(held), Vec::<String>::new());
+    assert_eq!(lab.fib(), Vec::<String>::new());
+    let downs = lab.reports().into_iter().filter(|r| matches!(r, Report::PeerDown { .. })).count();
+    assert_eq!(downs, 1, "the other one's");
+}
+
+#[test]
 fn the_hold_time_counts_from_what_was_heard_last() {
     let (mut lab, _) = Lab::succeed(config(&[(1, 65001)]), orphan(), &[BLOCK]);
     lab.pass(seconds(86));
