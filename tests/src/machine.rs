@@ -165,6 +165,13 @@ impl Machine {
         Path::new("/proc").join(self.leader.to_string()).join("root").join(&inside[1..])
     }
 
+    pub fn write(&self, inside: &str, text: &str) {
+        let path = self.path(inside);
+        let done = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        done.and_then(|()| std::fs::write(&path, text))
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+
     #[must_use]
     pub fn journal(&self) -> String {
         self.run(&["journalctl", "--no-pager", "--boot", "--lines=200"]).unwrap_or_else(|e| e)

@@ -28,20 +28,24 @@ ipam: {pools: [{name: default, cidr: 10.244.0.0/16}]}
 pub const OURS: &str = "198.18.7.0/24";
 
 impl Site {
-    /// `options` stand in BIRD's `protocol bgp`. Nothing of ours is started yet.
-    pub fn new(options: &str) -> Self {
+    /// `options` stand in BIRD's `protocol bgp`, `more` beside it. Nothing of ours is started yet.
+    fn new(options: &str, more: &str) -> Self {
         let (switch, host) = (Netns::new("switch"), Netns::new("node"));
         veth((&switch, "eth0"), (&host, "eth0"));
         switch.ip("addr add 192.0.2.1/24 dev eth0");
         host.ip("addr add 192.0.2.2/24 dev eth0");
         let machine = Machine::boot("node-a", host, CONFIG);
-        let bird = Bird::start(&switch, &bird(options));
+        let bird = Bird::start(&switch, &format!("{}{more}", bird(options)));
         Self { machine, bird, switch }
     }
 
     /// The same with all daemons started and the session up.
     pub fn started(options: &str) -> Self {
-        let site = Self::new(options);
+        Self::started_beside(options, "")
+    }
+
+    pub fn started_beside(options: &str, more: &str) -> Self {
+        let site = Self::new(options, more);
         site.machine
             .systemctl("enable --now mainstay-keeper mainstay-bgpd mainstay-ipamd mainstay-netmon");
         site.bird.established("node", 30);
