@@ -81,7 +81,7 @@ fn speaker(speaker: &Speaker) -> Vec<Line> {
         ("", format!("peers: {up} of {} established", speaker.peers.len())),
         ("", format!("routes: {}; {}", families(&s.loc_rib), kernel(s.fib.as_ref()))),
         ("", format!("announced by this node: {}", or_dash(&s.originated.join(", ")))),
-        ("", survival(&s.survival)),
+        ("", survival(s, up)),
     ];
     if s.restarting {
         lines.push((
@@ -107,9 +107,12 @@ fn kernel(fib: Option<&bgp::v1::FibStatus>) -> String {
     format!("{} in the kernel (table {table}){stale}", fib.installed)
 }
 
-fn survival(how: &str) -> String {
-    match how {
-        "tier0" => "a restart of bgpd: sessions live on in the keeper".into(),
+fn survival(status: &bgp::v1::StatusReply, up: usize) -> String {
+    match status.survival.as_str() {
+        "tier0" => {
+            let held = status.keeper.as_ref().map_or(0, |k| k.held);
+            format!("a restart of bgpd: {held} of {up} sessions live on in the keeper")
+        }
         "graceful-restart" => "a restart of bgpd: bridged by graceful restart".into(),
         other => format!("a restart of bgpd: {}", or_dash(other)),
     }
