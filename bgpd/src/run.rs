@@ -194,6 +194,9 @@ impl Run {
     }
 
     fn note(&mut self, report: Report) {
+        if let Report::RouteRefreshed { peer, family, .. } = &report {
+            self.owe_refresh(*peer, *family);
+        }
         self.tables.observer.report(&report, Instant::now());
         if let Report::Reconfigured { changes } = report {
             self.tables.changes = changes;

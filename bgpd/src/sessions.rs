@@ -17,7 +17,7 @@ use crate::run::Run;
 use crate::tcp;
 use bgp_core::event::{Event, Link, Resumed};
 use bgp_core::told::Record;
-use bgp_core::types::ConnId;
+use bgp_core::types::{ConnId, Family, PeerId};
 use keeper::client::{Attached, HeldSession, LostSession};
 use keeper::os::clock;
 use keeper::snapshot::{Snapshot, Timing};
@@ -191,6 +191,15 @@ impl Run {
         let log = Log::begin(rings, &self.speaker.told(id)).map_err(|e| e.to_string())?;
         self.keeper.hold(id, conn.socket().map_err(|e| e.to_string())?, rings)?;
         Ok(Kept::Asked { log })
+    }
+
+    /// A peer has asked for everything again: if this process does not come to it, the next one has
+    /// to.
+    pub(crate) fn owe_refresh(&mut self, peer: PeerId, family: Family) {
+        let conn = self.speaker.connection(peer).and_then(|c| self.tables.conns.get_mut(&c));
+        if let Some(conn) = conn {
+            conn.log_sent(&Record::refresh_owed(family).encode());
+        }
     }
 
     /// The log has grown long, or full.

@@ -13,6 +13,7 @@ use super::loc_rib::LocRib;
 use super::prefix_map::PrefixMap;
 use super::told::{Record, Told, Writer};
 use super::{Path, PerFamily, Source};
+use crate::session::agree::Agreed;
 use crate::types::{Family, NextHop, Prefix};
 use crate::wire::{self, Attributes, Context, Origin, RefreshMark};
 use hashbrown::{HashMap, HashSet};
@@ -128,18 +129,18 @@ impl AdjOut {
     pub(crate) fn resume(
         &mut self,
         rib: &LocRib,
-        families: &[Family],
+        agreed: &Agreed,
         told: Told,
         interner: &mut Interner,
     ) {
-        self.start(rib, families);
-        for family in families {
+        self.start(rib, &agreed.families);
+        for family in &agreed.families {
             if *told.end_of_rib.get(*family) {
                 *self.end_of_rib.get_mut(*family) = EndOfRib::Sent;
             }
             // Cut short: the peer would drop what it was not told again.
             if *told.refreshing.get(*family) {
-                *self.refresh.get_mut(*family) = Refresh::Asked;
+                self.refresh(rib, *family, agreed.enhanced_refresh);
             }
         }
         for (prefix, attrs) in told.routes.iter() {
@@ -175,7 +176,8 @@ impl AdjOut {
             if self.end_of_rib_sent(family) {
                 writer.end_of_rib(family);
             }
-            if *self.refresh.get(family) == Refresh::Telling {
+            // Asked for and not answered is as good as begun: the next process begins it.
+            if *self.refresh.get(family) != Refresh::Idle {
                 writer.refresh_begun(family);
             }
         }

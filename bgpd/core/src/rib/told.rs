@@ -38,6 +38,15 @@ impl Record {
     /// The first octet of a record of sent messages; the messages follow.
     pub const SENT: u8 = SENT;
 
+    /// The peer has asked for everything again and was not answered yet (RFC 7313): an answer that
+    /// was begun is begun anew by the next process.
+    #[must_use]
+    pub fn refresh_owed(family: Family) -> Self {
+        let mut begun = Vec::new();
+        wire::refresh_mark(family.into(), RefreshMark::Begin, &mut begun);
+        Self::Sent(begun)
+    }
+
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (kind, messages) = match self {

@@ -119,7 +119,7 @@ impl Speaker {
         self.note_own_addresses(&link);
         let Self { peers, rib, interner, .. } = self;
         let Some(peer) = peers.get_mut(&id) else { return Err(unreadable("the peer")) };
-        peer.adj_out.resume(rib, &agreed.families, told, interner);
+        peer.adj_out.resume(rib, &agreed, told, interner);
         peer.history.capabilities.clone_from(&agreed.theirs.capabilities);
         let session = Session::resume(conn, link, ours, agreed, (age, silent), now);
         peer.history.state_since = session.since;

@@ -284,3 +284,160 @@ fn the_hold_time_counts_from_what_was_heard_last() {
     lab.pass(seconds(1));
     assert_ne!(lab.peer(1).state, "Established");
 }
+
+mod crashes {
+    //! Processes that end at any moment, one after the other: what the peer holds in the end is
+    //! what the last one announces, and nothing that never changed was ever touched.
+
+    use super::*;
+    use crate::wire::RefreshMark::{Begin, End};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Debug, Clone)]
+    enum Deed {
+        /// Another set of blocks, of ten.
+        Blocks(u16),
+        /// The kernel takes so much.
+        Send(usize),
+        /// The peer wants everything again.
+        Refresh,
+        /// The log is written anew.
+        Shorten,
+        /// The process ends, with this much of its last batch in the log.
+        Crash,
+    }
+
+    fn deed() -> impl Strategy<Value = Deed> {
+        prop_oneof![
+            3 => (0..1024u16).prop_map(Deed::Blocks),
+            4 => (1..400usize).prop_map(Deed::Send),
+            1 => Just(Deed::Refresh),
+            1 => Just(Deed::Shorten),
+            2 => Just(Deed::Crash),
+        ]
+    }
+
+    /// The first is always there: it must never be seen to move.
+    fn blocks(bits: u16) -> Vec<String> {
+        let chosen = (0..10).filter(|n| *n == 0 || bits >> n & 1 == 1);
+        chosen.map(|n| format!("10.244.{n}.0/26")).collect()
+    }
+
+    /// The peer: its Adj-RIB-In as RFC 7313 has it, and what happened to the first block.
+    #[derive(Default)]
+    struct Other {
+        holds: BTreeMap<Prefix, bool>,
+        refreshing: bool,
+        moved: usize,
+    }
+
+    impl Other {
+        fn hear(&mut self, bytes: &[u8]) {
+            let first = prefix("10.244.0.0/26");
+            let mut framer = Framer::new();
+            framer.push(bytes);
+            while let Some(frame) = framer.next().unwrap() {
+                let had = self.holds.contains_key(&first);
+                match wire::decode(frame, &OTHER_SIDE).unwrap() {
+                    Message::Update(update) => {
+                        for prefix in update.withdrawn.iter().flatten().flat_map(|w| w.nlri) {
+                            self.holds.remove(&prefix);
+                        }
+                        for prefix in update.announced.iter().flatten().flat_map(|a| a.nlri) {
+                            self.holds.insert(prefix, true);
+                        }
+                    }
+                    Message::RefreshMark(_, Begin) => {
+                        self.refreshing = true;
+                        self.holds.values_mut().for_each(|fresh| *fresh = false);
+                    }
+                    Message::RefreshMark(_, End) => {
+                        assert!(self.refreshing, "an EoRR without BoRR");
+                        self.refreshing = false;
+                        self.holds.retain(|_, fresh| *fresh);
+                    }
+                    _ => {}
+                }
+                self.moved += usize::from(had && !self.holds.contains_key(&first));
+            }
+        }
+    }
+
+    struct World {
+        lab: Lab,
+        conn: ConnId,
+        log: Vec<Record>,
+        other: Other,
+        bits: u16,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut lab = Lab::new(config(&[(1, 65001)]));
+            lab.tell(Event::Blocks(blocks(0).iter().map(|b| prefix(b)).collect()));
+            let conn = lab.establish(1, 65001);
+            let mut world = Self { lab, conn, log: Vec::new(), other: Other::default(), bits: 0 };
+            world.send(usize::MAX);
+            world
+        }
+
+        /// In the ring first, then in the log, then to the peer.
+        fn send(&mut self, room: usize) -> bool {
+            let mut bytes = Vec::new();
+            let more = self.lab.speaker.pull(self.conn, self.lab.now, room.min(4096), &mut bytes);
+            self.other.hear(&bytes);
+            self.log.push(Record::Sent(bytes));
+            more
+        }
+
+        fn crash(&mut self) {
+            let told = std::mem::take(&mut self.log);
+            let mut again = told.clone();
+            std::mem::swap(&mut self.log, &mut again);
+            let sessions = vec![self.lab.leave(1, self.conn, told)];
+            let estate = Estate { sessions, installed: Vec::new() };
+            let wanted = blocks(self.bits);
+            let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+            let (lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &wanted);
+            assert_eq!(lab.peer(1).state, "Established");
+            (self.lab, self.conn) = (lab, conns[0]);
+        }
+
+        fn act(&mut self, deed: Deed) {
+            match deed {
+                Deed::Blocks(bits) => {
+                    self.bits = bits;
+                    let wanted = blocks(bits).iter().map(|b| prefix(b)).collect();
+                    self.lab.tell(Event::Blocks(wanted));
+                }
+                Deed::Send(room) => drop(self.send(room)),
+                Deed::Refresh => {
+                    self.lab.receive(self.conn, |out| wire::route_refresh(V4.into(), out));
+                }
+                Deed::Shorten => self.log = self.lab.speaker.told(self.conn),
+                Deed::Crash => self.crash(),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whenever_processes_end_the_peer_holds_what_the_last_one_announces(
+            deeds in prop::collection::vec(deed(), 1..40),
+        ) {
+            let mut world = World::new();
+            for deed in deeds {
+                world.act(deed);
+            }
+            world.crash();
+            while world.send(usize::MAX) {}
+            let holds: Vec<String> = world.other.holds.keys().map(ToString::to_string).collect();
+            let mut wanted = blocks(world.bits);
+            wanted.sort_by_key(|b| prefix(b));
+            prop_assert_eq!(holds, wanted);
+            prop_assert_eq!(world.other.moved, 0);
+            prop_assert!(!world.other.refreshing);
+        }
+    }
+}
