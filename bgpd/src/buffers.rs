@@ -107,6 +107,13 @@ impl Buffers {
         unapplied.get(..bgp_core::wire::ripe(unapplied)).unwrap_or_default()
     }
 
+    /// [`messages`](Self::messages) are about to take effect.
+    pub(crate) fn applying(&self) {
+        if let Self::Shared(rings) = self {
+            rings.applying();
+        }
+    }
+
     /// The first `n` octets of [`messages`](Self::messages) have taken effect.
     pub(crate) fn applied(&mut self, n: usize) {
         match self {

@@ -160,7 +160,7 @@ impl Conn {
 
     pub(crate) fn rewrite_log(&mut self, told: &[Record]) -> Result<(), JournalError> {
         match (self.buffers.rings(), self.kept.log()) {
-            (Some(rings), Some(log)) => log.rewrite(told, rings.positions().tx_appended),
+            (Some(rings), Some(log)) => log.rewrite(rings, told),
             _ => Ok(()),
         }
     }

@@ -36,7 +36,7 @@ impl Log {
     /// For a session that is new to the keeper.
     pub(crate) fn begin(rings: &SessionRings, told: &[Record]) -> Result<Self, LogError> {
         let mut log = Self { journal: rings.journal()?, grown: 0, fresh: 0 };
-        log.rewrite(told, rings.positions().tx_appended)?;
+        log.rewrite(rings, told)?;
         Ok(log)
     }
 
@@ -70,13 +70,20 @@ impl Log {
         self.journal.append(record, covers).is_err() || self.grown > SMALL + 2 * self.fresh
     }
 
-    pub(crate) fn rewrite(&mut self, told: &[Record], covers: u64) -> Result<(), JournalError> {
+    pub(crate) fn rewrite(
+        &mut self,
+        rings: &SessionRings,
+        told: &[Record],
+    ) -> Result<(), JournalError> {
         let mut records: Vec<Vec<u8>> = told.iter().map(Record::encode).collect();
         if records.is_empty() {
             // A log without a record could not say where in the stream it stands.
             records.push(Record::Sent(Vec::new()).encode());
         }
+        let covers = rings.positions().tx_appended;
         self.journal.rewrite(records.iter().map(Vec::as_slice), covers)?;
+        // Without it the memory is only used longer.
+        let _ = rings.trim(&self.journal);
         self.fresh = records.iter().map(|r| r.len() as u64).sum();
         self.grown = 0;
         Ok(())
@@ -115,6 +122,10 @@ mod tests {
         let mut bytes = vec![Record::SENT];
         write(&mut bytes);
         bytes
+    }
+
+    fn allocated(rings: &SessionRings) -> u64 {
+        u64::try_from(rustix::fs::fstat(rings.file()).unwrap().st_blocks).unwrap() * 512
     }
 
     fn marker(out: &mut Vec<u8>) {
@@ -156,9 +167,12 @@ mod tests {
         let appended = (0..).take_while(|n| !log.sent(&markers, *n)).count() as u64;
         let length = appended * markers.len() as u64;
         assert!((SMALL - 4096..SMALL + 4096).contains(&length), "{length}");
-        log.rewrite(&[], 5000).unwrap();
+        let before = allocated(&rings);
+        log.rewrite(&rings, &[]).unwrap();
         let found = rings.journal().unwrap().records().unwrap();
-        assert_eq!((found.len(), found[0].covers), (1, 5000));
+        assert_eq!((found.len(), found[0].covers), (1, 0));
+        let freed = before - allocated(&rings);
+        assert!(freed >= SMALL - 65536, "{freed} octets were given back");
         assert!(!log.sent(&markers, 7000));
     }
 }

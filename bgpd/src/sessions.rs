@@ -34,6 +34,9 @@ const LEAVING: usize = 256;
 /// What is made for a peer in one go.
 const CHUNK: usize = 64 * 1024;
 
+/// So many processes have died of the same messages before they are given up.
+const DEADLY: u64 = 3;
+
 /// Of what only we know of a session; later versions append.
 const AGE_VERSION: u8 = 1;
 
@@ -103,6 +106,7 @@ impl Run {
         let bytes = conn.buffers.messages();
         let n = bytes.len();
         if n > 0 {
+            conn.buffers.applying();
             self.speaker.handle(Event::Received { conn: id, bytes }, Instant::now(), &mut actions);
             conn.buffers.applied(n);
             conn.heard();
@@ -285,6 +289,9 @@ impl Run {
         let Snapshot { local, remote, negotiated, .. } = held.snapshot.clone();
         let link = tcp::reach(local, remote, &self.interfaces).await;
         self.keeper.know(held.id, id);
+        if held.rings.died_applying() >= DEADLY {
+            return Err("what it sent last has ended every process that read it".into());
+        }
         let (log, told) = Log::go_on(&held.rings).map_err(|e: LogError| e.to_string())?;
         let now = clock::now();
         let silent = now.saturating_sub(held.rings.positions().last_rx);

@@ -88,6 +88,15 @@ impl<A: Area> Journal<A> {
         free.saturating_sub(RECORD_HEAD)
     }
 
+    /// Where the half begins that is not in use, and how long it is.
+    pub fn unused(&self) -> (u64, u64) {
+        match self.state() {
+            Ok((HEAD, _)) => (HEAD + self.half(), self.half()),
+            Ok(_) => (HEAD, self.half()),
+            Err(_) => (HEAD, 0),
+        }
+    }
+
     /// Where the half in use begins, and how much of it is used.
     fn state(&self) -> Result<(u64, u64), JournalError> {
         let word = self.area.load(0);

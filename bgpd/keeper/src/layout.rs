@@ -44,6 +44,8 @@ pub(crate) mod word {
     pub(crate) const RX_READ: u64 = 256;
     pub(crate) const RX_APPLIED: u64 = 264;
     pub(crate) const LAST_RX: u64 = 272;
+    pub(crate) const APPLYING: u64 = 280;
+    pub(crate) const DIED_APPLYING: u64 = 288;
     pub(crate) const SNAPSHOT_LEN: u64 = 320;
     pub(crate) const SNAPSHOT_SUM: u64 = 328;
 }

@@ -232,10 +232,30 @@ impl<A: Area> Rings<A> {
         n
     }
 
+    /// What lies at `applied` is about to take effect.
+    pub fn applying(&self) {
+        let at = self.area.load(word::RX_APPLIED);
+        self.area.store(word::APPLYING, at.saturating_add(1));
+    }
+
     /// Whole messages of so many bytes have taken effect.
     pub fn applied(&self, n: usize) {
         let at = self.positions();
         self.area.store(word::RX_APPLIED, at.rx_applied.saturating_add(n as u64).min(at.rx_read));
+        self.area.store(word::APPLYING, 0);
+        self.area.store(word::DIED_APPLYING, 0);
+    }
+
+    /// How many speakers in a row have died while the very same messages took effect. To be asked
+    /// once by each that opens the rings: a message that kills its reader must not do so for ever.
+    pub fn died_applying(&self) -> u64 {
+        let at = self.area.load(word::RX_APPLIED);
+        if self.area.load(word::APPLYING) != at.saturating_add(1) {
+            return 0;
+        }
+        let died = self.area.load(word::DIED_APPLYING).saturating_add(1);
+        self.area.store(word::DIED_APPLYING, died);
+        died
     }
 
     /// Moves `handed`, and `boundary` first, so that the boundary is one at every moment.
@@ -363,6 +383,21 @@ mod tests {
         assert_eq!(r.append(&long), Err(AppendError::Cut(1)));
         assert!(matches!(r.append(&[0; 19]), Err(AppendError::NoMessage(_))));
         assert_eq!(r.positions().tx_appended, 0);
+    }
+
+    #[test]
+    fn speakers_that_die_of_one_message_are_counted() {
+        let r = rings(0);
+        r.put_received(&[KEEPALIVE, KEEPALIVE].concat());
+        r.received(38, NOW);
+        assert_eq!(r.died_applying(), 0);
+        r.applying();
+        assert_eq!((r.died_applying(), r.died_applying()), (1, 2));
+        r.applying();
+        r.applied(19);
+        assert_eq!(r.died_applying(), 0, "it was another one's");
+        r.applying();
+        assert_eq!(r.died_applying(), 1);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::resume::{Desync, Kernel, Resume};
 use crate::rings::{AppendError, Moment, Positions, Rings};
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::walk::{NoMessage, whole_messages};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::net::{RecvFlags, SendFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -213,6 +214,17 @@ impl SessionRings {
         self.rx.stretch(at.rx_applied, usize::try_from(len).unwrap_or(usize::MAX))
     }
 
+    /// [`Self::unapplied`] is about to take effect.
+    pub fn applying(&self) {
+        self.rings.applying();
+    }
+
+    /// How many speakers in a row have died of the same messages; to be asked once.
+    #[must_use]
+    pub fn died_applying(&self) -> u64 {
+        self.rings.died_applying()
+    }
+
     /// The first `n` bytes of [`Self::unapplied`], whole messages, have taken effect.
     pub fn applied(&mut self, n: usize) -> Result<(), NoMessage> {
         let bytes = self.unapplied();
@@ -231,6 +243,14 @@ impl SessionRings {
     pub fn journal(&self) -> io::Result<Journal<Mapping>> {
         let area = Mapping::new(self.file.as_fd(), self.rings.layout().journal)?;
         Ok(Journal::open(area))
+    }
+
+    /// Gives the memory back that the journal has written and no longer uses.
+    pub fn trim(&self, journal: &Journal<Mapping>) -> io::Result<()> {
+        let (from, len) = journal.unused();
+        let at = self.rings.layout().journal.at + from;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.file, flags, at, len)?)
     }
 
     /// The messages that were appended from this position on, which must begin one: what the
