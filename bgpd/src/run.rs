@@ -20,7 +20,7 @@ use bgp_core::report::Report;
 use bgp_core::speaker::Speaker;
 use bgp_core::types::ConnId;
 use bgp_core::view::PeerView;
-use mainstay_daemon::{Args, Signal, Signals};
+use mainstay_daemon::{Args, Signal, Signals, Watchdog};
 use mainstay_proto::bgp::v1::{Peer, SessionKeeping, StatusReply};
 use std::collections::HashMap;
 use std::io;
@@ -79,6 +79,7 @@ pub(crate) struct Sources {
     pub(crate) notices: mpsc::Receiver<Notice>,
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) signals: Signals,
+    pub(crate) watchdog: Watchdog,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +110,7 @@ impl Run {
                     Signal::Stop => return Ok(()),
                     Signal::Reload => drop(self.reload()),
                 },
+                () = from.watchdog.due() => from.watchdog.tell(),
                 () = sleep_until(due) => {
                     self.catch_up()?;
                     self.tell(Event::Due);

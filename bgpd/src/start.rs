@@ -15,7 +15,7 @@ use crate::tcp::Input;
 use bgp_core::event::{Event, Start};
 use bgp_core::speaker::Speaker;
 use mainstay_config::Mode;
-use mainstay_daemon::{Args, Loaded, Lock, Ready, Signals};
+use mainstay_daemon::{Args, Loaded, Lock, Ready, Signals, Watchdog};
 use std::error::Error;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -110,7 +110,8 @@ async fn serve(
     let listener = mainstay_daemon::bind(&socket)?;
     let api = tokio::spawn(api::serve(listener, asks_to, async { drop(stopped.await) }));
     ready.notify();
-    let mut sources = Sources { inputs, notices, asks, signals };
+    let watchdog = Watchdog::new();
+    let mut sources = Sources { inputs, notices, asks, signals, watchdog };
     let ended = run.attend(&mut sources).await;
     // Whoever still waits to tell us something is let go.
     drop(sources);

@@ -91,6 +91,7 @@ fn the_switch_sees_nothing_of_a_speaker_that_systemd_restarts_or_that_is_killed(
     watched.systemctl("stop mainstay-bgpd");
     std::thread::sleep(Duration::from_secs(4));
     watched.systemctl("start mainstay-bgpd");
+    watched.speaker_after("0");
     watched.nobody_has_seen_a_thing();
 }
 
@@ -127,6 +128,21 @@ fn the_switch_sees_nothing_of_a_keeper_that_systemd_restarts_or_that_is_killed()
     watched.held();
     let before = watched.speaker();
     watched.systemctl("restart mainstay-keeper mainstay-bgpd");
+    watched.speaker_after(&before);
+    watched.nobody_has_seen_a_thing();
+}
+
+#[test]
+fn the_switch_sees_nothing_of_a_speaker_that_hangs_until_the_watchdog_bites() {
+    let site = Site::started(NO_GR);
+    // So that it bites within the hold time of 9 s that these tests have.
+    let less = "[Service]\nWatchdogSec=3s\n";
+    site.machine.write("/run/systemd/system/mainstay-bgpd.service.d/test.conf", less);
+    site.machine.systemctl("daemon-reload");
+    site.machine.systemctl("restart mainstay-bgpd");
+    let watched = Watched::new(site);
+    let before = watched.speaker();
+    watched.systemctl("kill --signal=STOP mainstay-bgpd");
     watched.speaker_after(&before);
     watched.nobody_has_seen_a_thing();
 }

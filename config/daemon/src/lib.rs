@@ -9,6 +9,7 @@ mod log;
 mod ready;
 mod signals;
 mod socket;
+mod watchdog;
 
 pub use args::{Args, LoadError, Loaded};
 pub use boot::{boot_id, boottime};
@@ -16,6 +17,7 @@ pub use log::init as init_log;
 pub use ready::Ready;
 pub use signals::{Signal, Signals};
 pub use socket::{BindError, Lock, LockError, bind};
+pub use watchdog::Watchdog;
 
 /// The release, as `--version` and the APIs tell it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
