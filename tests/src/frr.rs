@@ -101,6 +101,14 @@ impl Frr {
         });
     }
 
+    /// How often the session has come up and gone: another text after it was lost.
+    #[must_use]
+    pub fn since(&self, peer: &str) -> String {
+        let all = self.json(&format!("show bgp neighbors {peer}")).expect("FRR answers");
+        let session = &all[peer];
+        format!("{} up, {} lost", session["connectionsEstablished"], session["connectionsDropped"])
+    }
+
     /// Whether a route for exactly this prefix is in its table.
     #[must_use]
     pub fn has_route(&self, prefix: &str) -> bool {

@@ -6,7 +6,7 @@
 //!      │
 //!    tor  AS 65001, 192.0.2.1, 2001:db8::1          (BIRD 2)
 //!      │  one segment, 192.0.2.0/24 and 2001:db8::/64
-//!   node-a .11   node-b .12   node-c .13   AS 64512 (ipamd, bgpd, netmon)
+//!   node-a .11   node-b .12   node-c .13   AS 64512 (keeper, ipamd, bgpd, netmon)
 //! ```
 
 use crate::bird::Bird;
@@ -109,7 +109,7 @@ impl Lab {
         Frr::start(&self.tor, &frr_config())
     }
 
-    /// All daemons of all nodes, in the order ipamd, bgpd, netmon.
+    /// All daemons of all nodes, in the order keeper, ipamd, bgpd, netmon.
     #[must_use]
     pub fn start_daemons(&self) -> Vec<NodeDaemons> {
         self.nodes.iter().map(|node| NodeDaemons::start(node, self.names.keep)).collect()
@@ -118,6 +118,7 @@ impl Lab {
 
 #[derive(Debug)]
 pub struct NodeDaemons {
+    pub keeper: Proc,
     pub ipamd: Proc,
     pub bgpd: Proc,
     pub netmon: Proc,
@@ -134,6 +135,7 @@ impl NodeDaemons {
             proc
         };
         Self {
+            keeper: start(Daemon::Keeper),
             ipamd: start(Daemon::Ipamd),
             bgpd: start(Daemon::Bgpd),
             netmon: start(Daemon::Netmon),

@@ -54,6 +54,11 @@ impl Proc {
         self.keep = true;
     }
 
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.keep
+    }
+
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, signal);
