@@ -32,9 +32,6 @@ impl Observer {
             Report::ConnectionRefused { remote, why } => {
                 tracing::info!(%remote, why, "connection refused");
             }
-            Report::StaleSwept { name, family, routes, .. } => {
-                tracing::info!(peer = name, %family, routes, "stale routes removed");
-            }
             Report::UpdateError { name, error, withdrawn, .. } => {
                 tracing::warn!(peer = name, error, withdrawn, "malformed UPDATE");
             }
@@ -45,25 +42,20 @@ impl Observer {
                     "nothing of this family is announced: no address of it on the peer's link"
                 );
             }
-            Report::FibSwept { family, routes } => {
-                tracing::info!(%family, routes, "kernel routes removed that nobody announced again");
-            }
-            Report::Restarted => tracing::info!("restart complete: every peer has told its routes"),
             Report::Reconfigured { changes } => {
                 changes.iter().for_each(|change| tracing::info!("{change}"));
             }
             Report::StateChanged { name, from, to, .. } => {
                 tracing::debug!(peer = name, from, to, "state");
             }
-            Report::EndOfRib { name, family, .. } => {
-                tracing::debug!(peer = name, %family, "End-of-RIB received");
-            }
-            Report::RefreshUnfinished { name, family, .. } => {
-                tracing::warn!(peer = name, %family, "refresh of its routes never ended");
-            }
-            Report::RouteRefreshed { name, family, .. } => {
-                tracing::debug!(peer = name, %family, "route refresh asked for");
-            }
+            Report::StaleSwept { .. }
+            | Report::LongLivedStale { .. }
+            | Report::FibSwept { .. }
+            | Report::Restarted
+            | Report::EndOfRib { .. }
+            | Report::RestartTimeShort { .. }
+            | Report::RefreshUnfinished { .. }
+            | Report::RouteRefreshed { .. } => restart(report),
         }
     }
 
@@ -75,6 +67,50 @@ impl Observer {
         let more = std::mem::take(&mut self.unnamed);
         self.last_refusal = Some(now);
         tracing::warn!(%prefix, why, more, "route not in the kernel");
+    }
+}
+
+/// What belongs to restarts, ours and the peers', and to routes told again.
+fn restart(report: &Report) {
+    match report {
+        Report::StaleSwept { name, family, routes, .. } => {
+            tracing::info!(peer = name, %family, routes, "stale routes removed");
+        }
+        Report::LongLivedStale { name, family, kept, refused, time, .. } => {
+            let seconds = time.as_secs();
+            tracing::warn!(
+                peer = name,
+                %family,
+                kept,
+                refused,
+                seconds,
+                "restart time over; routes are kept at lowest preference"
+            );
+        }
+        Report::FibSwept { family, routes } => {
+            tracing::info!(%family, routes, "kernel routes removed that nobody announced again");
+        }
+        Report::Restarted => tracing::info!("restart complete: every peer has told its routes"),
+        Report::EndOfRib { name, family, .. } => {
+            tracing::debug!(peer = name, %family, "End-of-RIB received");
+        }
+        Report::RestartTimeShort { name, took, restart_time, .. } => {
+            let (took, restart_time) = (took.as_secs_f32(), restart_time.as_secs());
+            tracing::warn!(
+                peer = name,
+                took,
+                restart_time,
+                "graceful_restart.restart_time is short for what a restart takes here"
+            );
+        }
+        Report::RefreshUnfinished { name, family, .. } => {
+            tracing::warn!(peer = name, %family, "refresh of its routes never ended");
+        }
+        Report::RouteRefreshed { name, family, .. } => {
+            tracing::debug!(peer = name, %family, "route refresh asked for");
+        }
+        // The others are told of above.
+        _ => {}
     }
 }
 

@@ -329,6 +329,7 @@ impl Run {
 
     fn status(&self) -> StatusReply {
         let mut status = show::status(self.speaker.overview());
+        let of_speaker = std::mem::take(&mut status.warnings);
         if let Some(fib) = &mut status.fib {
             fib.table = self.plan.target.table;
         }
@@ -341,7 +342,11 @@ impl Run {
             listen: listeners.map(|at| at.to_string()).collect(),
             survival: if self.keeper.is_there() { "tier0" } else { "graceful-restart" }.into(),
             keeper: Some(self.keeping()),
-            warnings: self.warnings.iter().chain(&self.plan.warnings).cloned().collect(),
+            warnings: [&self.warnings, &self.plan.warnings, &of_speaker]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
             ..status
         }
     }

@@ -1,7 +1,9 @@
 //! The core's views as the API's messages.
 
 use bgp_core::types::Family;
-use bgp_core::view::{Counters, Overview, PathView, PeerFamilyView, PeerView, RouteView};
+use bgp_core::view::{
+    Counters, LongLivedView, Overview, PathView, PeerFamilyView, PeerView, RouteView,
+};
 use bgp_core::wire::{Community, LargeCommunity};
 use mainstay_proto::bgp::v1 as proto;
 
@@ -29,6 +31,7 @@ pub(crate) fn status(view: Overview) -> proto::StatusReply {
             last_error: fib.last_error.unwrap_or_default(),
         }),
         restarting: view.restarting,
+        warnings: view.warnings,
         ..proto::StatusReply::default()
     }
 }
@@ -56,11 +59,28 @@ pub(crate) fn peer(view: PeerView, survival: String) -> proto::Peer {
             peer_restart_time_seconds: seconds(view.graceful_restart.peer_restart_time),
             peer_restarting: view.graceful_restart.peer_restarting,
             families: view.graceful_restart.families.iter().map(kept).collect(),
+            notification: view.graceful_restart.notification,
+            peer_capable: view.graceful_restart.peer_capable,
+            peer_notification: view.graceful_restart.peer_notification,
+            peer_restarted: view.graceful_restart.peer_restarted,
+            long_lived: view.graceful_restart.long_lived.iter().map(long_lived).collect(),
         }),
+        route_refresh: view.route_refresh,
+        enhanced_refresh: view.enhanced_refresh,
         received: Some(messages(view.received)),
         sent: Some(messages(view.sent)),
         local_address: text(view.local_address.map(|a| a.to_string())),
         capabilities: view.capabilities,
+    }
+}
+
+fn long_lived(view: &LongLivedView) -> proto::LongLived {
+    proto::LongLived {
+        family: view.family.to_string(),
+        forwarding: view.forwarding,
+        stale_time_seconds: seconds(view.stale_time),
+        granted_seconds: seconds(view.granted),
+        left_seconds: view.left.map(|left| left.as_secs_f64()),
     }
 }
 

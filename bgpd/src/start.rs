@@ -76,6 +76,7 @@ async fn serve(
         restarting: was_running,
         // The kernel has just shown what it holds of ours.
         forwarding_kept: was_running && plan.target.install,
+        elapsed: mainstay_daemon::age(),
     };
     let (inputs_to, inputs) = mpsc::channel::<Input>(INPUTS);
     let (asks_to, asks) = mpsc::channel::<Ask>(ASKS);

@@ -1,8 +1,8 @@
 //! Replies as the daemons give them, for the tests of what is made of them.
 
 use mainstay_proto::bgp::v1::{
-    FamilyCount, FibStatus, GracefulRestart, ListPeersReply, Messages, Path, Peer, PeerFamily,
-    Route, StatusReply,
+    FamilyCount, FibStatus, GracefulRestart, ListPeersReply, LongLived, Messages, Path, Peer,
+    PeerFamily, Route, StatusReply,
 };
 use mainstay_proto::{ipam, netmon};
 
@@ -66,6 +66,17 @@ pub(crate) fn peers() -> ListPeersReply {
             peer_restart_time_seconds: 120,
             peer_restarting: false,
             families: strings(&["ipv4-unicast (F)", "ipv6-unicast"]),
+            notification: true,
+            peer_capable: true,
+            peer_notification: true,
+            long_lived: vec![LongLived {
+                family: "ipv4-unicast".into(),
+                forwarding: true,
+                stale_time_seconds: 86_400,
+                granted_seconds: 3600,
+                left_seconds: None,
+            }],
+            ..Default::default()
         }),
         received: Some(Messages { open: 1, update: 12, keepalive: 384, ..Default::default() }),
         sent: Some(Messages { open: 1, update: 3, keepalive: 384, ..Default::default() }),

@@ -106,7 +106,7 @@ table! {
 }
 
 table! {
-    /// What peers are asked to do while a speaker restarts (RFC 4724).
+    /// What peers are asked to do while a speaker restarts (RFC 4724), and granted while they do.
     GracefulRestart {
         /// Whether the capability is sent and heeded. Default: true.
         #[schemars(extend("default" = true))]
@@ -114,10 +114,23 @@ table! {
         /// How long peers keep our routes while we are away, 1s to 4095s. Default: 120s.
         #[schemars(extend("default" = "120s"))]
         restart_time: Option<At<Duration>>,
-        /// Keep routes across NOTIFICATIONs too (RFC 8538). Not in this version.
+        /// Keep routes across NOTIFICATIONs and an expired hold timer too, where the peer does so as
+        /// well (RFC 8538). Default: true.
+        #[schemars(extend("default" = true))]
         notification: Option<At<bool>>,
-        /// For how long stale routes are kept at lowest preference (RFC 9494). Not in this version.
+        /// For how long stale routes are kept at lowest preference once the restart time is over, ours
+        /// by peers and theirs by us, 0s to 4660h; 0s: not at all (RFC 9494). Default: 0s.
+        #[schemars(extend("default" = "0s"))]
         long_lived: Option<At<Duration>>,
+        /// A peer that asks for less time than this gets this much, 0s to 4095s. Default: 0s.
+        #[schemars(extend("default" = "0s"))]
+        min_peer_restart_time: Option<At<Duration>>,
+        /// A peer that asks for more time than this gets no more, 0s to 4095s. Default: 4095s.
+        #[schemars(extend("default" = "4095s"))]
+        max_peer_restart_time: Option<At<Duration>>,
+        /// How long a peer that is back may take to tell its routes again, 1s to 4095s. Default: 360s.
+        #[schemars(extend("default" = "360s"))]
+        stale_time: Option<At<Duration>>,
     }
 }
 

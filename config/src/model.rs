@@ -78,9 +78,18 @@ pub struct GracefulRestart {
     pub restart_time: Duration,
     /// Routes outlive NOTIFICATIONs too (RFC 8538).
     pub notification: bool,
-    /// For how long peers keep stale routes after `restart_time`; zero: not at all (RFC 9494).
+    /// For how long stale routes are kept after `restart_time`, ours by peers and theirs by us;
+    /// zero: not at all (RFC 9494).
     #[serde(serialize_with = "seconds")]
     pub long_lived: Duration,
+    /// A peer's restart time is held between these two.
+    #[serde(serialize_with = "seconds")]
+    pub min_peer_restart_time: Duration,
+    #[serde(serialize_with = "seconds")]
+    pub max_peer_restart_time: Duration,
+    /// How long a peer that is back may take to tell its routes again.
+    #[serde(serialize_with = "seconds")]
+    pub stale_time: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

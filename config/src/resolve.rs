@@ -10,7 +10,7 @@ use crate::read::{At, Items, Labels};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-pub(crate) use bgp::{is_built_in, router_id};
+pub(crate) use bgp::{LONGEST_RESTART, is_built_in, router_id};
 pub(crate) use ipam::{block_size, blocks_per_node};
 
 /// Where netmon serves, as Prometheus would reach it through a node's own agent.

@@ -47,11 +47,42 @@ pub struct SessionConfig {
     pub hold_time: Duration,
     pub families: Vec<Family>,
     /// `None`: the capability is not sent, and the peer's is ignored.
-    pub graceful_restart: Option<Duration>,
+    pub graceful_restart: Option<RestartConfig>,
     pub route_reflector_client: bool,
     pub import: PolicyName,
     pub export: PolicyName,
     pub local_address: Option<IpAddr>,
+}
+
+/// What we ask of a peer for our restarts, and grant it for its own (RFC 4724).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartConfig {
+    pub time: Duration,
+    /// Routes outlive NOTIFICATIONs and an expired hold timer too (RFC 8538).
+    pub notification: bool,
+    /// For how long stale routes are kept after the restart time, ours by the peer and the peer's by
+    /// us; zero: not at all (RFC 9494).
+    pub long_lived: Duration,
+    /// The peer's own restart time is held between these.
+    pub min_peer_time: Duration,
+    pub max_peer_time: Duration,
+    /// How long a peer that is back may take to tell its routes again.
+    pub stale_time: Duration,
+}
+
+impl RestartConfig {
+    /// With defaults for all but the time.
+    #[must_use]
+    pub const fn new(time: Duration) -> Self {
+        Self {
+            time,
+            notification: true,
+            long_lived: Duration::ZERO,
+            min_peer_time: Duration::ZERO,
+            max_peer_time: Duration::from_secs(4095),
+            stale_time: Duration::from_secs(360),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

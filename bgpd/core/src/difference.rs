@@ -5,7 +5,7 @@
 //! 4271 §4.2) and what a connection stands on needs another session; it is forced only where the
 //! running one would be a session with somebody else, or lacks a family.
 
-use crate::config::{PeerConfig, RangeConfig, SessionConfig, SpeakerConfig};
+use crate::config::{PeerConfig, RangeConfig, RestartConfig, SessionConfig, SpeakerConfig};
 use crate::types::{Family, Prefix};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -169,8 +169,7 @@ fn session(old: &SessionConfig, new: &SessionConfig, all: &mut Changes) {
     all.note("asn", old.asn, asn, Effect::Resets);
     all.note("families", named(&old.families), named(families), Effect::Resets);
     // Capabilities and timers of the OPENs: worth no flap, the next session has them.
-    let restarts = (restart(old.graceful_restart), restart(*graceful_restart));
-    all.note("graceful_restart", restarts.0, restarts.1, Effect::NextSession);
+    restart(old.graceful_restart, *graceful_restart, all);
     all.note("hold_time", shown(old.hold_time), shown(*hold_time), Effect::NextSession);
     // A connection keeps the addresses it has; BGP does not mind.
     let locals = (local(old.local_address), local(*local_address));
@@ -199,8 +198,21 @@ fn shown(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f64())
 }
 
-fn restart(time: Option<Duration>) -> String {
-    time.map_or_else(|| "off".into(), shown)
+fn restart(old: Option<RestartConfig>, new: Option<RestartConfig>, all: &mut Changes) {
+    let time = |r: Option<RestartConfig>| r.map_or_else(|| "off".into(), |r| shown(r.time));
+    all.note("graceful_restart", time(old), time(new), Effect::NextSession);
+    let (Some(old), Some(new)) = (old, new) else { return };
+    let mut note = |key: &str, old: String, new: String, effect| {
+        all.note(&format!("graceful_restart.{key}"), old, new, effect);
+    };
+    let next = Effect::NextSession;
+    note("notification", old.notification.to_string(), new.notification.to_string(), next);
+    note("long_lived", shown(old.long_lived), shown(new.long_lived), next);
+    // How long we wait for the peer is nobody else's business.
+    let at_once = Effect::AtOnce;
+    note("min_peer_restart_time", shown(old.min_peer_time), shown(new.min_peer_time), at_once);
+    note("max_peer_restart_time", shown(old.max_peer_time), shown(new.max_peer_time), at_once);
+    note("stale_time", shown(old.stale_time), shown(new.stale_time), at_once);
 }
 
 fn local(address: Option<IpAddr>) -> String {

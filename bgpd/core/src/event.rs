@@ -91,6 +91,16 @@ pub struct Start {
     pub restarting: bool,
     /// The F bits: the kernel has kept forwarding what that process installed.
     pub forwarding_kept: bool,
+    /// For how long the process has been starting: peers wait for it too.
+    pub elapsed: Duration,
+}
+
+impl Start {
+    /// After an earlier process of this boot.
+    #[must_use]
+    pub const fn again(forwarding_kept: bool) -> Self {
+        Self { restarting: true, forwarding_kept, elapsed: Duration::ZERO }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

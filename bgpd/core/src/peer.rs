@@ -8,7 +8,7 @@
 //! Both sides may dial at once, so there may be a dialled and an accepted session until the OPENs
 //! tell which of them stays (RFC 4271 §6.8).
 
-use crate::config::{PeerConfig, RangeConfig, SessionConfig};
+use crate::config::{PeerConfig, RangeConfig, RestartConfig, SessionConfig};
 use crate::report::Cause;
 use crate::rib::adj_in::AdjIn;
 use crate::rib::adj_out::AdjOut;
@@ -57,6 +57,10 @@ pub(crate) struct Peer {
     pub(crate) source: Option<Arc<Source>>,
     /// When what is still stale goes (RFC 4724 §4.2).
     pub(crate) stale_until: Option<Instant>,
+    /// The latest that `stale_until` may become, however often the peer restarts meanwhile.
+    pub(crate) stale_bound: Option<Instant>,
+    /// When what is still stale after that goes (RFC 9494 §4.2).
+    pub(crate) long_lived_until: PerFamily<Option<Instant>>,
     pub(crate) end_of_rib: PerFamily<bool>,
     pub(crate) refreshing: PerFamily<Refreshing>,
 
@@ -81,6 +85,8 @@ pub(crate) struct History {
     pub(crate) received: Counters,
     pub(crate) sent: Counters,
     pub(crate) restart: Option<PeerRestart>,
+    /// How long our restart took until this session was up, if that was long.
+    pub(crate) slow_restart: Option<Duration>,
     pub(crate) capabilities: Vec<Capability>,
 }
 
@@ -138,6 +144,8 @@ impl Peer {
             up: None,
             source: None,
             stale_until: None,
+            stale_bound: None,
+            long_lived_until: PerFamily::default(),
             end_of_rib: PerFamily::default(),
             refreshing: PerFamily::default(),
             history: History::new(now),
@@ -167,6 +175,33 @@ impl Peer {
 
     pub(crate) fn stale(&self) -> usize {
         Family::ALL.into_iter().map(|f| self.adj_in.get(f).stale()).sum()
+    }
+
+    /// For how long it may be away that asks for this, within what we grant.
+    pub(crate) fn restart_time(&self, asked: Duration) -> Duration {
+        let own = self.settings.graceful_restart;
+        own.map_or(asked, |own| asked.max(own.min_peer_time).min(own.max_peer_time))
+    }
+
+    /// How long it may take, once it is back, to confirm what it told before (RFC 4724 §4.2).
+    pub(crate) fn stale_time(&self) -> Duration {
+        let own = self.settings.graceful_restart;
+        own.unwrap_or(RestartConfig::new(Duration::ZERO)).stale_time
+    }
+
+    /// For how long what is stale of a family is kept after that: as the peer's last OPEN asks, and
+    /// no longer than we grant (RFC 9494 §4.2).
+    pub(crate) fn long_lived_time(&self, family: Family) -> Option<Duration> {
+        let granted = self.settings.graceful_restart?.long_lived;
+        let asked =
+            self.history.restart.as_ref()?.long_lived.iter().find(|l| l.family == family)?;
+        Some(asked.stale_time.min(granted)).filter(|time| !time.is_zero())
+    }
+
+    /// What it told is kept until it is back, or has told it again.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let long_lived = || Family::ALL.iter().any(|f| self.long_lived_until.get(*f).is_some());
+        self.stale() > 0 && (self.stale_until.is_some() || long_lived())
     }
 
     /// Nobody would miss it: a dynamic peer without connection and without routes.
@@ -213,9 +248,11 @@ impl Peer {
     /// When this peer has to be looked at.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let sessions = self.sessions.iter().filter_map(|s| s.timers.next());
+        let long_lived = Family::ALL.into_iter().filter_map(|f| *self.long_lived_until.get(f));
         let refreshes = Family::ALL.into_iter().filter_map(|f| self.refreshing.get(f).deadline());
         sessions
             .chain(refreshes)
+            .chain(long_lived)
             .chain([self.dial_at(), self.idle_until, self.stale_until].into_iter().flatten())
             .min()
     }
@@ -293,7 +330,7 @@ fn severity(cause: &Cause, lived: Duration) -> Severity {
         {
             Severity::Failed
         }
-        Cause::Received(n) if n.code == 6 => Severity::Told,
+        Cause::Received(n) if n.inner().as_ref().unwrap_or(n).code == 6 => Severity::Told,
         Cause::ConnectFailed(_) | Cause::Collision | Cause::Deconfigured | Cause::Stopped => {
             Severity::Failed
         }
@@ -332,6 +369,7 @@ impl History {
             received: none,
             sent: none,
             restart: None,
+            slow_restart: None,
             capabilities: Vec::new(),
         }
     }

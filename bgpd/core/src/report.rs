@@ -56,6 +56,15 @@ pub enum Report {
         family: Family,
         routes: usize,
     },
+    /// The restart time is over; these routes are kept for longer, those not (RFC 9494 §4.2).
+    LongLivedStale {
+        peer: PeerId,
+        name: String,
+        family: Family,
+        kept: usize,
+        refused: usize,
+        time: Duration,
+    },
     /// An UPDATE was malformed, and RFC 7606 let the session live.
     UpdateError {
         peer: PeerId,
@@ -81,6 +90,13 @@ pub enum Report {
         peer: PeerId,
         name: String,
         family: Family,
+    },
+    /// A restart took so long that peers may lose patience the next time.
+    RestartTimeShort {
+        peer: PeerId,
+        name: String,
+        took: Duration,
+        restart_time: Duration,
     },
     /// Adopted kernel routes that nobody announced again.
     FibSwept {
@@ -148,8 +164,19 @@ impl Cause {
         }
     }
 
-    /// No NOTIFICATION was exchanged: what graceful restart is for (RFC 4724 §4.2).
+    /// Nobody has said a word: what graceful restart is for (RFC 4724 §4.2).
     pub(crate) const fn is_silent(&self) -> bool {
         matches!(self, Self::Closed(_) | Self::Stopped)
+    }
+
+    /// Whether the peer's routes outlive this end. With `notification`, the N bit on both sides,
+    /// they outlive any NOTIFICATION but a hard reset, and an expired hold timer (RFC 8538 §4).
+    pub(crate) const fn keeps_routes(&self, notification: bool) -> bool {
+        match self {
+            Self::Closed(_) | Self::Stopped => true,
+            Self::HoldTimerExpired => notification,
+            Self::Sent(n) | Self::Received(n) => notification && !n.is_hard_reset(),
+            Self::ConnectFailed(_) | Self::Collision | Self::Deconfigured => false,
+        }
     }
 }

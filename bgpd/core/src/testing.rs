@@ -91,7 +91,9 @@ pub(crate) fn session_config(asn: u32) -> crate::config::SessionConfig {
         passive: false,
         hold_time: std::time::Duration::from_secs(90),
         families: crate::types::Family::ALL.to_vec(),
-        graceful_restart: Some(std::time::Duration::from_secs(120)),
+        graceful_restart: Some(crate::config::RestartConfig::new(std::time::Duration::from_secs(
+            120,
+        ))),
         route_reflector_client: false,
         import: crate::config::PolicyName::All,
         export: crate::config::PolicyName::All,

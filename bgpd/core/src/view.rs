@@ -21,6 +21,8 @@ pub struct Overview {
     pub fib: FibView,
     /// An earlier process ran here, and not every peer has told all it knows yet.
     pub restarting: bool,
+    /// What this run has shown to be worth a change of the configuration.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -62,6 +64,9 @@ pub struct PeerView {
     pub graceful_restart: GracefulRestartView,
     pub received: Counters,
     pub sent: Counters,
+    /// The peer answers ROUTE-REFRESH, and marks where the answer ends (RFC 2918, RFC 7313).
+    pub route_refresh: bool,
+    pub enhanced_refresh: bool,
     /// What the peer's OPEN offered, by name.
     pub capabilities: Vec<String>,
 }
@@ -83,11 +88,32 @@ pub struct PeerFamilyView {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct GracefulRestartView {
     pub negotiated: bool,
+    /// Both sides have the N bit: NOTIFICATIONs and an expired hold timer keep routes (RFC 8538).
+    pub notification: bool,
+    /// The peer's last OPEN had the capability, whatever ours has; the three below are of it.
+    pub peer_capable: bool,
+    pub peer_notification: bool,
+    /// The R bit.
+    pub peer_restarted: bool,
     pub peer_restart_time: Duration,
     /// Its routes are kept as stale.
     pub peer_restarting: bool,
     /// Family and F bit, as its last OPEN had them.
     pub families: Vec<(Family, bool)>,
+    pub long_lived: Vec<LongLivedView>,
+}
+
+/// What the peer's last OPEN says of long-lived graceful restart (RFC 9494 §3).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LongLivedView {
+    pub family: Family,
+    pub forwarding: bool,
+    /// As the peer asks.
+    pub stale_time: Duration,
+    /// What it gets; zero: nothing, its routes go when the restart time is over.
+    pub granted: Duration,
+    /// While its routes are kept this way: for how long still.
+    pub left: Option<Duration>,
 }
 
 /// Messages by type.

@@ -10,7 +10,8 @@ mod difference;
 pub use difference::{Change, Effect, changes};
 
 use bgp_core::config::{
-    PeerConfig, Policy, PolicyName, PrefixMatch, RangeConfig, Rule, SessionConfig, SpeakerConfig,
+    PeerConfig, Policy, PolicyName, PrefixMatch, RangeConfig, RestartConfig, Rule, SessionConfig,
+    SpeakerConfig,
 };
 use bgp_core::types::{Asn, Family, RouterId};
 use mainstay_config as config;
@@ -71,11 +72,22 @@ fn session(s: &config::PeerSession) -> SessionConfig {
         passive: s.passive,
         hold_time: s.hold_time,
         families: s.families.iter().map(family).collect(),
-        graceful_restart: restart.enabled.then_some(restart.restart_time),
+        graceful_restart: restart.enabled.then(|| graceful_restart(restart)),
         route_reflector_client: s.route_reflector_client,
         import: policy_name(&s.import),
         export: policy_name(&s.export),
         local_address: s.local_address,
+    }
+}
+
+const fn graceful_restart(restart: &config::GracefulRestart) -> RestartConfig {
+    RestartConfig {
+        time: restart.restart_time,
+        notification: restart.notification,
+        long_lived: restart.long_lived,
+        min_peer_time: restart.min_peer_restart_time,
+        max_peer_time: restart.max_peer_restart_time,
+        stale_time: restart.stale_time,
     }
 }
 

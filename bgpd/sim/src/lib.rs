@@ -191,7 +191,7 @@ impl Net {
     pub fn restart(&mut self, node: NodeId, away: Duration) {
         self.kill(node);
         self.run(away);
-        self.start(node, Start { restarting: true, forwarding_kept: true });
+        self.start(node, Start::again(true));
     }
 
     /// The process dies; its kernel closes the connections.

@@ -1,6 +1,6 @@
 //! One node: a speaker that comes and goes, and a kernel that stays.
 
-use bgp_core::config::{PolicyName, SessionConfig, SpeakerConfig};
+use bgp_core::config::{PolicyName, RestartConfig, SessionConfig, SpeakerConfig};
 use bgp_core::report::Report;
 use bgp_core::speaker::Speaker;
 use bgp_core::types::{Asn, Family, NextHop, Prefix, RouterId};
@@ -87,7 +87,7 @@ pub(crate) fn session(asn: Asn) -> SessionConfig {
         passive: false,
         hold_time: Duration::from_secs(90),
         families: Family::ALL.to_vec(),
-        graceful_restart: Some(Duration::from_secs(120)),
+        graceful_restart: Some(RestartConfig::new(Duration::from_secs(120))),
         route_reflector_client: false,
         import: PolicyName::All,
         export: PolicyName::All,

@@ -2,7 +2,7 @@
 //!
 //! `CHAOS_SEED=n cargo test -p bgp-sim --test chaos` repeats one run; `CHAOS_RUNS=n` makes more.
 
-use bgp_core::config::PolicyName;
+use bgp_core::config::{PolicyName, RestartConfig};
 use bgp_core::event::Start;
 use bgp_sim::{LinkId, Net, NodeId, Side};
 use std::time::Duration;
@@ -90,9 +90,7 @@ fn torment(net: &mut Net, seed: u64, nodes: &[NodeId], owners: &[NodeId], links:
             3 => net.kill(node),
             4 => net.power_off(node),
             5 => net.stop(node),
-            6 | 7 => {
-                net.revive(node, Start { restarting: true, forwarding_kept: dice.roll(4) > 0 })
-            }
+            6 | 7 => net.revive(node, Start::again(dice.roll(4) > 0)),
             8 => net.revive(node, Start::default()),
             9 => net.own(owner, &format!("10.99.{step}.0/24")),
             10 => net.disown(owner, &format!("10.99.{}.0/24", step / 2)),
@@ -108,7 +106,7 @@ fn torment(net: &mut Net, seed: u64, nodes: &[NodeId], owners: &[NodeId], links:
             peer.session.import = PolicyName::All;
             peer.session.export = PolicyName::All;
         }
-        net.revive(*node, Start { restarting: true, forwarding_kept: true });
+        net.revive(*node, Start::again(true));
         net.reload(*node);
     }
     net.run(Duration::from_secs(700));
@@ -133,7 +131,7 @@ fn reconfigure(net: &mut Net, node: NodeId, dice: &mut Dice) {
         1 => session.export = export,
         2 => session.hold_time = ms(3000 + 3000 * dice.roll(4) as u64),
         3 => config.max_paths = 1 + dice.roll(4),
-        _ => config.peers[at].session.graceful_restart = Some(ms(60_000)),
+        _ => config.peers[at].session.graceful_restart = Some(RestartConfig::new(ms(60_000))),
     }
     net.reload(node);
 }

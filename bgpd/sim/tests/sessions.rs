@@ -60,7 +60,9 @@ fn a_silent_peer_is_given_up_when_the_hold_time_is_over_and_taken_back() {
     let mut net = Net::new(3);
     let (tor, node) = (net.node("tor", 65001), net.node("node", 64512));
     net.own(node, "10.244.1.0/26");
-    let link = net.link(tor, node);
+    let link = net.link_with(tor, node, |_, session| {
+        session.graceful_restart.iter_mut().for_each(|own| own.notification = false);
+    });
     net.start_all();
     net.run(seconds(10));
     net.cut(link);

@@ -5,7 +5,9 @@ use crate::failure::{Failure, Verdict};
 use crate::print::Printer;
 use crate::table::Table;
 use crate::text::{age, clean_line, count, or_dash};
-use mainstay_proto::bgp::v1::{ListPeersReply, ListPeersRequest, Messages, Peer, PeerFamily};
+use mainstay_proto::bgp::v1::{
+    ListPeersReply, ListPeersRequest, LongLived, Messages, Peer, PeerFamily,
+};
 use std::fmt::Write;
 
 pub(crate) const HELP: &str = "\
@@ -152,10 +154,19 @@ fn restart(peer: &Peer) -> String {
                 [] => "no family named".into(),
                 families => families.join(", "),
             };
-            format!("peer asks for {} s: {families}{now}", gr.peer_restart_time_seconds)
+            let also = if gr.notification { ", also after NOTIFICATIONs" } else { "" };
+            let lasting = gr.long_lived.iter().map(long_lived).collect::<String>();
+            let time = gr.peer_restart_time_seconds;
+            format!("peer asks for {time} s{also}: {families}{lasting}{now}")
         }
         _ => "not negotiated".into(),
     }
+}
+
+fn long_lived(of: &LongLived) -> String {
+    let (family, asked, granted) = (&of.family, of.stale_time_seconds, of.granted_seconds);
+    let left = of.left_seconds.map(|left| format!(", {} of it left", age(left)));
+    format!("; then {family} for {asked} s ({granted} s granted{})", left.unwrap_or_default())
 }
 
 fn of_family(family: &PeerFamily) -> String {

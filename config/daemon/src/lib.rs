@@ -12,7 +12,7 @@ mod socket;
 mod watchdog;
 
 pub use args::{Args, LoadError, Loaded};
-pub use boot::{boot_id, boottime};
+pub use boot::{age, boot_id, boottime};
 pub use log::init as init_log;
 pub use ready::Ready;
 pub use signals::{Signal, Signals};

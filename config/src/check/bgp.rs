@@ -6,14 +6,14 @@ use crate::fault::{Log, Place, one_of};
 use crate::file::{Bgp, File, GracefulRestart, ListenKey, Peer, Policy, PrefixMatch};
 use crate::model::Mode;
 use crate::read::{At, Items};
-use crate::resolve::{families, is_built_in, mode};
+use crate::resolve::{LONGEST_RESTART, families, is_built_in, mode};
 use crate::scalar::{AddPaths, Name};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The restart time of the capability has 12 bits (RFC 4724 §3).
-const LONGEST_RESTART: Duration = Duration::from_secs(4095);
+/// The stale time of the capability has 24 bits (RFC 9494 §3): a bit less than that.
+const LONGEST_LONG_LIVED: Duration = Duration::from_secs(4660 * 3600);
 const LONGEST_HOLD: Duration = Duration::from_secs(65535);
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 /// How many policies a message names.
@@ -74,12 +74,26 @@ fn graceful_restart(restart: &GracefulRestart, log: &mut Log) {
             log.error(&at.place, format!("{given} is not within 1s to 4095s, in whole seconds"));
         }
     }
-    if let Some(at) = restart.notification.as_ref().filter(|on| on.value) {
-        log.warn(&at.place, format!("true {NOT_YET}: a NOTIFICATION ends the session for good"));
-    }
-    if let Some(at) = restart.long_lived.as_ref().filter(|t| !t.value.is_zero()) {
+    if let Some(at) = restart.long_lived.as_ref()
+        && (at.value.subsec_nanos() != 0 || at.value > LONGEST_LONG_LIVED)
+    {
         let given = &at.text;
-        log.warn(&at.place, format!("{given} {NOT_YET}: stale routes go after restart_time"));
+        log.error(&at.place, format!("{given} is not within 0s to 4660h, in whole seconds"));
+    }
+    let (least, most) = (&restart.min_peer_restart_time, &restart.max_peer_restart_time);
+    for at in [least, most].into_iter().flatten().filter(|at| at.value > LONGEST_RESTART) {
+        log.error(&at.place, format!("{} is not within 0s to 4095s", at.text));
+    }
+    if let (Some(least), Some(most)) = (least, most)
+        && least.value > most.value
+    {
+        let text = format!("{} is more than max_peer_restart_time, {}", least.text, most.text);
+        log.error(&least.place, text);
+    }
+    if let Some(at) = &restart.stale_time
+        && !(Duration::from_secs(1)..=LONGEST_RESTART).contains(&at.value)
+    {
+        log.error(&at.place, format!("{} is not within 1s to 4095s", at.text));
     }
 }
 

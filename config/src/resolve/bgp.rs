@@ -15,6 +15,9 @@ use std::time::Duration;
 const PORT: u16 = 179;
 const HOLD_TIME: Duration = Duration::from_secs(90);
 const RESTART_TIME: Duration = Duration::from_secs(120);
+/// The restart time of the capability has 12 bits (RFC 4724 §3).
+pub(crate) const LONGEST_RESTART: Duration = Duration::from_secs(4095);
+const STALE_TIME: Duration = Duration::from_secs(360);
 const CONNECT_RETRY: Duration = Duration::from_secs(5);
 const RANGE_LIMIT: usize = 100;
 /// Below the kernel's own IPv6 routes (1024) and above static ones (0).
@@ -49,12 +52,7 @@ fn silent(bgp: Option<&file::Bgp>, router_id: Ipv4Addr) -> Bgp {
         asn: bgp.map_or(0, asn),
         router_id,
         listen: None,
-        graceful_restart: GracefulRestart {
-            enabled: false,
-            restart_time: RESTART_TIME,
-            notification: false,
-            long_lived: Duration::ZERO,
-        },
+        graceful_restart: GracefulRestart { enabled: false, ..restarts([None; 2]) },
         connect_retry: CONNECT_RETRY,
         peers: Vec::new(),
         ranges: Vec::new(),
@@ -106,18 +104,26 @@ fn port(given: Option<u32>) -> u16 {
 }
 
 fn graceful_restart(bgp: &file::Bgp, peer: Option<&file::GracefulRestart>) -> GracefulRestart {
-    let all = bgp.graceful_restart.as_ref().map(|gr| &gr.value);
-    let layers = [peer, all];
-    let layers = || layers.iter().flatten();
+    restarts([peer, bgp.graceful_restart.as_ref().map(|gr| &gr.value)])
+}
+
+/// The first of the layers that has a key decides it.
+fn restarts(layers: [Option<&file::GracefulRestart>; 2]) -> GracefulRestart {
+    let is_on = |key: fn(&file::GracefulRestart) -> &Option<At<bool>>| {
+        layers.iter().flatten().find_map(|gr| key(gr).as_ref()).is_none_or(|on| on.value)
+    };
+    let time = |key: fn(&file::GracefulRestart) -> &Option<At<Duration>>, default| {
+        let given = layers.iter().flatten().find_map(|gr| key(gr).as_ref());
+        given.map_or(default, |time| time.value)
+    };
     GracefulRestart {
-        enabled: layers().find_map(|gr| gr.enabled.as_ref()).is_none_or(|on| on.value),
-        restart_time: layers()
-            .find_map(|gr| gr.restart_time.as_ref())
-            .map_or(RESTART_TIME, |time| time.value),
-        notification: layers().find_map(|gr| gr.notification.as_ref()).is_none_or(|on| on.value),
-        long_lived: layers()
-            .find_map(|gr| gr.long_lived.as_ref())
-            .map_or(Duration::ZERO, |time| time.value),
+        enabled: is_on(|gr| &gr.enabled),
+        restart_time: time(|gr| &gr.restart_time, RESTART_TIME),
+        notification: is_on(|gr| &gr.notification),
+        long_lived: time(|gr| &gr.long_lived, Duration::ZERO),
+        min_peer_restart_time: time(|gr| &gr.min_peer_restart_time, Duration::ZERO),
+        max_peer_restart_time: time(|gr| &gr.max_peer_restart_time, LONGEST_RESTART),
+        stale_time: time(|gr| &gr.stale_time, STALE_TIME),
     }
 }
 

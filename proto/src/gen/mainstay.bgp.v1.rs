@@ -153,6 +153,12 @@ pub struct Peer {
     /// as the peer's OPEN had them, by name
     #[prost(string, repeated, tag = "19")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// the peer answers ROUTE-REFRESH (RFC 2918)
+    #[prost(bool, tag = "20")]
+    pub route_refresh: bool,
+    /// and marks where the answer ends (RFC 7313)
+    #[prost(bool, tag = "21")]
+    pub enhanced_refresh: bool,
     /// How its session would survive a restart of the speaker: "tier0", or why only graceful restart
     /// is left. Empty while it is not up.
     #[prost(string, tag = "40")]
@@ -181,7 +187,7 @@ pub struct PeerFamily {
     pub eor_sent: bool,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GracefulRestart {
     #[prost(bool, tag = "1")]
     pub negotiated: bool,
@@ -193,6 +199,39 @@ pub struct GracefulRestart {
     /// with the forwarding-state bit: "ipv4-unicast (F)"
     #[prost(string, repeated, tag = "4")]
     pub families: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// both sides have the N bit: NOTIFICATIONs keep routes (RFC 8538)
+    #[prost(bool, tag = "5")]
+    pub notification: bool,
+    /// the peer's last OPEN had the capability, whatever ours has
+    #[prost(bool, tag = "6")]
+    pub peer_capable: bool,
+    /// its N bit
+    #[prost(bool, tag = "7")]
+    pub peer_notification: bool,
+    /// its R bit
+    #[prost(bool, tag = "8")]
+    pub peer_restarted: bool,
+    /// what it says of long-lived graceful restart (RFC 9494)
+    #[prost(message, repeated, tag = "9")]
+    pub long_lived: ::prost::alloc::vec::Vec<LongLived>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LongLived {
+    #[prost(string, tag = "1")]
+    pub family: ::prost::alloc::string::String,
+    /// its F bit
+    #[prost(bool, tag = "2")]
+    pub forwarding: bool,
+    /// as the peer asks
+    #[prost(uint32, tag = "3")]
+    pub stale_time_seconds: u32,
+    /// what it gets; 0: its routes go when the restart time is over
+    #[prost(uint32, tag = "4")]
+    pub granted_seconds: u32,
+    /// while its routes are kept this way
+    #[prost(double, optional, tag = "5")]
+    pub left_seconds: ::core::option::Option<f64>,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

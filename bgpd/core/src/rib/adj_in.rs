@@ -79,6 +79,13 @@ impl AdjIn {
         Some(was)
     }
 
+    /// Gives a path other attributes; it stays as stale and as judged as it was.
+    pub(crate) fn alter(&mut self, prefix: &Prefix, attrs: Arc<Attributes>) -> Option<Verdict> {
+        let path = self.paths.get_mut(prefix)?;
+        path.attrs = attrs;
+        Some(path.verdict)
+    }
+
     /// Answers what the prefix was judged; `None`: it was not there.
     pub(crate) fn remove(&mut self, prefix: &Prefix) -> Option<Verdict> {
         let path = self.paths.remove(prefix)?;

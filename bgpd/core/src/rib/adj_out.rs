@@ -524,6 +524,7 @@ mod tests {
                 next_hops: PerFamily::new(|f| (f == Family::Ipv4Unicast).then_some(own)),
                 families: PerFamily::new(|_| true),
                 filter: Filter::All,
+                long_lived: false,
             };
             let mut peer = Self {
                 rib: LocRib::default(),

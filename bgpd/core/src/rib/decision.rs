@@ -16,6 +16,8 @@ use std::cmp::Reverse;
 pub(crate) enum Step {
     /// A node's own prefixes are not for peers to take.
     Local,
+    /// RFC 9494 §4.3: what has been stale for long is the worst there is.
+    LongLivedStale,
     /// RFC 4271 §9.1.1.
     LocalPref,
     /// RFC 4271 §9.1.2.2 a.
@@ -35,8 +37,9 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Local,
+        Self::LongLivedStale,
         Self::LocalPref,
         Self::AsPathLength,
         Self::Origin,
@@ -53,6 +56,7 @@ impl Step {
     pub(crate) const fn reason(self) -> &'static str {
         match self {
             Self::Local => "not originated here",
+            Self::LongLivedStale => "stale for long",
             Self::LocalPref => "lower local preference",
             Self::AsPathLength => "longer AS path",
             Self::Origin => "worse origin",
@@ -68,6 +72,7 @@ impl Step {
     fn apply(self, paths: &mut [Path]) -> usize {
         match self {
             Self::Local => keep_least(paths, |p| p.source.kind != Kind::Local),
+            Self::LongLivedStale => keep_least(paths, |p| p.attrs.is_long_lived_stale()),
             Self::LocalPref => keep_least(paths, |p| Reverse(local_pref(p))),
             Self::AsPathLength => keep_least(paths, |p| p.attrs.as_path.length()),
             Self::Origin => keep_least(paths, |p| p.attrs.origin),

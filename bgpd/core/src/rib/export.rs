@@ -27,6 +27,8 @@ pub(crate) struct Exporter {
     pub(crate) next_hops: PerFamily<Option<NextHop>>,
     pub(crate) families: PerFamily<bool>,
     pub(crate) filter: Filter,
+    /// The peer knows what long-lived stale paths are.
+    pub(crate) long_lived: bool,
 }
 
 impl Exporter {
@@ -37,6 +39,8 @@ impl Exporter {
             && path.source.peer != Some(self.peer)
             && self.crosses(path.source.kind)
             && self.communities_allow(&path.attrs)
+            // RFC 9494 §4.3: others would take it for as good as any.
+            && (self.long_lived || !path.attrs.is_long_lived_stale())
             && (!self.next_hop_self(path) || self.next_hops.get(family).is_some())
             && self.filter.exports(prefix, path.source.kind)
     }
@@ -119,6 +123,7 @@ mod tests {
             next_hops: PerFamily::new(|f| (f == Family::Ipv4Unicast).then_some(own)),
             families: PerFamily::new(|_| true),
             filter: Filter::All,
+            long_lived: false,
         }
     }
 

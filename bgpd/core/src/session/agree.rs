@@ -2,7 +2,10 @@
 //! RFC 5492).
 
 use crate::types::{Asn, Family, RouterId};
-use crate::wire::{Capability, Context, GracefulFamily, GracefulRestart, Notification, Open};
+use crate::wire::{
+    Capability, Context, GracefulFamily, GracefulRestart, LongLivedFamily, Notification, Open,
+    cease,
+};
 use std::time::Duration;
 
 /// Our side of a session.
@@ -22,6 +25,10 @@ pub(crate) struct RestartOffer {
     pub(crate) time: Duration,
     pub(crate) restarting: bool,
     pub(crate) forwarding: bool,
+    /// The N bit (RFC 8538 §2).
+    pub(crate) notification: bool,
+    /// Zero: the capability is not sent (RFC 9494 §3).
+    pub(crate) long_lived: Duration,
 }
 
 /// What holds for this session.
@@ -47,8 +54,21 @@ pub(crate) struct Agreed {
 pub(crate) struct PeerRestart {
     pub(crate) time: Duration,
     pub(crate) restarting: bool,
+    /// Both sides have the N bit (RFC 8538 §2).
+    pub(crate) notification: bool,
     /// With the F bit.
     pub(crate) families: Vec<(Family, bool)>,
+    /// Where both sides have the capability.
+    pub(crate) long_lived: Vec<LongLived>,
+}
+
+/// RFC 9494 §3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LongLived {
+    pub(crate) family: Family,
+    pub(crate) forwarding: bool,
+    /// As the peer asks; never zero.
+    pub(crate) stale_time: Duration,
 }
 
 impl Agreed {
@@ -60,12 +80,41 @@ impl Agreed {
 
     /// Families whose routes outlive a silent end of this session.
     pub(crate) fn survives(&self, family: Family) -> bool {
-        self.restart.as_ref().is_some_and(|r| r.families.iter().any(|(f, _)| *f == family))
+        self.restart.as_ref().is_some_and(|r| {
+            r.families.iter().any(|(f, _)| *f == family)
+                || r.long_lived.iter().any(|l| l.family == family)
+        })
     }
 
     /// The peer has kept forwarding for this family.
     pub(crate) fn kept_forwarding(&self, family: Family) -> bool {
         self.restart.as_ref().is_some_and(|r| r.families.contains(&(family, true)))
+    }
+
+    /// The same for what has been stale for long (RFC 9494 §4.2).
+    pub(crate) fn kept_long_lived(&self, family: Family) -> bool {
+        let families = self.restart.as_ref().map(|r| r.long_lived.as_slice()).unwrap_or_default();
+        families.iter().any(|l| l.family == family && l.forwarding)
+    }
+
+    /// Both sides keep routes across NOTIFICATIONs (RFC 8538).
+    pub(crate) fn notification(&self) -> bool {
+        self.restart.as_ref().is_some_and(|r| r.notification)
+    }
+
+    /// Whether a peer that keeps routes across NOTIFICATIONs must be told not to: after these we do
+    /// not come back as we were (RFC 8538 §4).
+    pub(crate) fn ends_hard(&self, notification: &Notification) -> bool {
+        let for_good = matches!(
+            (notification.code, notification.subcode),
+            (6, cease::ADMINISTRATIVE_SHUTDOWN | cease::PEER_DECONFIGURED)
+        );
+        for_good && self.notification()
+    }
+
+    /// The peer passes on and asks to be kept what is stale for long (RFC 9494 §4.3).
+    pub(crate) fn hears_long_lived(&self) -> bool {
+        self.theirs.long_lived().is_some()
     }
 
     pub(crate) fn peer_restarting(&self) -> bool {
@@ -81,6 +130,7 @@ impl Offer {
         capabilities.push(Capability::EnhancedRouteRefresh);
         capabilities.push(Capability::FourOctetAs(self.asn));
         capabilities.extend(self.restart.map(|r| self.graceful_restart(r)));
+        capabilities.extend(self.restart.and_then(|r| self.long_lived(r)));
         Open {
             asn: self.asn,
             hold_time: u16::try_from(self.hold_time.as_secs()).unwrap_or(u16::MAX),
@@ -95,7 +145,7 @@ impl Offer {
         let forwarding = restart.forwarding;
         Capability::GracefulRestart(GracefulRestart {
             restarting: restart.restarting,
-            notification: false,
+            notification: restart.notification,
             time: u16::try_from(restart.time.as_secs()).unwrap_or(MAX_TIME).min(MAX_TIME),
             families: self
                 .families
@@ -103,6 +153,17 @@ impl Offer {
                 .map(|f| GracefulFamily { family: (*f).into(), forwarding })
                 .collect(),
         })
+    }
+
+    fn long_lived(&self, restart: RestartOffer) -> Option<Capability> {
+        let stale_time = u32::try_from(restart.long_lived.as_secs()).unwrap_or(u32::MAX);
+        let family = |f: &Family| LongLivedFamily {
+            family: (*f).into(),
+            forwarding: restart.forwarding,
+            stale_time,
+        };
+        let families = || self.families.iter().map(family).collect();
+        (stale_time > 0).then(|| Capability::LongLived(families()))
     }
 }
 
@@ -133,21 +194,32 @@ pub(crate) fn agree(ours: &Open, theirs: &Open, peer_asn: Asn) -> Result<Agreed,
         },
         refresh: theirs.has(&Capability::RouteRefresh),
         enhanced_refresh: [ours, theirs].iter().all(|o| o.has(&Capability::EnhancedRouteRefresh)),
-        restart: ours.graceful_restart().and_then(|_| peer_restart(theirs, &families)),
+        restart: peer_restart(ours, theirs, &families),
         families,
         theirs: theirs.clone(),
     })
 }
 
 /// Families that this session does not carry are none of our business.
-fn peer_restart(open: &Open, families: &[Family]) -> Option<PeerRestart> {
-    let theirs = open.graceful_restart()?;
+fn peer_restart(ours: &Open, open: &Open, families: &[Family]) -> Option<PeerRestart> {
+    let (own, theirs) = (ours.graceful_restart()?, open.graceful_restart()?);
     let named = theirs.families.iter().filter_map(|f| Some((f.family.family()?, f.forwarding)));
     Some(PeerRestart {
         time: Duration::from_secs(theirs.time.into()),
         restarting: theirs.restarting,
+        notification: own.notification && theirs.notification,
+        long_lived: ours.long_lived().map(|_| long_lived(open, families)).unwrap_or_default(),
         families: named.filter(|(f, _)| families.contains(f)).collect(),
     })
+}
+
+fn long_lived(open: &Open, families: &[Family]) -> Vec<LongLived> {
+    let asked = open.long_lived().unwrap_or_default().iter().filter(|l| l.stale_time > 0);
+    let named = asked.filter_map(|l| {
+        let stale_time = Duration::from_secs(l.stale_time.into());
+        Some(LongLived { family: l.family.family()?, forwarding: l.forwarding, stale_time })
+    });
+    named.filter(|l| families.contains(&l.family)).collect()
 }
 
 #[cfg(test)]
@@ -166,6 +238,8 @@ mod tests {
                 time: Duration::from_secs(120),
                 restarting: false,
                 forwarding: true,
+                notification: true,
+                long_lived: Duration::from_secs(3600),
             }),
         }
     }

@@ -192,6 +192,11 @@ impl Session {
         }
     }
 
+    /// See [`Agreed::ends_hard`].
+    pub(crate) fn ends_hard(&self, notification: &Notification) -> bool {
+        self.is_established() && self.agreed().is_some_and(|a| a.ends_hard(notification))
+    }
+
     pub(crate) const fn is_established(&self) -> bool {
         matches!(self.state, State::Established(_))
     }

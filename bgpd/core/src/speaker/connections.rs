@@ -35,6 +35,8 @@ impl Speaker {
         }
         self.refresh_due(id, now, out);
         self.stale_due(id, now, out);
+        self.long_lived_due(id, now, out);
+        self.drop_if_over(id);
     }
 
     fn take_due(&mut self, id: PeerId, now: Instant) -> Option<(ConnId, Timer)> {
@@ -171,8 +173,10 @@ impl Speaker {
     }
 
     pub(super) fn offer(&self, peer: &Peer) -> Offer {
-        let restart = peer.settings.graceful_restart.map(|time| RestartOffer {
-            time,
+        let restart = peer.settings.graceful_restart.map(|own| RestartOffer {
+            time: own.time,
+            notification: own.notification,
+            long_lived: own.long_lived,
             restarting: self.start.restarting && self.recovery.waits_for(peer.id),
             forwarding: self.forwarding_kept(peer),
         });
@@ -235,11 +239,16 @@ impl Speaker {
         out: &mut Vec<Action>,
     ) {
         let Some(session) = self.session_mut(conn) else { return };
-        wire::notification(&notification, &mut session.outbox);
+        let said = if session.ends_hard(&notification) {
+            notification.hard()
+        } else {
+            notification.clone()
+        };
+        wire::notification(&said, &mut session.outbox);
         let cause = match notification {
             Notification { code: 6, subcode: cease::CONNECTION_COLLISION, .. } => Cause::Collision,
             Notification { code: 6, subcode: cease::PEER_DECONFIGURED, .. } => Cause::Deconfigured,
-            other => Cause::Sent(other),
+            _ => Cause::Sent(said),
         };
         self.lose(id, conn, cause, now, out);
     }

@@ -6,6 +6,7 @@
 //! - `refresh`: everything told again, in both roles (RFC 2918, RFC 7313)
 //! - `restart`: graceful restart in both roles (RFC 4724)
 //! - `survive`: sessions of an earlier process
+//! - `long_lived`: what is stale for longer (RFC 9494)
 //! - `reload`: a new configuration as a difference
 //! - `show`: views for the API
 //!
@@ -13,6 +14,7 @@
 //! the socket has room.
 
 mod connections;
+mod long_lived;
 mod messages;
 pub(crate) mod refresh;
 mod reload;
@@ -50,6 +52,7 @@ use std::time::Instant;
 pub struct Speaker {
     config: SpeakerConfig,
     start: Start,
+    began: Instant,
     peers: BTreeMap<PeerId, Peer>,
     by_address: HashMap<IpAddr, PeerId>,
     /// Every connection that belongs to a peer, those being dialled included.
@@ -79,6 +82,7 @@ impl Speaker {
         let mut speaker = Self {
             fib: Fib::new(config.install),
             start,
+            began: now,
             peers: BTreeMap::new(),
             by_address: HashMap::new(),
             conns: HashMap::new(),

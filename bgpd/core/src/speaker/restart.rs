@@ -16,6 +16,7 @@ use crate::event::{Action, InstalledRoute};
 use crate::peer::Peer;
 use crate::report::{Cause, Report};
 use crate::session::Session;
+use crate::session::agree::Agreed;
 use crate::types::{ConnId, Family, PeerId};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -34,14 +35,12 @@ pub(super) struct Recovery {
 /// What peers are given that do not tell how long they need.
 const RESTART_TIME: Duration = Duration::from_secs(120);
 
-/// How long a peer that is back may take to confirm what it told before (RFC 4724 §4.2).
-const STALE_PATHS: Duration = Duration::from_secs(360);
-
 impl Recovery {
     pub(super) fn new(config: &SpeakerConfig, now: Instant) -> Self {
         let peers = config.peers.iter().map(|p| p.session.graceful_restart);
         let ranges = config.ranges.iter().map(|r| r.session.graceful_restart);
-        let longest = peers.chain(ranges).flatten().max().unwrap_or(RESTART_TIME);
+        let times = peers.chain(ranges).flatten().map(|own| own.time);
+        let longest = times.max().unwrap_or(RESTART_TIME);
         let strangers = !config.ranges.is_empty();
         Self { until: now + longest, waiting: BTreeSet::new(), strangers, over: false }
     }
@@ -108,12 +107,20 @@ impl Speaker {
         let name = peer.name.clone();
         out.push(Action::Established { conn });
         out.push(Action::Report(Report::PeerUp { peer: id, name: name.clone() }));
+        self.judge_restart(id, now, out);
         for family in blind {
             let name = name.clone();
             out.push(Action::Report(Report::NoNextHop { peer: id, name, family }));
         }
         for family in Family::ALL {
-            if !agreed.kept_forwarding(family) {
+            let Some(peer) = self.peers.get_mut(&id) else { return };
+            let long_lived = peer.long_lived_until.get_mut(family);
+            let kept = match long_lived {
+                Some(_) => agreed.kept_long_lived(family),
+                None => agreed.kept_forwarding(family),
+            };
+            if !kept {
+                *long_lived = None;
                 self.sweep(id, family, out);
             }
             if !agreed.families.contains(&family) {
@@ -121,7 +128,22 @@ impl Speaker {
             }
         }
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.stale_until = (peer.stale() > 0).then_some(now + STALE_PATHS);
+            let until = (peer.stale() > 0).then(|| now + peer.stale_time());
+            peer.stale_until = until.map(|at| peer.stale_bound.unwrap_or(at).min(at));
+        }
+    }
+
+    /// A restart is to take no more than half of the time that peers are asked for.
+    fn judge_restart(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {
+        let took = self.start.elapsed + now.saturating_duration_since(self.began);
+        let restarting = self.start.restarting;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(own) = peer.settings.graceful_restart else { return };
+        if restarting && peer.history.established == 1 && took * 2 > own.time {
+            peer.history.slow_restart = Some(took);
+            let (name, restart_time) = (peer.name.clone(), own.time);
+            let report = Report::RestartTimeShort { peer: id, name, took, restart_time };
+            out.push(Action::Report(report));
         }
     }
 
@@ -137,24 +159,39 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.up = None;
         peer.adj_out = Default::default();
+        let bound = peer.stale_bound.filter(|_| peer.stale_until.is_some());
+        let agreed = session.agreed();
+        let lasting = cause.keeps_routes(agreed.is_some_and(Agreed::notification));
         for family in Family::ALL {
-            let kept = cause.is_silent() && session.agreed().is_some_and(|a| a.survives(family));
-            let refreshing = self.peers.get_mut(&id).map(|p| p.refreshing.get_mut(family));
-            let refreshing = refreshing.map(std::mem::take).is_some_and(|r| r.is_under_way());
-            // Stale twice is once too often (RFC 4724 §4.2); a refresh that was cut short is none.
-            if !(kept && refreshing) {
+            let kept = lasting && agreed.is_some_and(|a| a.survives(family));
+            if !(kept && self.keeps_older(id, family, agreed)) {
                 self.flush(id, family, kept, out);
             }
-            if let Some(peer) = self.peers.get_mut(&id).filter(|_| kept) {
+            let Some(peer) = self.peers.get_mut(&id) else { return };
+            *peer.refreshing.get_mut(family) = Default::default();
+            if kept {
                 peer.adj_in.get_mut(family).mark_stale();
+            } else {
+                *peer.long_lived_until.get_mut(family) = None;
             }
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let stale = peer.stale();
-        let time = session.agreed().and_then(|a| a.restart.as_ref()).map(|r| r.time);
-        peer.stale_until = time.filter(|_| stale > 0).map(|time| now + time);
+        let asked = agreed.and_then(|a| a.restart.as_ref()).filter(|_| stale > 0).map(|r| r.time);
+        let time = asked.map(|time| peer.restart_time(time));
+        peer.stale_bound = time.map(|t| bound.unwrap_or_else(|| now + t + peer.stale_time()));
+        peer.stale_until = time.map(|t| now + t).min(peer.stale_bound);
         let name = peer.name.clone();
         out.push(Action::Report(Report::PeerDown { peer: id, name, cause, stale }));
+    }
+
+    /// What was stale before this end of the session. Stale twice is once too often (RFC 4724 §4.2),
+    /// but not where sessions end for less (RFC 8538 §4.1), nor for what is kept long anyway (RFC
+    /// 9494 §4.2); and a refresh that was cut short is no restart.
+    fn keeps_older(&self, id: PeerId, family: Family, agreed: Option<&Agreed>) -> bool {
+        agreed.is_some_and(Agreed::notification)
+            || self.refreshes(id, family)
+            || self.peers.get(&id).is_some_and(|p| p.long_lived_until.get(family).is_some())
     }
 
     pub(super) fn end_of_rib(&mut self, id: PeerId, family: Family, out: &mut Vec<Action>) {
@@ -162,6 +199,7 @@ impl Speaker {
         *peer.end_of_rib.get_mut(family) = true;
         let name = peer.name.clone();
         out.push(Action::Report(Report::EndOfRib { peer: id, name, family }));
+        *peer.long_lived_until.get_mut(family) = None;
         if !self.refreshes(id, family) {
             self.sweep(id, family, out);
         }
@@ -176,14 +214,16 @@ impl Speaker {
 
     pub(super) fn stale_due(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.stale_until.is_some_and(|at| at <= now) {
-            peer.stale_until = None;
-            for family in Family::ALL {
-                if !self.refreshes(id, family) {
-                    self.sweep(id, family, out);
-                }
+        if peer.stale_until.is_none_or(|at| at > now) {
+            return;
+        }
+        peer.stale_until = None;
+        let (up, long_lived) = (peer.up.is_some(), peer.long_lived_until);
+        for family in Family::ALL {
+            let waits = up && long_lived.get(family).is_some() || self.refreshes(id, family);
+            if !waits && (up || !self.live_long(id, family, now, out)) {
+                self.sweep(id, family, out);
             }
-            self.drop_if_over(id);
         }
     }
 

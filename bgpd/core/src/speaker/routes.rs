@@ -268,6 +268,7 @@ impl Speaker {
             next_hops: PerFamily::new(|f| own_next_hop(f, &session.link, kind)),
             families: PerFamily::new(|f| agreed.families.contains(&f)),
             filter: peer.export.clone(),
+            long_lived: agreed.hears_long_lived(),
         };
         Some(Up { conn, source, exporter })
     }

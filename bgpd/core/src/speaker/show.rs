@@ -8,10 +8,10 @@ use crate::rib::{Kind, Path, decision};
 use crate::session::Session;
 use crate::types::{Family, Prefix};
 use crate::view::{
-    GracefulRestartView, Match, Overview, PathView, PeerFamilyView, PeerView, RibKind, RouteQuery,
-    RouteView,
+    GracefulRestartView, LongLivedView, Match, Overview, PathView, PeerFamilyView, PeerView,
+    RibKind, RouteQuery, RouteView,
 };
-use crate::wire::Attributes;
+use crate::wire::{Attributes, Capability, LongLivedFamily};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ impl Speaker {
             originated: self.originated.keys().copied().collect(),
             fib: self.fib.view(),
             restarting: self.start.restarting && !self.recovery.is_over(),
+            warnings: self.peers.values().filter_map(slow_restart).collect(),
         }
     }
 
@@ -62,7 +63,9 @@ impl Speaker {
             established_count: peer.history.established,
             last_error: peer.history.last_error.clone(),
             families: families.iter().map(|f| family_view(peer, *f)).collect(),
-            graceful_restart: restart_view(peer),
+            graceful_restart: restart_view(peer, now),
+            route_refresh: agreed.is_some_and(|a| a.refresh),
+            enhanced_refresh: agreed.is_some_and(|a| a.enhanced_refresh),
             received: peer.history.received,
             sent: peer.history.sent,
             capabilities: peer.history.capabilities.iter().map(ToString::to_string).collect(),
@@ -264,12 +267,50 @@ fn family_view(peer: &Peer, family: Family) -> PeerFamilyView {
     }
 }
 
-fn restart_view(peer: &Peer) -> GracefulRestartView {
+fn restart_view(peer: &Peer, now: Instant) -> GracefulRestartView {
     let last = peer.history.restart.as_ref();
+    let said = peer.history.capabilities.iter().rev().find_map(|c| match c {
+        Capability::GracefulRestart(said) => Some(said),
+        _ => None,
+    });
     GracefulRestartView {
         negotiated: last.is_some(),
+        notification: last.is_some_and(|r| r.notification),
+        peer_capable: said.is_some(),
+        peer_notification: said.is_some_and(|said| said.notification),
+        peer_restarted: said.is_some_and(|said| said.restarting),
         peer_restart_time: last.map_or(Duration::ZERO, |r| r.time),
-        peer_restarting: peer.stale() > 0 && peer.stale_until.is_some(),
+        peer_restarting: peer.is_awaited(),
         families: last.map(|r| r.families.clone()).unwrap_or_default(),
+        long_lived: long_lived_view(peer, now),
     }
+}
+
+fn long_lived_view(peer: &Peer, now: Instant) -> Vec<LongLivedView> {
+    let said = peer.history.capabilities.iter().rev().find_map(|c| match c {
+        Capability::LongLived(said) => Some(said.as_slice()),
+        _ => None,
+    });
+    let view = |said: &LongLivedFamily| {
+        let family = said.family.family()?;
+        let until = *peer.long_lived_until.get(family);
+        Some(LongLivedView {
+            family,
+            forwarding: said.forwarding,
+            stale_time: Duration::from_secs(said.stale_time.into()),
+            granted: peer.long_lived_time(family).unwrap_or_default(),
+            left: until.map(|at| at.saturating_duration_since(now)),
+        })
+    };
+    said.unwrap_or_default().iter().filter_map(view).collect()
+}
+
+fn slow_restart(peer: &Peer) -> Option<String> {
+    let took = peer.history.slow_restart?.as_secs_f32();
+    let time = peer.settings.graceful_restart?.time.as_secs();
+    let name = &peer.name;
+    Some(format!(
+        "peer {name}: graceful_restart.restart_time {time}s is short: the last restart took {took:.1}s \
+         from its start until the session was up, and peers count from its end"
+    ))
 }

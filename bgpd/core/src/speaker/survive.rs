@@ -102,9 +102,12 @@ impl Speaker {
         let unreadable = |what: &str| Refusal::Unreadable(format!("{what} cannot be read"));
         let ours = open(&open_sent).ok_or_else(|| unreadable("our OPEN"))?;
         let theirs = open(&open_received).ok_or_else(|| unreadable("the peer's OPEN"))?;
-        let id = self
-            .admit(link.remote, now)
-            .map_err(|why| Refusal::Unwanted(why, Notification::cease(cease::PEER_DECONFIGURED)))?;
+        let id = self.admit(link.remote, now).map_err(|why| {
+            let gone = Notification::cease(cease::PEER_DECONFIGURED);
+            let agreed = agree(&ours, &theirs, theirs.asn);
+            let hard = agreed.is_ok_and(|a| a.ends_hard(&gone));
+            Refusal::Unwanted(why, if hard { gone.hard() } else { gone })
+        })?;
         let fits = self.peers.get(&id).is_some_and(|peer| self.fits(peer, &ours, &theirs));
         let agreed = agree(&ours, &theirs, theirs.asn).ok().filter(|_| fits);
         let Some(agreed) = agreed else {

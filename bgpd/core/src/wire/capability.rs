@@ -3,7 +3,7 @@
 use super::notification::DecodeError;
 use super::open::malformed;
 use super::reader::Reader;
-use super::types::{AfiSafi, Capability, GracefulFamily, GracefulRestart};
+use super::types::{AfiSafi, Capability, GracefulFamily, GracefulRestart, LongLivedFamily};
 use crate::types::Asn;
 use std::fmt;
 
@@ -13,6 +13,7 @@ const EXTENDED_MESSAGE: u8 = 6;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
+const LONG_LIVED: u8 = 71;
 
 /// The flags stand above the 12 bits of the time (RFC 4724 §3, RFC 8538 §2).
 const RESTARTING: u16 = 0x8000;
@@ -30,6 +31,7 @@ impl Capability {
             Self::ExtendedMessage => EXTENDED_MESSAGE,
             Self::FourOctetAs(_) => FOUR_OCTET_AS,
             Self::GracefulRestart(_) => GRACEFUL_RESTART,
+            Self::LongLived(_) => LONG_LIVED,
             Self::Unknown { code, .. } => *code,
         }
     }
@@ -52,7 +54,7 @@ impl Capability {
             68 => "multisession",
             69 => "add-paths",
             ENHANCED_ROUTE_REFRESH => "enhanced-route-refresh",
-            71 => "long-lived-graceful-restart",
+            LONG_LIVED => "long-lived-graceful-restart",
             73 => "fqdn",
             75 => "software-version",
             76 => "paths-limit",
@@ -70,6 +72,9 @@ impl fmt::Display for Capability {
             Self::Multiprotocol(family) => write!(f, " {family}"),
             Self::FourOctetAs(asn) => write!(f, " {asn}"),
             Self::GracefulRestart(restart) => write!(f, " {restart}"),
+            Self::LongLived(families) => {
+                families.iter().try_for_each(|family| write!(f, " {family}"))
+            }
             Self::Unknown { code, .. } if self.name() == "unknown" => write!(f, " {code}"),
             _ => Ok(()),
         }
@@ -88,6 +93,14 @@ impl fmt::Display for GracefulRestart {
             write!(f, " {family}{}", if *forwarding { " forwarding" } else { "" })?;
         }
         Ok(())
+    }
+}
+
+/// `ipv4-unicast 86400 s forwarding`
+impl fmt::Display for LongLivedFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let forwarding = if self.forwarding { " forwarding" } else { "" };
+        write!(f, "{} {} s{forwarding}", self.family, self.stale_time)
     }
 }
 
@@ -127,6 +140,7 @@ fn decode(code: u8, value: &[u8]) -> Option<Capability> {
         EXTENDED_MESSAGE => Capability::ExtendedMessage,
         FOUR_OCTET_AS => Capability::FourOctetAs(Asn(reader.u32()?)),
         GRACEFUL_RESTART => return graceful_restart(reader).map(Capability::GracefulRestart),
+        LONG_LIVED => return long_lived(value).map(Capability::LongLived),
         _ => return Some(Capability::Unknown { code, value: value.to_vec() }),
     };
     reader.is_empty().then_some(capability)
@@ -147,6 +161,16 @@ fn graceful_restart(mut reader: Reader<'_>) -> Option<GracefulRestart> {
     })
 }
 
+fn long_lived(value: &[u8]) -> Option<Vec<LongLivedFamily>> {
+    let (entries, []) = value.as_chunks::<7>() else { return None };
+    let family = |[a, b, safi, flags, x, y, z]: &[u8; 7]| LongLivedFamily {
+        family: AfiSafi { afi: u16::from_be_bytes([*a, *b]), safi: *safi },
+        forwarding: flags & FORWARDING != 0,
+        stale_time: u32::from_be_bytes([0, *x, *y, *z]),
+    };
+    Some(entries.iter().map(family).collect())
+}
+
 /// Appends code, length and value; a value longer than its length octet can say is cut.
 pub(super) fn encode(capability: &Capability, out: &mut Vec<u8>) {
     let start = out.len();
@@ -158,6 +182,7 @@ pub(super) fn encode(capability: &Capability, out: &mut Vec<u8>) {
         }
         Capability::FourOctetAs(asn) => out.extend(asn.0.to_be_bytes()),
         Capability::GracefulRestart(restart) => put_graceful_restart(restart, out),
+        Capability::LongLived(families) => put_long_lived(families, out),
         Capability::Unknown { value, .. } => out.extend(value.iter().take(255)),
         Capability::RouteRefresh
         | Capability::EnhancedRouteRefresh
@@ -178,5 +203,16 @@ fn put_graceful_restart(restart: &GracefulRestart, out: &mut Vec<u8>) {
     for GracefulFamily { family, forwarding } in restart.families.iter().take(MOST) {
         out.extend(family.afi.to_be_bytes());
         out.extend([family.safi, if *forwarding { FORWARDING } else { 0 }]);
+    }
+}
+
+/// A time that 24 bits cannot say is cut to the longest they can.
+fn put_long_lived(families: &[LongLivedFamily], out: &mut Vec<u8>) {
+    const MOST: usize = 255 / 7;
+    for LongLivedFamily { family, forwarding, stale_time } in families.iter().take(MOST) {
+        out.extend(family.afi.to_be_bytes());
+        out.extend([family.safi, if *forwarding { FORWARDING } else { 0 }]);
+        let [_, time @ ..] = (*stale_time).min(0x00ff_ffff).to_be_bytes();
+        out.extend(time);
     }
 }

@@ -90,6 +90,24 @@ impl Notification {
         self.code == 6 && self.subcode == cease::HARD_RESET
     }
 
+    /// This one as a hard reset: its receiver keeps no routes (RFC 8538 §3).
+    #[must_use]
+    pub fn hard(&self) -> Self {
+        let data = [&[self.code, self.subcode], self.data.as_slice()].concat();
+        Self::cease(cease::HARD_RESET).with_data(&data)
+    }
+
+    /// What a hard reset carries: another NOTIFICATION's code, subcode and data (RFC 8538 §3).
+    /// Another hard reset in there is not looked into.
+    #[must_use]
+    pub fn inner(&self) -> Option<Self> {
+        let mut data = Reader::new(&self.data);
+        let read =
+            || Some(Self { code: data.u8()?, subcode: data.u8()?, data: data.rest().to_vec() });
+        let inner = self.is_hard_reset().then(read).flatten();
+        inner.filter(|inner| !inner.is_hard_reset())
+    }
+
     /// `2/2 (bad peer AS)`; `6/2 (administrative shutdown: "back at noon")`.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -98,7 +116,7 @@ impl Notification {
             (6, cease::ADMINISTRATIVE_SHUTDOWN | cease::ADMINISTRATIVE_RESET) => {
                 self.operator_text()
             }
-            (6, cease::HARD_RESET) => self.inside_hard_reset(),
+            (6, cease::HARD_RESET) => self.inner().map(|inner| inner.describe()),
             (2, 2) | (6, _) => None,
             _ => self.data_text(),
         };
@@ -111,14 +129,6 @@ impl Notification {
         let text = Reader::new(&self.data).after_u8().filter(|t| !t.is_empty())?;
         let text = String::from_utf8_lossy(text);
         Some(format!("{text:?}"))
-    }
-
-    /// RFC 8538 §3: the data are another NOTIFICATION's code, subcode and data. Another hard reset
-    /// in there is not looked into.
-    fn inside_hard_reset(&self) -> Option<String> {
-        let mut data = Reader::new(&self.data);
-        let inner = Self { code: data.u8()?, subcode: data.u8()?, data: data.rest().to_vec() };
-        (!inner.is_hard_reset()).then(|| inner.describe())
     }
 
     fn data_text(&self) -> Option<String> {

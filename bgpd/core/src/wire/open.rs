@@ -4,7 +4,7 @@ use super::capability;
 use super::frame;
 use super::notification::DecodeError;
 use super::reader::Reader;
-use super::types::{Capability, GracefulRestart, MAX_LEN, Notification, Open};
+use super::types::{Capability, GracefulRestart, LongLivedFamily, MAX_LEN, Notification, Open};
 use super::{as_path, encode};
 use crate::types::{Asn, Family, RouterId};
 use std::net::Ipv4Addr;
@@ -37,6 +37,16 @@ impl Open {
     pub fn graceful_restart(&self) -> Option<&GracefulRestart> {
         self.capabilities.iter().rev().find_map(|c| match c {
             Capability::GracefulRestart(restart) => Some(restart),
+            _ => None,
+        })
+    }
+
+    /// Of several, the last counts; without graceful restart it means nothing (RFC 9494 §3).
+    #[must_use]
+    pub fn long_lived(&self) -> Option<&[LongLivedFamily]> {
+        self.graceful_restart()?;
+        self.capabilities.iter().rev().find_map(|c| match c {
+            Capability::LongLived(families) => Some(families.as_slice()),
             _ => None,
         })
     }

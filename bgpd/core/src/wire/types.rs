@@ -1,5 +1,6 @@
 //! Messages as values.
 
+use super::text::Community;
 use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
 
 /// RFC 4271 §4.1.
@@ -83,6 +84,7 @@ pub enum Capability {
     ExtendedMessage,
     FourOctetAs(Asn),
     GracefulRestart(GracefulRestart),
+    LongLived(Vec<LongLivedFamily>),
     Unknown { code: u8, value: Vec<u8> },
 }
 
@@ -100,6 +102,15 @@ pub struct GracefulRestart {
 pub struct GracefulFamily {
     pub family: AfiSafi,
     pub forwarding: bool,
+}
+
+/// RFC 9494 §3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongLivedFamily {
+    pub family: AfiSafi,
+    pub forwarding: bool,
+    /// Seconds, 24 bits.
+    pub stale_time: u32,
 }
 
 /// RFC 4271 §4.5. Codes by number: unknown ones are kept.
@@ -193,6 +204,17 @@ pub struct Partial {
 }
 
 impl Attributes {
+    #[must_use]
+    pub fn has_community(&self, community: Community) -> bool {
+        self.communities.contains(&community.0)
+    }
+
+    /// RFC 9494 §4.3.
+    #[must_use]
+    pub fn is_long_lived_stale(&self) -> bool {
+        self.has_community(Community::LLGR_STALE)
+    }
+
     /// Only what every route has (RFC 4271 §5), with an empty AS_PATH: as our own routes start.
     #[must_use]
     pub fn bare(next_hop: NextHop, origin: Origin) -> Self {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod refresh;
 mod reload;
+mod restart;
 mod routes;
 mod survive;
 mod table;
@@ -76,9 +77,14 @@ impl Lab {
 
     /// A session with 192.0.2.`n`, up.
     fn establish(&mut self, n: u8, asn: u32) -> ConnId {
+        self.establish_as(n, &offer(n, asn).message())
+    }
+
+    /// The same with a peer that says so of itself.
+    fn establish_as(&mut self, n: u8, open: &wire::Open) -> ConnId {
         let conn = self.accept(n);
         self.receive(conn, |out| {
-            wire::open(&offer(n, asn).message(), out);
+            wire::open(open, out);
             wire::keepalive(out);
         });
         assert_eq!(self.peer(n).state, "Established");
@@ -171,7 +177,10 @@ fn words(message: &Message<'_>) -> String {
     match message {
         Message::Open(_) => "OPEN".into(),
         Message::Keepalive => "KEEPALIVE".into(),
-        Message::Notification(n) => format!("NOTIFICATION {}/{}", n.code, n.subcode),
+        Message::Notification(n) => {
+            let inner = n.inner().map(|i| format!(": {}/{}", i.code, i.subcode));
+            format!("NOTIFICATION {}/{}{}", n.code, n.subcode, inner.unwrap_or_default())
+        }
         Message::RouteRefresh(family) => format!("ROUTE-REFRESH {family}"),
         Message::RefreshMark(family, wire::RefreshMark::Begin) => format!("BoRR {family}"),
         Message::RefreshMark(family, wire::RefreshMark::End) => format!("EoRR {family}"),
@@ -183,11 +192,19 @@ fn words(message: &Message<'_>) -> String {
             let gone = update.withdrawn.iter().flatten().flat_map(|w| w.nlri);
             let come = update.announced.iter().flatten().flat_map(|a| a.nlri);
             let path = update.attributes.as_ref().map(|a| a.as_path.to_string());
+            let marks = update.attributes.as_ref().map(marks).unwrap_or_default();
             let gone = gone.map(|p| format!("-{p}"));
-            let come = come.map(|p| format!("+{p} [{}]", path.clone().unwrap_or_default()));
+            let come = come.map(|p| format!("+{p} [{}]{marks}", path.clone().unwrap_or_default()));
             gone.chain(come).collect::<Vec<_>>().join(" ")
         }
     }
+}
+
+/// Communities, if any, and a local preference that is not the usual one.
+fn marks(attributes: &Attributes) -> String {
+    let communities = attributes.communities.iter().map(|c| format!(" {}", wire::Community(*c)));
+    let preference = attributes.local_pref.filter(|p| *p != 100).map(|p| format!(" pref {p}"));
+    communities.chain(preference).collect()
 }
 
 fn link(n: u8) -> Link {
@@ -212,6 +229,8 @@ fn offer(n: u8, asn: u32) -> Offer {
             time: Duration::from_secs(120),
             restarting: false,
             forwarding: true,
+            notification: false,
+            long_lived: Duration::ZERO,
         }),
     }
 }

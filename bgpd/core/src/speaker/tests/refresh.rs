@@ -167,8 +167,7 @@ fn asking_sends_a_route_refresh_where_the_peer_has_the_capability() {
 
 #[test]
 fn adopted_routes_thaw_when_the_refresh_we_asked_for_has_ended() {
-    let mut lab =
-        Lab::starting(config(&[(1, 65001)]), Start { restarting: true, forwarding_kept: true });
+    let mut lab = Lab::starting(config(&[(1, 65001)]), Start::again(true));
     let hop = NextHop::V4([192, 0, 2, 1].into());
     let found = ["10.1.0.0/16", "10.2.0.0/16"]
         .map(|p| crate::event::InstalledRoute { prefix: prefix(p), next_hops: vec![hop] });

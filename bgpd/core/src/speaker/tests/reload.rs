@@ -1,6 +1,7 @@
 //! A new configuration changes what it says and nothing else.
 
 use super::*;
+use crate::config::RestartConfig;
 use crate::config::{Policy, PolicyName, PrefixMatch, Rule};
 
 fn changes(lab: &mut Lab) -> Vec<String> {
@@ -173,7 +174,7 @@ fn every_change() -> Vec<(&'static str, SpeakerConfig)> {
         ("hold_time", |s| s.hold_time = seconds(30)),
         ("families", |s| s.families = vec![Family::Ipv4Unicast]),
         ("graceful_restart", |s| s.graceful_restart = None),
-        ("graceful_restart", |s| s.graceful_restart = Some(seconds(300))),
+        ("graceful_restart", |s| s.graceful_restart = Some(RestartConfig::new(seconds(300)))),
         ("import", |s| s.import = PolicyName::None),
         ("export", |s| s.export = PolicyName::None),
         ("local_address", |s| s.local_address = Some([192, 0, 2, 101].into())),

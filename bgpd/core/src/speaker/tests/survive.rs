@@ -32,7 +32,7 @@ impl Lab {
 
     /// The next process, with the given blocks, told of everything in the shell's order.
     fn succeed(config: SpeakerConfig, estate: Estate, blocks: &[&str]) -> (Self, Vec<ConnId>) {
-        let how = Start { restarting: true, forwarding_kept: true };
+        let how = Start::again(true);
         let now = start() + seconds(500);
         let speaker = Speaker::new(config, how, now);
         let mut lab = Self { speaker, now, actions: Vec::new(), next_conn: 0 };

@@ -1,0 +1,90 @@
+//! Long-lived graceful restart, helping (RFC 9494): what a peer told is kept beyond its restart
+//! time, marked and taken for the worst there is, each family for its own time.
+//!
+//! The mark is the community LLGR_STALE in the path itself, so that whoever is told the path knows
+//! too; [`decision`](crate::rib::decision) and [`export`](crate::rib::export) go by it.
+
+use super::Speaker;
+use super::routes::Parts;
+use crate::event::Action;
+use crate::report::Report;
+use crate::rib::Path;
+use crate::rib::import::Verdict;
+use crate::types::{Family, PeerId};
+use crate::wire::{Attributes, Community};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Speaker {
+    /// The restart time is over: what is stale of this family lives on if both sides want that. If
+    /// it did already, its time is not begun anew.
+    pub(super) fn live_long(
+        &mut self,
+        id: PeerId,
+        family: Family,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let Some(time) = peer.long_lived_time(family) else { return false };
+        peer.long_lived_until.get_mut(family).get_or_insert(now + time);
+        let (kept, refused) = self.mark_long_lived(id, family, out);
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        if kept == 0 {
+            *peer.long_lived_until.get_mut(family) = None;
+        }
+        if kept + refused > 0 {
+            let name = peer.name.clone();
+            let report = Report::LongLivedStale { peer: id, name, family, kept, refused, time };
+            out.push(Action::Report(report));
+        }
+        true
+    }
+
+    pub(super) fn long_lived_due(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {
+        for family in Family::ALL {
+            let Some(peer) = self.peers.get_mut(&id) else { return };
+            let until = peer.long_lived_until.get_mut(family);
+            if until.is_some_and(|at| at <= now) {
+                *until = None;
+                self.sweep(id, family, out);
+            }
+        }
+    }
+
+    /// How many were marked, and how many do not want to be kept (RFC 9494 §4.2, §4.7).
+    fn mark_long_lived(
+        &mut self,
+        id: PeerId,
+        family: Family,
+        out: &mut Vec<Action>,
+    ) -> (usize, usize) {
+        let Some(Parts { peer, interner, mut tables, .. }) = self.parts(id, out) else {
+            return (0, 0);
+        };
+        let adj_in = peer.adj_in.get_mut(family);
+        let stale = adj_in.stale_prefixes();
+        let mut kept = 0;
+        for prefix in &stale {
+            let Some(attrs) = adj_in.get(prefix).map(|p| Arc::clone(&p.attrs)) else { continue };
+            if attrs.has_community(Community::NO_LLGR) {
+                if adj_in.remove(prefix).is_some_and(Verdict::accepted) {
+                    tables.remove(*prefix, Some(id));
+                }
+                continue;
+            }
+            kept += 1;
+            if attrs.is_long_lived_stale() {
+                continue;
+            }
+            let mut marked = Attributes::clone(&attrs);
+            marked.communities.push(Community::LLGR_STALE.0);
+            let marked = interner.intern(marked);
+            let accepted = adj_in.alter(prefix, Arc::clone(&marked)).is_some_and(Verdict::accepted);
+            if let (true, Some(source)) = (accepted, &peer.source) {
+                tables.set(*prefix, Path { source: Arc::clone(source), attrs: marked });
+            }
+        }
+        (kept, stale.len() - kept)
+    }
+}
