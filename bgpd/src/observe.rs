@@ -42,6 +42,13 @@ impl Observer {
                     "nothing of this family is announced: no address of it on the peer's link"
                 );
             }
+            Report::Draining { wait, leaving } => {
+                let seconds = wait.as_secs_f32();
+                tracing::info!(seconds, leaving, "draining: peers are asked to use other ways");
+            }
+            Report::Drained => tracing::info!("drained: everything is withdrawn"),
+            Report::Undrained => tracing::info!("in service again"),
+            Report::Left => tracing::info!("left: sessions ended for good, kernel routes removed"),
             Report::Reconfigured { changes } => {
                 changes.iter().for_each(|change| tracing::info!("{change}"));
             }

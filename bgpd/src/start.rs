@@ -77,6 +77,7 @@ async fn serve(
         // The kernel has just shown what it holds of ours.
         forwarding_kept: was_running && plan.target.install,
         elapsed: mainstay_daemon::age(),
+        ..Start::default()
     };
     let (inputs_to, inputs) = mpsc::channel::<Input>(INPUTS);
     let (asks_to, asks) = mpsc::channel::<Ask>(ASKS);

@@ -11,21 +11,41 @@ use std::time::Duration;
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Somebody dialled in.
-    Accepted { conn: ConnId, link: Link },
+    Accepted {
+        conn: ConnId,
+        link: Link,
+    },
     /// An [`Action::Connect`] came true.
-    Connected { conn: ConnId, link: Link },
+    Connected {
+        conn: ConnId,
+        link: Link,
+    },
     /// An [`Action::Connect`] did not.
-    ConnectFailed { conn: ConnId, why: String },
+    ConnectFailed {
+        conn: ConnId,
+        why: String,
+    },
     /// Bytes from the peer, in order, cut anywhere.
-    Received { conn: ConnId, bytes: &'a [u8] },
+    Received {
+        conn: ConnId,
+        bytes: &'a [u8],
+    },
     /// A session that an earlier process of this speaker had, and that is still up. After
     /// `Adopted` and `Blocks`, before anything else of this connection.
-    Resumed { conn: ConnId, session: Box<Resumed> },
+    Resumed {
+        conn: ConnId,
+        session: Box<Resumed>,
+    },
     /// The session stays up without this process, which is about to end: nothing is to be said and
     /// nothing is to follow from it. Before `Stop`.
-    Left { conn: ConnId },
+    Left {
+        conn: ConnId,
+    },
     /// The peer, or the network, has ended the connection.
-    Closed { conn: ConnId, why: String },
+    Closed {
+        conn: ConnId,
+        why: String,
+    },
     /// A deadline has passed (see `Speaker::deadline`).
     Due,
     /// The whole set of prefixes this node owns: the kernel's protocol-97 blocks.
@@ -33,9 +53,22 @@ pub enum Event<'a> {
     /// What the kernel holds of ours (protocol 96), once, before the first peer is dialled.
     Adopted(Vec<InstalledRoute>),
     /// The kernel refused or lost a route; it will be asked again.
-    FibFailed { prefix: Prefix, why: String },
+    FibFailed {
+        prefix: Prefix,
+        why: String,
+    },
     /// A checked configuration takes the place of the old one.
     Configure(Box<SpeakerConfig>),
+    /// Take traffic away: every path is told again as the last resort, and withdrawn when `wait` is
+    /// over (RFC 8326). Sessions stay.
+    Drain {
+        wait: Duration,
+    },
+    Undrain,
+    /// Drain, then end every session for good and empty the kernel; ends with [`Report::Left`].
+    Leave {
+        wait: Duration,
+    },
     /// The last event. Restart: every connection is closed silently, so that peers keep our routes
     /// (RFC 4724 §4); the kernel's routes stay.
     Stop,
@@ -91,6 +124,8 @@ pub struct Start {
     pub restarting: bool,
     /// The F bits: the kernel has kept forwarding what that process installed.
     pub forwarding_kept: bool,
+    /// An earlier process was told to drain, and nobody has taken that back.
+    pub drained: bool,
     /// For how long the process has been starting: peers wait for it too.
     pub elapsed: Duration,
 }
@@ -99,7 +134,7 @@ impl Start {
     /// After an earlier process of this boot.
     #[must_use]
     pub const fn again(forwarding_kept: bool) -> Self {
-        Self { restarting: true, forwarding_kept, elapsed: Duration::ZERO }
+        Self { restarting: true, forwarding_kept, drained: false, elapsed: Duration::ZERO }
     }
 }
 

@@ -109,6 +109,16 @@ pub enum Report {
     },
     /// Our own restart is over: every peer's EoR has come, or the timer.
     Restarted,
+    /// Peers hear that this node is the last resort.
+    Draining {
+        wait: Duration,
+        leaving: bool,
+    },
+    /// Nobody who is up holds a route of ours.
+    Drained,
+    Undrained,
+    /// Every session has ended for good; it is the last report.
+    Left,
     Reconfigured {
         changes: Vec<String>,
     },

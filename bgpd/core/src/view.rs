@@ -4,7 +4,7 @@ use crate::types::{Asn, Family, Prefix, RouterId};
 use crate::wire::Attributes;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The speaker in one glance.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +21,21 @@ pub struct Overview {
     pub fib: FibView,
     /// An earlier process ran here, and not every peer has told all it knows yet.
     pub restarting: bool,
+    /// `None`: in service.
+    pub drain: Option<DrainView>,
     /// What this run has shown to be worth a change of the configuration.
     pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainView {
+    /// When what is announced as the last resort will be withdrawn; `None`: it has been.
+    pub until: Option<Instant>,
+    pub leaving: bool,
+    /// Peers that are up and have not been told all of it.
+    pub behind: usize,
+    /// Prefixes that peers hold of us, all peers together.
+    pub advertised: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -216,6 +216,10 @@ impl Net {
         self.kill(node);
     }
 
+    pub fn drain(&mut self, node: NodeId, wait: Duration) {
+        self.handle(node, Event::Drain { wait });
+    }
+
     /// Bytes wait until the link is restored; who does not wait long enough gives up.
     pub fn cut(&mut self, link: LinkId) {
         self.links[link.0].up = false;

@@ -47,3 +47,22 @@ fn a_cut_link_is_gone_round() {
     assert_eq!(net.next_hops(leaves[1], "10.0.0.0/24").len(), 2);
     net.check_quiet();
 }
+
+#[test]
+fn a_spine_is_drained_and_no_leaf_is_without_a_way_for_a_moment() {
+    let mut net = Net::new(9);
+    let Fabric { spines, leaves, .. } = net.fabric(2, 6, |_, _| {});
+    net.start_all();
+    net.run(seconds(20));
+    net.drain(spines[0], seconds(5));
+    for _ in 0..100 {
+        net.run(Duration::from_millis(200));
+        net.assert_all_reach_each_other();
+    }
+    assert_eq!(net.speaker(spines[0]).intent(), "drained");
+    assert_eq!(net.next_hops(leaves[0], "10.0.1.0/24").len(), 1);
+    assert_eq!(net.state(leaves[0], "spine0"), "Established");
+    net.power_off(spines[0]);
+    net.run(seconds(5));
+    net.assert_all_reach_each_other();
+}

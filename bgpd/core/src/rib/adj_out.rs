@@ -502,6 +502,7 @@ impl Memo {
 mod tests {
     use super::*;
     use crate::rib::Kind;
+    use crate::rib::export::Presence;
     use crate::rib::policy::Filter;
     use crate::testing::{PathSpec, path, prefix, router_id};
     use crate::types::{Asn, NextHop, PeerId};
@@ -525,6 +526,7 @@ mod tests {
                 families: PerFamily::new(|_| true),
                 filter: Filter::All,
                 long_lived: false,
+                presence: Presence::Full,
             };
             let mut peer = Self {
                 rib: LocRib::default(),

@@ -9,6 +9,7 @@
 
 use super::{Kind, Path};
 use crate::types::{Asn, RouterId};
+use crate::wire::Community;
 use std::cmp::Reverse;
 
 /// What a path lost by. In the order in which the steps are taken.
@@ -159,9 +160,11 @@ fn keep(paths: &mut [Path], wanted: impl Fn(usize, &Path) -> bool) -> usize {
     kept
 }
 
-/// What an external peer says about our preferences is not heard (RFC 4271 §5.1.5).
+/// What an external peer says about our preferences is not heard (RFC 4271 §5.1.5), but that it is
+/// about to go (RFC 8326 §4).
 fn local_pref(path: &Path) -> u32 {
     match path.source.kind {
+        Kind::External if path.attrs.has_community(Community::GRACEFUL_SHUTDOWN) => 0,
         Kind::External => DEFAULT_LOCAL_PREF,
         Kind::Local | Kind::Internal { .. } => path.attrs.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
     }

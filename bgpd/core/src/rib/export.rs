@@ -8,7 +8,7 @@ use super::decision::DEFAULT_LOCAL_PREF;
 use super::policy::Filter;
 use super::{Kind, Path, PerFamily};
 use crate::types::{Asn, Family, NextHop, PeerId, Prefix, RouterId};
-use crate::wire::Attributes;
+use crate::wire::{Attributes, Community};
 
 /// RFC 1997: not to be passed to external peers; the second, not outside a confederation member.
 const NO_EXPORT: u32 = 0xffff_ff01;
@@ -29,6 +29,17 @@ pub(crate) struct Exporter {
     pub(crate) filter: Filter,
     /// The peer knows what long-lived stale paths are.
     pub(crate) long_lived: bool,
+    pub(crate) presence: Presence,
+}
+
+/// How this node stands in its peers' ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Full,
+    /// About to go: taken only where there is no other way (RFC 8326 §3).
+    LastResort,
+    /// Told of nothing.
+    None,
 }
 
 impl Exporter {
@@ -36,6 +47,7 @@ impl Exporter {
     pub(crate) fn allows(&self, prefix: &Prefix, path: &Path) -> bool {
         let family = Family::of(prefix);
         *self.families.get(family)
+            && self.presence != Presence::None
             && path.source.peer != Some(self.peer)
             && self.crosses(path.source.kind)
             && self.communities_allow(&path.attrs)
@@ -65,7 +77,20 @@ impl Exporter {
         } else {
             self.stay(&mut attrs, path);
         }
+        if self.presence == Presence::LastResort {
+            self.step_back(&mut attrs);
+        }
         attrs
+    }
+
+    /// RFC 8326 §4: who is inside goes by LOCAL_PREF, who is outside by the community.
+    fn step_back(&self, attrs: &mut Attributes) {
+        if !attrs.has_community(Community::GRACEFUL_SHUTDOWN) {
+            attrs.communities.push(Community::GRACEFUL_SHUTDOWN.0);
+        }
+        if self.kind.is_internal() {
+            attrs.local_pref = Some(0);
+        }
     }
 
     fn leave(&self, attrs: &mut Attributes, path: &Path) {
@@ -81,7 +106,7 @@ impl Exporter {
 
     fn stay(&self, attrs: &mut Attributes, path: &Path) {
         if path.source.kind == Kind::External {
-            attrs.local_pref = None;
+            attrs.local_pref = attrs.has_community(Community::GRACEFUL_SHUTDOWN).then_some(0);
         }
         attrs.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
         if path.source.kind.is_internal() {
@@ -124,6 +149,7 @@ mod tests {
             families: PerFamily::new(|_| true),
             filter: Filter::All,
             long_lived: false,
+            presence: Presence::Full,
         }
     }
 

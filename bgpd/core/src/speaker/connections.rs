@@ -21,6 +21,7 @@ impl Speaker {
             self.peer_due(id, now, out);
         }
         self.recovery_due(now, out);
+        self.drain_due(now, out);
         self.fib.retry(now, out);
     }
 

@@ -7,6 +7,7 @@
 //! - `restart`: graceful restart in both roles (RFC 4724)
 //! - `survive`: sessions of an earlier process
 //! - `long_lived`: what is stale for longer (RFC 9494)
+//! - `drain`: before this node goes (RFC 8326)
 //! - `reload`: a new configuration as a difference
 //! - `show`: views for the API
 //!
@@ -14,6 +15,7 @@
 //! the socket has room.
 
 mod connections;
+mod drain;
 mod long_lived;
 mod messages;
 pub(crate) mod refresh;
@@ -35,6 +37,7 @@ use crate::rib::loc_rib::LocRib;
 use crate::rib::policy::Filter;
 use crate::session::Session;
 use crate::types::{ConnId, PeerId, Prefix};
+use drain::Drain;
 use hashbrown::HashMap;
 use restart::Recovery;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +56,7 @@ pub struct Speaker {
     config: SpeakerConfig,
     start: Start,
     began: Instant,
+    drain: Drain,
     peers: BTreeMap<PeerId, Peer>,
     by_address: HashMap<IpAddr, PeerId>,
     /// Every connection that belongs to a peer, those being dialled included.
@@ -83,6 +87,7 @@ impl Speaker {
             fib: Fib::new(config.install),
             start,
             began: now,
+            drain: if start.drained { Drain::withdrawn(now) } else { Drain::Serving },
             peers: BTreeMap::new(),
             by_address: HashMap::new(),
             conns: HashMap::new(),
@@ -130,6 +135,9 @@ impl Speaker {
                 out.push(Action::Report(Report::FibFailed { prefix, why }));
             }
             Event::Configure(config) => self.configure(*config, now, out),
+            Event::Drain { wait } => self.begin_drain(wait, false, now, out),
+            Event::Undrain => self.undrain(out),
+            Event::Leave { wait } => self.begin_drain(wait, true, now, out),
             Event::Stop => self.stop(now, out),
         }
         self.finish(now, out);
@@ -142,7 +150,8 @@ impl Speaker {
             return None;
         }
         let peers = self.peers.values().filter_map(Peer::deadline);
-        peers.chain(self.fib.deadline()).chain(self.recovery.deadline()).min()
+        let own = [self.fib.deadline(), self.recovery.deadline(), self.drain_deadline()];
+        peers.chain(own.into_iter().flatten()).min()
     }
 
     /// The peer of that name or address.

@@ -15,6 +15,7 @@ use crate::config::SpeakerConfig;
 use crate::event::{Action, InstalledRoute};
 use crate::peer::Peer;
 use crate::report::{Cause, Report};
+use crate::rib::export::Presence;
 use crate::session::Session;
 use crate::session::agree::Agreed;
 use crate::types::{ConnId, Family, PeerId};
@@ -314,6 +315,9 @@ impl Speaker {
             return true;
         }
         let Some(up) = &peer.up else { return false };
+        if up.exporter.presence == Presence::None {
+            return true;
+        }
         let feeds = |other: &&Peer| {
             other.id != peer.id
                 && up.exporter.crosses(self.kind_of(other))

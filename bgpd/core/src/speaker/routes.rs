@@ -269,6 +269,7 @@ impl Speaker {
             families: PerFamily::new(|f| agreed.families.contains(&f)),
             filter: peer.export.clone(),
             long_lived: agreed.hears_long_lived(),
+            presence: self.drain.presence(),
         };
         Some(Up { conn, source, exporter })
     }

@@ -28,6 +28,7 @@ impl Speaker {
             originated: self.originated.keys().copied().collect(),
             fib: self.fib.view(),
             restarting: self.start.restarting && !self.recovery.is_over(),
+            drain: self.drain_view(),
             warnings: self.peers.values().filter_map(slow_restart).collect(),
         }
     }

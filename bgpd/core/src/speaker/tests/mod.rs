@@ -1,6 +1,7 @@
 //! The speaker as the shell sees it: events in, actions and bytes out.
 
 mod bad_input;
+mod drain;
 mod refresh;
 mod reload;
 mod restart;
@@ -108,13 +109,22 @@ impl Lab {
 
     /// Everything the speaker sends on that connection now, in words.
     fn sent(&mut self, conn: ConnId) -> Vec<String> {
+        self.sent_to(conn, &OTHER_SIDE)
+    }
+
+    /// The same on an internal session.
+    fn sent_inside(&mut self, conn: ConnId) -> Vec<String> {
+        self.sent_to(conn, &Context { internal: true, ..OTHER_SIDE })
+    }
+
+    fn sent_to(&mut self, conn: ConnId, context: &Context) -> Vec<String> {
         let mut bytes = Vec::new();
         while self.speaker.pull(conn, self.now, 4096, &mut bytes) {}
         let mut framer = Framer::new();
         framer.push(&bytes);
         let mut said = Vec::new();
         while let Some(frame) = framer.next().unwrap() {
-            let message = wire::decode(frame, &OTHER_SIDE).unwrap();
+            let message = wire::decode(frame, context).unwrap();
             said.push(words(&message));
         }
         said
