@@ -13,12 +13,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
-/// How often a keeper that is away is looked for.
-const RETRY: Duration = Duration::from_secs(1);
+/// How soon a keeper that is away is looked for, and how seldom at last.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(32);
 /// An older process of ours may have to end first.
-const FIRST: Duration = Duration::from_secs(15);
-/// Nothing stands in the way of this process itself.
-const AGAIN: Duration = Duration::from_secs(1);
+const FIRST: Duration = Duration::from_secs(5);
+/// Nothing stands in the way of this process itself, and peers must not wait for a keeper that hangs.
+const AGAIN: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -30,6 +31,7 @@ pub(crate) struct Keeper {
     /// Why there is none.
     problem: String,
     retry: Option<Instant>,
+    wait: Duration,
     asked: HashMap<u32, ConnId>,
     held: HashMap<SessionId, ConnId>,
 }
@@ -67,6 +69,7 @@ impl Keeper {
             link: None,
             problem: "not asked yet".into(),
             retry: None,
+            wait: RETRY_FIRST,
             asked: HashMap::new(),
             held: HashMap::new(),
         }
@@ -135,6 +138,7 @@ impl Keeper {
         let readable = readable(duplicate)?;
         self.link = Some(Link { client, readable });
         self.problem.clear();
+        self.wait = RETRY_FIRST;
         Ok(attached)
     }
 
@@ -146,7 +150,8 @@ impl Keeper {
         self.link = None;
         self.asked.clear();
         self.held.clear();
-        self.retry = Some(Instant::now() + RETRY);
+        self.retry = Some(Instant::now() + self.wait);
+        self.wait = (self.wait * 2).min(RETRY_MAX);
     }
 
     /// From now on this session is this process's and held.

@@ -14,4 +14,5 @@ mod harness;
 mod mode_none;
 mod monitoring;
 mod pair;
+mod survival;
 mod whole_path;

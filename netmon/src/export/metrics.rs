@@ -70,6 +70,13 @@ metrics! {
     BGP_LOC_RIB_ROUTES Gauge "bgp_loc_rib_routes" ["family"] "Routes chosen by bgpd."
     BGP_FIB_ROUTES Gauge "bgp_fib_routes" ["state"]
         "Routes bgpd has in the kernel: installed (all of them), stale (of these, not confirmed by a peer yet), failed (wanted, refused by the kernel)."
+    BGP_KEEPER_CONNECTED Gauge "bgp_keeper_connected" []
+        "1 if the session keeper answers bgpd: sessions outlive it."
+    BGP_SESSIONS_HELD Gauge "bgp_sessions_held" [] "Sessions that would go on if bgpd ended now."
+    BGP_SESSIONS_RESUMED Gauge "bgp_sessions_resumed" [] "Sessions of the last bgpd that this one went on with at its start."
+    BGP_SESSIONS_UNRESUMED Gauge "bgp_sessions_unresumed" [] "Held sessions of the last bgpd that this one could not go on with."
+    BGP_CONNECTIONS_UNSHARED Counter "bgp_connections_unshared_total" []
+        "Connections for which there was no memory that the keeper could hold."
     BGP_RESTARTING Gauge "bgp_restarting" []
         "1 from the start of bgpd until its peers have sent all their routes."
 

@@ -30,6 +30,13 @@ fn samples(status: &pb::StatusReply, mut peers: Vec<pb::Peer>) -> Samples {
     samples.add(&metrics::DAEMON_INFO, &["bgpd", &status.version], true);
     samples.add(&metrics::DAEMON_UPTIME, &["bgpd"], status.uptime_seconds);
     samples.add(&metrics::BGP_RESTARTING, &[], status.restarting);
+    if let Some(keeper) = &status.keeper {
+        samples.add(&metrics::BGP_KEEPER_CONNECTED, &[], keeper.connected);
+        samples.add(&metrics::BGP_SESSIONS_HELD, &[], u64::from(keeper.held));
+        samples.add(&metrics::BGP_SESSIONS_RESUMED, &[], keeper.resumed);
+        samples.add(&metrics::BGP_SESSIONS_UNRESUMED, &[], keeper.lost);
+        samples.add(&metrics::BGP_CONNECTIONS_UNSHARED, &[], keeper.unshared);
+    }
     for count in &status.loc_rib {
         samples.add(&metrics::BGP_LOC_RIB_ROUTES, &[family(&count.family)], count.routes);
     }
@@ -138,6 +145,7 @@ mod tests {
             version: "0.1.0".into(),
             uptime_seconds: 60.0,
             loc_rib: vec![pb::FamilyCount { family: "ipv6-unicast".into(), routes: 4 }],
+            keeper: Some(pb::SessionKeeping { connected: true, held: 2, ..Default::default() }),
             fib: Some(pb::FibStatus { installed: 5, stale: 2, failed: 1, ..Default::default() }),
             ..Default::default()
         };
@@ -161,6 +169,8 @@ mod tests {
             r#"mainstay_bgp_sessions{state="Idle"} 0"#,
             r#"mainstay_bgp_loc_rib_routes{family="ipv6"} 4"#,
             r#"mainstay_bgp_fib_routes{state="failed"} 1"#,
+            "mainstay_bgp_keeper_connected 1",
+            "mainstay_bgp_sessions_held 2",
             r#"mainstay_daemon_info{daemon="bgpd",version="0.1.0"} 1"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} not in\n{text}");
