@@ -5,7 +5,7 @@
 //! written by the loop itself when they are ready.
 
 use crate::api::Ask;
-use crate::conn::Conn;
+use crate::conn::{Conn, Kept};
 use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Notice};
@@ -310,10 +310,18 @@ impl Run {
     fn peers(&self) -> Vec<Peer> {
         let with_survival = |view: PeerView| {
             let conn = self.speaker.connection(view.id).and_then(|c| self.tables.conns.get(&c));
-            let survival = conn.map(|c| c.kept.to_string()).unwrap_or_default();
+            let survival = conn.map(|c| self.survival(c)).unwrap_or_default();
             show::peer(view, survival)
         };
         self.speaker.peers(Instant::now()).into_iter().map(with_survival).collect()
+    }
+
+    /// How a session would survive the end of this process.
+    fn survival(&self, conn: &Conn) -> String {
+        match (&conn.kept, self.keeper.problem()) {
+            (Kept::Held { .. }, Some(problem)) => format!("graceful-restart: no keeper: {problem}"),
+            (kept, _) => kept.to_string(),
+        }
     }
 
     fn keeping(&self) -> SessionKeeping {

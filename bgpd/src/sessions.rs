@@ -259,7 +259,7 @@ impl Run {
                 self.keep(id);
             }
         }
-        tracing::info!(sessions = self.keeper.held(), "the keeper is back");
+        tracing::info!(held = self.keeper.held(), "the keeper is there: sessions outlive this process");
     }
 
     fn set_kept(&mut self, id: ConnId, kept: Kept) {
