@@ -10,8 +10,8 @@ use futures_util::stream::{self, Stream, StreamExt};
 use mainstay_prefix::ParsePrefixError;
 use mainstay_proto::bgp::v1::bgp_server::{Bgp, BgpServer};
 use mainstay_proto::bgp::v1::{
-    self as proto, ListPeersReply, ListPeersRequest, ListRoutesRequest, ReloadReply, ReloadRequest,
-    StatusReply, StatusRequest,
+    self as proto, ConfigurationReply, ConfigurationRequest, ListPeersReply, ListPeersRequest,
+    ListRoutesRequest, ReloadReply, ReloadRequest, StatusReply, StatusRequest,
 };
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -30,6 +30,7 @@ pub(crate) enum Ask {
     Peers(oneshot::Sender<Vec<proto::Peer>>),
     Routes { query: RouteQuery, after: Option<Prefix>, limit: usize, to: RoutesTo },
     Reload(oneshot::Sender<Result<ReloadReply, String>>),
+    Configuration(oneshot::Sender<ConfigurationReply>),
 }
 
 /// `None`: there is no such peer.
@@ -118,6 +119,13 @@ impl Bgp for Api {
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadReply>, Status> {
         let done = self.ask(Ask::Reload).await?;
         Ok(Response::new(done.map_err(Status::invalid_argument)?))
+    }
+
+    async fn configuration(
+        &self,
+        _: Request<ConfigurationRequest>,
+    ) -> Result<Response<ConfigurationReply>, Status> {
+        Ok(Response::new(self.ask(Ask::Configuration).await?))
     }
 }
 

@@ -6,10 +6,11 @@ use crate::plan::{Plan, Transport};
 use crate::run::Run;
 use crate::sockopt;
 use bgp_core::event::Event;
+use bgp_core::types::ConnId;
 use mainstay_config::Mode;
 use mainstay_prefix::Prefix;
 use mainstay_proto::bgp::v1::ReloadReply;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 impl Run {
     /// What has changed, or why nothing has.
@@ -39,8 +40,10 @@ impl Run {
         keep_target(self.plan.target, &mut plan, &mut changes);
         self.kernel.set_scopes(plan.transport.scopes());
         self.warnings = loaded.warnings;
+        self.text = loaded.text;
         self.keeper.set_max_orphan(plan.max_orphan);
-        self.plan = plan;
+        let old = std::mem::replace(&mut self.plan, plan);
+        self.dial_anew(&old.transport);
         self.tell(Event::Configure(Box::new(self.plan.speaker.clone())));
         changes.append(&mut self.tables.changes);
         let warnings = self.warnings.iter().chain(&self.plan.warnings).cloned().collect();
@@ -96,6 +99,22 @@ impl Run {
                     conn.socket().and_then(|s| sockopt::set_ttl(&s, remote.is_ipv4(), ttl))
             {
                 tracing::debug!(%remote, %error, "cannot set the TTL");
+            }
+        }
+    }
+
+    /// A connection that is just being opened has the old key or the old way: nobody may answer it.
+    fn dial_anew(&mut self, old: &Transport) {
+        let new = &self.plan.transport;
+        let other = |remote: IpAddr| old.way(remote) != new.way(remote);
+        let dialling = self.tables.dialling.iter();
+        let stale: Vec<ConnId> =
+            dialling.filter(|(_, (remote, _))| other(*remote)).map(|(conn, _)| *conn).collect();
+        for conn in stale {
+            if let Some((_, task)) = self.tables.dialling.remove(&conn) {
+                task.abort();
+                let why = "given up: how the peer is reached has changed".into();
+                self.tell(Event::ConnectFailed { conn, why });
             }
         }
     }

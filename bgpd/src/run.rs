@@ -21,7 +21,7 @@ use bgp_core::speaker::Speaker;
 use bgp_core::types::ConnId;
 use bgp_core::view::PeerView;
 use mainstay_daemon::{Args, Signal, Signals, Watchdog};
-use mainstay_proto::bgp::v1::{Peer, SessionKeeping, StatusReply};
+use mainstay_proto::bgp::v1::{ConfigurationReply, Peer, SessionKeeping, StatusReply};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +41,8 @@ pub(crate) struct Run {
     pub(crate) plan: Plan,
     /// Of the configuration in force.
     pub(crate) warnings: Vec<String>,
+    /// The file in force.
+    pub(crate) text: String,
     pub(crate) speaker: Speaker,
     pub(crate) kernel: kernel::Handle,
     pub(crate) interfaces: Interfaces,
@@ -57,7 +59,8 @@ pub(crate) struct Run {
 #[derive(Default)]
 pub(crate) struct Tables {
     pub(crate) conns: HashMap<ConnId, Conn>,
-    dialling: HashMap<ConnId, AbortHandle>,
+    /// With whom, and the task that tries.
+    pub(crate) dialling: HashMap<ConnId, (IpAddr, AbortHandle)>,
     pub(crate) closing: Vec<JoinHandle<()>>,
     accepted: u64,
     observer: Observer,
@@ -156,7 +159,7 @@ impl Run {
             tracing::info!(sessions = held.len(), "left to the keeper");
         }
         self.tell(Event::Stop);
-        for (_, task) in self.tables.dialling.drain() {
+        for (_, (_, task)) in self.tables.dialling.drain() {
             task.abort();
         }
         for closing in self.tables.closing {
@@ -185,7 +188,7 @@ impl Run {
             Action::Wake { conn } => self.pump(conn),
             Action::Established { conn } => self.keep(conn),
             Action::Close { conn } => {
-                if let Some(task) = self.tables.dialling.remove(&conn) {
+                if let Some((_, task)) = self.tables.dialling.remove(&conn) {
                     task.abort();
                 }
                 self.close(conn);
@@ -209,7 +212,7 @@ impl Run {
         let way = self.plan.transport.way(remote.ip());
         let to = Dial { conn, remote, local, way };
         let task = dial(to, self.interfaces.clone(), self.inputs.clone());
-        self.tables.dialling.insert(conn, task);
+        self.tables.dialling.insert(conn, (remote.ip(), task));
     }
 
     fn input(&mut self, input: Input) {
@@ -304,6 +307,15 @@ impl Run {
                 drop(to.send(known.then(page)));
             }
             Ask::Reload(to) => drop(to.send(self.reload())),
+            Ask::Configuration(to) => drop(to.send(self.configuration())),
+        }
+    }
+
+    fn configuration(&self) -> ConfigurationReply {
+        ConfigurationReply {
+            node: self.args.node_name(),
+            file: self.args.config.display().to_string(),
+            text: self.text.clone(),
         }
     }
 

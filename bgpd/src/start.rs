@@ -89,6 +89,7 @@ async fn serve(
     let mut run = Run {
         speaker: Speaker::new(plan.speaker.clone(), start, now),
         warnings: loaded.warnings,
+        text: loaded.text,
         kernel,
         interfaces: Interfaces::new()?,
         listeners: None,

@@ -12,6 +12,10 @@ Examples:
   mainstay bgp routes --peer tor-a --advertised    what a peer is told
   mainstay ipam show                               blocks, addresses and their owners
   mainstay config check mainstay.yaml              every fault of a file, with line and column
+  mainstay config diff new.yaml                    what a new file changes, and which sessions it resets
+  mainstay peer-config --platform frr              what the switch has to be told
+  mainstay peers check                             whether the peers will help over a restart
+  mainstay drill restart                           restart the speaker and count what that cost
   mainstay reload                                  make the daemons read the file again
   mainstay -o json bgp peers | jq '.peers[].state'
 
@@ -83,6 +87,15 @@ pub(crate) enum Verb {
     /// Check and show the cluster's configuration; needs no daemon
     #[command(subcommand)]
     Config(config::Verb),
+    /// Judge from each peer's OPEN whether it will help over a restart
+    #[command(subcommand)]
+    Peers(crate::peers::Verb),
+    /// Restart the speaker for real, and report what that cost
+    #[command(after_help = crate::drill::HELP)]
+    Drill(crate::drill::Args),
+    /// What a switch has to be told to be one of our peers; needs no daemon
+    #[command(after_help = crate::peer_config::HELP)]
+    PeerConfig(crate::peer_config::Args),
     /// Make the running daemons read the configuration again
     #[command(after_help = crate::reload::HELP)]
     Reload,

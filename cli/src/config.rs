@@ -1,6 +1,7 @@
 //! `mainstay config …`: the cluster's file, without any daemon.
 
 pub(crate) mod check;
+pub(crate) mod diff;
 pub(crate) mod schema;
 pub(crate) mod show;
 
@@ -15,6 +16,9 @@ pub(crate) enum Verb {
     /// What a node ends up with, defaults filled in
     #[command(after_help = show::HELP)]
     Show(show::Args),
+    /// What a new file changes, and which sessions that resets
+    #[command(after_help = diff::HELP)]
+    Diff(diff::Args),
     /// The JSON Schema of the file, for editors
     #[command(after_help = schema::HELP)]
     Schema,

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 pub(crate) enum Verdict {
     Well,
     Wrong,
+    /// What was asked about would do harm, or has done it.
+    Hurts,
 }
 
 impl From<Verdict> for ExitCode {
@@ -16,6 +18,7 @@ impl From<Verdict> for ExitCode {
         match verdict {
             Verdict::Well => Self::SUCCESS,
             Verdict::Wrong => Self::FAILURE,
+            Verdict::Hurts => Self::from(2),
         }
     }
 }

@@ -9,8 +9,11 @@ mod args;
 mod ask;
 mod bgp;
 mod config;
+mod drill;
 mod failure;
 mod ipam;
+mod peer_config;
+mod peers;
 mod print;
 mod reload;
 #[cfg(test)]
@@ -51,8 +54,14 @@ async fn run(cli: Cli, out: &mut Printer) -> Result<Verdict, Failure> {
         Verb::Bgp(bgp::Verb::Routes(args)) => bgp::routes::run(&daemons, &args, out).await,
         Verb::Ipam(ipam::Verb::Show(args)) => ipam::run(&daemons, &args, out).await,
         Verb::Config(config::Verb::Check(args)) => config::check::run(&args, &cli.config, out),
+        Verb::Config(config::Verb::Diff(args)) => {
+            config::diff::run(&daemons, &args, &cli.config, out).await
+        }
         Verb::Config(config::Verb::Show(args)) => config::show::run(&args, &cli.config, out),
         Verb::Config(config::Verb::Schema) => config::schema::run(out),
+        Verb::Peers(peers::Verb::Check(args)) => peers::run(&daemons, &args, out).await,
+        Verb::Drill(args) => drill::run(&daemons, args, out).await,
+        Verb::PeerConfig(args) => peer_config::run(&args, &cli.config, out),
         Verb::Reload => reload::run(&daemons, out).await,
         Verb::Version => version::run(out),
     }

@@ -32,6 +32,21 @@ fn many<T: Send + 'static>(items: impl Iterator<Item = T> + Send + 'static) -> M
     Box::pin(tokio_stream::iter(items.map(Ok)))
 }
 
+/// What the speaker of the sample runs by.
+fn configuration() -> bgp::v1::ConfigurationReply {
+    let text = "\
+nodes: [{name: node-a, address: 192.0.2.11}]
+network: {families: [ipv4, ipv6]}
+bgp:
+  asn: 64512
+  peers:
+    - {name: tor-a, address: 192.0.2.1, asn: 65001}
+    - {name: pods, listen_range: 192.0.2.0/24, asn: 4200000000, passive: true}
+";
+    let file = "/etc/mainstay/mainstay.yaml".into();
+    bgp::v1::ConfigurationReply { node: "node-a".into(), file, text: text.into() }
+}
+
 #[tonic::async_trait]
 impl Bgp for Served {
     async fn status(&self, _: Request<bgp::v1::StatusRequest>) -> Reply<bgp::v1::StatusReply> {
@@ -43,6 +58,13 @@ impl Bgp for Served {
         _: Request<bgp::v1::ListPeersRequest>,
     ) -> Reply<bgp::v1::ListPeersReply> {
         Ok(Response::new(sample::peers()))
+    }
+
+    async fn configuration(
+        &self,
+        _: Request<bgp::v1::ConfigurationRequest>,
+    ) -> Reply<bgp::v1::ConfigurationReply> {
+        Ok(Response::new(configuration()))
     }
 
     type ListRoutesStream = Many<bgp::v1::Route>;
@@ -170,6 +192,69 @@ fn every_verb_answers_in_text_and_in_json() {
     assert!(text(&mainstay(&dir, "ipam show").stdout).contains("pod default/web-1"));
     assert_eq!(json(&dir, "ipam show --state cooling")["leases"][0]["address"], "10.244.0.3");
     assert_eq!(json(&dir, "version")["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn peers_are_judged_and_the_worst_one_is_the_exit_code() {
+    let dir = serve("", 3);
+    let out = mainstay(&dir, "peers check");
+    assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+    let shown = text(&out.stdout);
+    assert!(shown.starts_with("tor-a (192.0.2.1): would flap\n"), "{shown}");
+    assert!(shown.contains("mainstay peer-config --peer tor-a "), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+    let down = mainstay(&dir, "peers check 192.0.2.77");
+    assert_eq!(down.status.code(), Some(1));
+    assert!(text(&down.stdout).contains(": cannot tell\n"), "{}", text(&down.stdout));
+    assert_eq!(json(&dir, "peers check")["peers"][0]["verdict"], "would flap");
+    let nobody = mainstay(&dir, "peers check x");
+    assert_eq!(text(&nobody.stderr), "mainstay: no peer x; see mainstay bgp peers\n");
+}
+
+#[test]
+fn a_new_file_is_compared_with_what_the_speaker_runs_by() {
+    let dir = serve("", 3);
+    let running = configuration().text;
+    let file = dir.path().join("new.yaml");
+    let diff = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        mainstay(&dir, &format!("config diff {}", file.display()))
+    };
+    let same = diff(&running);
+    assert_eq!(text(&same.stdout), "no difference to what bgpd of node-a runs by\n");
+    assert_eq!(same.status.code(), Some(0));
+    let timer = diff(&running.replace("asn: 65001", "asn: 65001, hold_time: 30s"));
+    assert_eq!(timer.status.code(), Some(0), "{}", text(&timer.stderr));
+    assert!(text(&timer.stdout).contains("no reset: from the next session on"));
+    let asn = diff(&running.replace("asn: 65001", "asn: 65002"));
+    assert_eq!(asn.status.code(), Some(2));
+    assert!(text(&asn.stdout).contains("RESETS the session with tor-a"), "{}", text(&asn.stdout));
+    let bad = diff(&running.replace("asn: 65001", "asn: none"));
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(text(&bad.stderr).contains("new.yaml:6:"), "{}", text(&bad.stderr));
+}
+
+#[test]
+fn without_a_speaker_a_new_file_is_compared_with_the_one_at_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = configuration().text;
+    std::fs::write(dir.path().join("mainstay.yaml"), &running).unwrap();
+    let new = dir.path().join("new.yaml");
+    std::fs::write(&new, running.replace("asn: 65001", "asn: 65002")).unwrap();
+    let out = mainstay(&dir, &format!("config diff {}", new.display()));
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).starts_with("mainstay: bgpd does not run here; compared with "));
+}
+
+#[test]
+fn a_drill_that_would_hurt_or_hit_the_wrong_node_is_refused() {
+    let dir = serve("", 3);
+    let hurts = mainstay(&dir, "drill restart");
+    assert_eq!(hurts.status.code(), Some(1));
+    assert!(text(&hurts.stderr).starts_with("mainstay: refused: a restart would flap tor-a"));
+    let other = mainstay(&dir, "drill kill --node node-b");
+    assert!(text(&other.stderr).starts_with("mainstay: this node is node-a, not node-b"));
+    assert_eq!(mainstay(&dir, "drill upgrade").status.code(), Some(2), "without a binary");
 }
 
 #[test]

@@ -19,6 +19,7 @@ const MOST_NAMED: usize = 12;
 #[derive(Debug, Clone)]
 pub struct Cluster {
     name: String,
+    text: String,
     file: File,
     warnings: Vec<Fault>,
 }
@@ -73,7 +74,7 @@ pub fn parse(name: &str, text: &str) -> Result<Cluster, Faults> {
         check(file, &mut log);
     }
     match (file, log.finish()) {
-        (Some(file), Ok(warnings)) => Ok(Cluster { name: name.into(), file, warnings }),
+        (Some(file), Ok(warnings)) => Ok(Cluster { name: name.into(), text: text.into(), file, warnings }),
         (None, Ok(told)) => Err(Faults { told, more: 0 }),
         (_, Err(faults)) => Err(faults),
     }
@@ -84,6 +85,12 @@ impl Cluster {
     #[must_use]
     pub fn warnings(&self) -> &[Fault] {
         &self.warnings
+    }
+
+    /// The file as it was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// In the order of the file; empty when the file lists no nodes.

@@ -70,7 +70,7 @@ pub(crate) struct InForce {
 }
 
 pub(crate) async fn run(args: Args, ready: Ready) -> Result<(), RunError> {
-    let Loaded { node, warnings } = args.load()?;
+    let Loaded { node, warnings, .. } = args.load()?;
     let _lock = Lock::take(&args.run_dir, "netmon")?;
     let mut signals = Signals::new().map_err(RunError::Start)?;
     let mode = node.network.mode;
@@ -147,7 +147,7 @@ impl Netmon {
     /// Reads the configuration again. After an error all is as it was.
     pub(crate) async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let mut state = self.state.lock().await;
-        let Loaded { node, warnings } = self.args.load()?;
+        let Loaded { node, warnings, .. } = self.args.load()?;
         let mut changes = Vec::new();
         let listen = node.netmon.listen;
         if listen != state.listen {

@@ -90,6 +90,8 @@ pub fn changes(old: &NodeConfig, new: &NodeConfig) -> Vec<Change> {
     transport(old, new, &mut all);
     fib(old, new, &mut all);
     ipam(&old.ipam, &new.ipam, &mut all);
+    let (was, is) = (shown(old.keeper.max_orphan), shown(new.keeper.max_orphan));
+    all.note("keeper.max_orphan", was, is, Effect::AtOnce, None);
     let (was, is) = (old.netmon.listen, new.netmon.listen);
     all.note("netmon.listen", was, is, Effect::AtOnce, None);
     all.0

@@ -80,6 +80,12 @@ fn each_change_of_the_file_is_told_with_what_it_does() {
             "ipam.pools default: blocks 10.244.0.0/26 -> 10.244.0.0/27",
             Effect::AtOnce,
         ),
+        (
+            "netmon:",
+            "keeper: {max_orphan: 5m}\nnetmon:",
+            "keeper.max_orphan 600s -> 300s",
+            Effect::AtOnce,
+        ),
         ("9474", "9475", "netmon.listen 127.0.0.1:9474 -> 127.0.0.1:9475", Effect::AtOnce),
     ] {
         assert_eq!(after(from, to), [(line.to_owned(), effect)], "{to}");

@@ -31,6 +31,8 @@ pub struct Args {
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub node: NodeConfig,
+    /// The file as it was read.
+    pub text: String,
     pub warnings: Vec<String>,
 }
 
@@ -49,7 +51,7 @@ impl Args {
         let cluster = mainstay_config::read(&self.config)?;
         let node = cluster.resolve(&self.node_name())?;
         let warnings = cluster.warnings().iter().map(ToString::to_string).collect();
-        Ok(Loaded { node, warnings })
+        Ok(Loaded { node, text: cluster.text().into(), warnings })
     }
 
     /// `--node`, `$NODE_NAME`, else the host's name.

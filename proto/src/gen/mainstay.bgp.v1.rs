@@ -360,6 +360,21 @@ pub struct Path {
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigurationRequest {}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigurationReply {
+    /// as whom this speaker found itself in it
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// where it was read
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReloadRequest {}
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -585,6 +600,31 @@ pub mod bgp_client {
                 .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Reload"));
             self.inner.unary(req, path, codec).await
         }
+        /// The configuration in force: the whole file, as it was read last.
+        pub async fn configuration(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfigurationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfigurationReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/Configuration",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Configuration"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -628,6 +668,14 @@ pub mod bgp_server {
             &self,
             request: tonic::Request<super::ReloadRequest>,
         ) -> std::result::Result<tonic::Response<super::ReloadReply>, tonic::Status>;
+        /// The configuration in force: the whole file, as it was read last.
+        async fn configuration(
+            &self,
+            request: tonic::Request<super::ConfigurationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConfigurationReply>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct BgpServer<T> {
@@ -865,6 +913,49 @@ pub mod bgp_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReloadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/Configuration" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfigurationSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::ConfigurationRequest>
+                    for ConfigurationSvc<T> {
+                        type Response = super::ConfigurationReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfigurationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::configuration(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfigurationSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
