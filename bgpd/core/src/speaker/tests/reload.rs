@@ -166,15 +166,23 @@ fn peers_that_swap_their_addresses_are_both_known_by_their_new_ones() {
 
 type Edit<T> = (&'static str, fn(&mut T));
 
+fn restart(session: &mut SessionConfig) -> &mut RestartConfig {
+    session.graceful_restart.as_mut().unwrap()
+}
+
 /// One change of every field there is, of a peer and of the speaker.
 fn every_change() -> Vec<(&'static str, SpeakerConfig)> {
-    let session: [Edit<SessionConfig>; 9] = [
+    let session: [Edit<SessionConfig>; 13] = [
         ("asn", |s| s.asn = Asn(65009)),
         ("passive", |s| s.passive = false),
         ("hold_time", |s| s.hold_time = seconds(30)),
         ("families", |s| s.families = vec![Family::Ipv4Unicast]),
         ("graceful_restart", |s| s.graceful_restart = None),
         ("graceful_restart", |s| s.graceful_restart = Some(RestartConfig::new(seconds(300)))),
+        ("notification", |s| restart(s).notification ^= true),
+        ("long_lived", |s| restart(s).long_lived = seconds(600)),
+        ("max_peer_restart_time", |s| restart(s).max_peer_time = seconds(60)),
+        ("stale_time", |s| restart(s).stale_time = seconds(60)),
         ("import", |s| s.import = PolicyName::None),
         ("export", |s| s.export = PolicyName::None),
         ("local_address", |s| s.local_address = Some([192, 0, 2, 101].into())),
