@@ -15,9 +15,6 @@ mod mode_none;
 mod monitoring;
 mod network_side;
 mod pair;
-<<<<<<< HEAD
-mod survival;
-=======
 mod peer_config;
->>>>>>> 66bb7db (cli: config diff, peer-config, peers check and drill: what a change would do, what the switch has to be told, and what a restart really costs; a key that changes is dialled with at once)
+mod survival;
 mod whole_path;
