@@ -26,6 +26,8 @@ ipam: {pools: [{name: default, cidr: 10.244.0.0/16}]}
 
 /// The prefix that the node announces.
 pub const OURS: &str = "198.18.7.0/24";
+/// The one that ipamd holds, which may come a moment later.
+const BLOCK: &str = "10.244.0.0/26";
 
 impl Site {
     /// `options` stand in BIRD's `protocol bgp`, `more` beside it. Nothing of ours is started yet.
@@ -49,9 +51,9 @@ impl Site {
         site.machine
             .systemctl("enable --now mainstay-keeper mainstay-bgpd mainstay-ipamd mainstay-netmon");
         site.bird.established("node", 30);
-        eventually(10, "the switch has our route", || match site.bird.has_route(OURS) {
-            true => Ok(()),
-            false => site.bird.ask("show route").and_then(Err),
+        eventually(10, "the switch forwards to us", || {
+            let routes = site.switch.ip("route");
+            if [OURS, BLOCK].iter().all(|p| routes.contains(p)) { Ok(()) } else { Err(routes) }
         });
         site
     }
