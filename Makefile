@@ -53,6 +53,9 @@ bench: ## micro-benchmarks of the hot paths
 bench-peers: setup release ## the same work by BIRD, FRR, host-local and Mainstay; rewrites docs/benchmarks.md
 	@target/release/mainstay-bench-peers
 
+bench-restart: setup release ## a restart of Mainstay, BIRD, FRR, OpenBGPD, GoBGP; rewrites its part of docs/benchmarks.md
+	@target/release/mainstay-bench-restart
+
 restart-matrix: setup release ## every way of ending against every peer; rewrites docs/restart.md
 	@target/release/mainstay-restart-matrix
 
@@ -72,4 +75,4 @@ install: release ## install binaries, units, CNI plugins under DESTDIR (default 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers restart-matrix proto golden deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-restart restart-matrix proto golden deny install clean

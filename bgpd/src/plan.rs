@@ -57,7 +57,12 @@ impl Plan {
         let transport = Transport::new(bgp, &mut warnings)?;
         let fib = &bgp.fib;
         let listen = listen(bgp);
-        let target = Target { install: fib.install, table: fib.table, metric: fib.metric };
+        let target = Target {
+            install: fib.install,
+            table: fib.table,
+            metric: fib.metric,
+            adopt: fib.adopt.iter().map(|who| who.protocol()).collect(),
+        };
         let max_orphan = node.keeper.max_orphan;
         Ok(Self { speaker: speaker(bgp), transport, listen, target, max_orphan, warnings })
     }

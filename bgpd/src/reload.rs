@@ -37,7 +37,7 @@ impl Run {
         let mut changes = Vec::new();
         self.listen_anew(&plan, &mut changes)?;
         self.sign_anew(&plan.transport, &mut changes);
-        keep_target(self.plan.target, &mut plan, &mut changes);
+        keep_target(&self.plan.target, &mut plan, &mut changes);
         self.kernel.set_scopes(plan.transport.scopes());
         self.warnings = loaded.warnings;
         self.text = loaded.text;
@@ -121,8 +121,8 @@ impl Run {
 }
 
 /// Which table we write is settled when the process starts and adopts it.
-fn keep_target(old: Target, plan: &mut Plan, changes: &mut Vec<String>) {
-    let new = plan.target;
+fn keep_target(old: &Target, plan: &mut Plan, changes: &mut Vec<String>) {
+    let new = &plan.target;
     let mut keep = |what: &str, from: &dyn std::fmt::Display, to: &dyn std::fmt::Display| {
         changes.push(format!("bgp.fib.{what}: {from} -> {to} (from the next start of bgpd on)"));
     };
@@ -135,7 +135,10 @@ fn keep_target(old: Target, plan: &mut Plan, changes: &mut Vec<String>) {
     if old.metric != new.metric {
         keep("metric", &old.metric, &new.metric);
     }
-    plan.target = old;
+    if old.adopt != new.adopt {
+        changes.push("bgp.fib.adopt: from the next start of bgpd on".into());
+    }
+    plan.target = old.clone();
     plan.speaker.install = old.install;
 }
 

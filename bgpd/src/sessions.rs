@@ -259,7 +259,10 @@ impl Run {
                 self.keep(id);
             }
         }
-        tracing::info!(held = self.keeper.held(), "the keeper is there: sessions outlive this process");
+        tracing::info!(
+            held = self.keeper.held(),
+            "the keeper is there: sessions outlive this process"
+        );
     }
 
     fn set_kept(&mut self, id: ConnId, kept: Kept) {

@@ -70,12 +70,14 @@ async fn serve(
     let (tell, notices) = mpsc::channel::<Notice>(NOTICES);
     // Refused only when the loop has ended.
     let (kernel, found) =
-        kernel::open(plan.target, move |notice| drop(tell.blocking_send(notice)))?;
+        kernel::open(plan.target.clone(), move |notice| drop(tell.blocking_send(notice)))?;
     kernel.set_scopes(plan.transport.scopes());
+    // Who takes over from another speaker goes on with its restart.
+    let restarting = was_running || found.inherited > 0;
     let start = Start {
-        restarting: was_running,
+        restarting,
         // The kernel has just shown what it holds of ours.
-        forwarding_kept: was_running && plan.target.install,
+        forwarding_kept: restarting && plan.target.install,
         elapsed: mainstay_daemon::age(),
         ..Start::default()
     };
@@ -133,6 +135,7 @@ fn announce(run: &Run, start: Start, found: &Found) {
         router_id = %run.plan.speaker.router_id,
         peers = run.plan.speaker.peers.len(),
         adopted = found.installed.len(),
+        inherited = found.inherited,
         blocks = found.blocks.len(),
         restarting = start.restarting,
         "serving"

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-const MAIN: Target = Target { install: true, table: 254, metric: 20 };
+const MAIN: Target = Target { install: true, table: 254, metric: 20, adopt: Vec::new() };
 
 /// A host with a neighbour at 192.0.2.1 to .3 and 2001:db8::1 to ::3.
 fn host() -> (Netns, Netns) {
@@ -156,6 +156,38 @@ fn a_change_of_metric_moves_the_routes_without_a_gap() {
 }
 
 #[test]
+fn routes_of_an_earlier_speaker_become_ours_without_a_gap() {
+    let (host, _peer) = host();
+    for (p, [a, ..]) in BOTH {
+        host.ip(&format!("{} route add {p} via {a} metric 20 proto bird", family(p)));
+        // As the fork that Calico ships writes them.
+        host.ip(&format!("{} route add {} via {a} proto bird", family(p), other(p)));
+    }
+    host.ip("route add blackhole 10.244.9.0/26 proto bird");
+    let monitor = RouteMonitor::start(&host);
+    let target = Target { adopt: vec![12], ..MAIN };
+    let (_handle, found, _notices) = open(&host, target);
+    assert_eq!((found.installed.len(), found.inherited), (4, 5));
+    for (p, [a, ..]) in BOTH {
+        becomes(&host, p, &["proto 96", "metric 20", a]);
+        becomes(&host, other(p), &["proto 96", "metric 20", a]);
+        until(1, "the old one goes", || !show(&host, other(p)).contains("proto bird"));
+        let events = monitor.of(p);
+        assert!(events.iter().all(|e| !e.starts_with("Deleted")), "{events:#?}");
+        let events = monitor.of(other(p));
+        assert!(events[0].contains("proto 96") && events[1].contains("Deleted"), "{events:#?}");
+    }
+    assert!(
+        host.ip("route show proto bird").contains("blackhole"),
+        "no way out is no route of ours"
+    );
+}
+
+fn other(prefix: &str) -> &'static str {
+    if prefix.contains(':') { "2001:db8:99::/48" } else { "10.99.0.0/16" }
+}
+
+#[test]
 fn a_foreign_route_is_never_overwritten_and_ours_follows_when_it_goes() {
     let (host, _peer) = host();
     let (handle, _, notices) = open(&host, MAIN);
@@ -256,7 +288,7 @@ fn a_reflector_leaves_the_kernel_alone() {
 fn ten_thousand_routes_a_family_go_in_over_and_out() {
     let (host, _peer) = host();
     let table = Target { table: 1000, ..MAIN };
-    let (handle, ..) = open(&host, table);
+    let (handle, ..) = open(&host, table.clone());
     let all: Vec<Prefix> = [("10.0.0.0/8", 24), ("fd00::/32", 48)]
         .iter()
         .flat_map(|(p, len)| (0..10_000).map(|n| prefix(p).subnet(*len, n).unwrap()))

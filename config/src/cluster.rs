@@ -74,7 +74,9 @@ pub fn parse(name: &str, text: &str) -> Result<Cluster, Faults> {
         check(file, &mut log);
     }
     match (file, log.finish()) {
-        (Some(file), Ok(warnings)) => Ok(Cluster { name: name.into(), text: text.into(), file, warnings }),
+        (Some(file), Ok(warnings)) => {
+            Ok(Cluster { name: name.into(), text: text.into(), file, warnings })
+        }
         (None, Ok(told)) => Err(Faults { told, more: 0 }),
         (_, Err(faults)) => Err(faults),
     }

@@ -3,7 +3,7 @@
 //! The comments on keys are what an editor shows; they speak to the operator.
 
 use crate::fault::{Log, Place};
-use crate::model::{Family, Mode};
+use crate::model::{Family, Mode, Speaker};
 use crate::read::{At, Labels, List, Value, table};
 use crate::scalar::{
     AddPaths, Asn, ClaimSource, File as FilePath, Int, Interface, Name, RouteTable, RouterId,
@@ -257,6 +257,8 @@ table! {
         /// The metric of our routes. Default: 32.
         #[schemars(extend("default" = 32))]
         metric: Option<At<Int<1, { u32::MAX }>>>,
+        /// Whose routes are taken over when bgpd starts, without a gap: bird, zebra or bgp. Default: nobody's.
+        adopt: List<Speaker>,
     }
 }
 

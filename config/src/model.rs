@@ -170,6 +170,31 @@ pub struct Fib {
     pub table: u32,
     /// Metric of our routes. Not 0, where the kernel's own and static routes stand.
     pub metric: u32,
+    /// Whose routes are taken over at start.
+    pub adopt: Vec<Speaker>,
+}
+
+/// A speaker of somebody else, by the name iproute2 has for its routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speaker {
+    Bird,
+    /// FRR's zebra for routes of no protocol.
+    Zebra,
+    /// FRR's zebra for routes of its bgpd.
+    Bgp,
+}
+
+impl Speaker {
+    /// Its protocol in `/etc/iproute2/rt_protos`.
+    #[must_use]
+    pub const fn protocol(self) -> u8 {
+        match self {
+            Self::Zebra => 11,
+            Self::Bird => 12,
+            Self::Bgp => 186,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

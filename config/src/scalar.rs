@@ -1,6 +1,6 @@
 //! The words of the file: numbers, durations, addresses, names.
 
-use crate::model::{Family, Mode};
+use crate::model::{Family, Mode, Speaker};
 use crate::read::{Scalar, Wrong, wrong_word};
 use mainstay_prefix::{BadPrefix, ParsePrefixError, Prefix};
 use serde_json::json;
@@ -306,6 +306,12 @@ words! { Mode, "none, simple or bgp":
 words! { Family, "ipv4 or ipv6":
     "ipv4" => Self::Ipv4,
     "ipv6" => Self::Ipv6,
+}
+
+words! { Speaker, "bird, zebra or bgp":
+    "bird" => Self::Bird,
+    "zebra" => Self::Zebra,
+    "bgp" => Self::Bgp,
 }
 
 /// What a policy's rule does.

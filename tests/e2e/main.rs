@@ -16,5 +16,7 @@ mod monitoring;
 mod network_side;
 mod pair;
 mod peer_config;
+mod restart_matrix;
 mod survival;
+mod takeover;
 mod whole_path;

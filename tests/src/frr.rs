@@ -9,7 +9,7 @@ use std::process::Command;
 
 #[derive(Debug)]
 pub struct Frr {
-    _zebra: Proc,
+    zebra: Proc,
     _bfdd: Option<Proc>,
     bgpd: Proc,
     dir: Scratch,
@@ -19,16 +19,22 @@ impl Frr {
     /// Starts zebra and bgpd with this configuration and waits until bgpd answers.
     #[must_use]
     pub fn start(host: &Netns, config: &str) -> Self {
-        Self::start_all(host, config, None)
+        Self::start_all(host, config, None, &[])
     }
 
     /// The same with bfdd, which reads `bfd`.
     #[must_use]
     pub fn start_with_bfd(host: &Netns, config: &str, bfd: &str) -> Self {
-        Self::start_all(host, config, Some(bfd))
+        Self::start_all(host, config, Some(bfd), &[])
     }
 
-    fn start_all(host: &Netns, config: &str, bfd: Option<&str>) -> Self {
+    /// With further arguments for zebra.
+    #[must_use]
+    pub fn start_with_zebra(host: &Netns, config: &str, zebra: &[&str]) -> Self {
+        Self::start_all(host, config, None, zebra)
+    }
+
+    fn start_all(host: &Netns, config: &str, bfd: Option<&str>, zebra: &[&str]) -> Self {
         let dir = Scratch::new("frr");
         let text = format!("log stdout\n{config}");
         dir.write("frr.conf", &text);
@@ -36,11 +42,11 @@ impl Frr {
         // FRR gives up root for its own user, who then makes its sockets here.
         let chown = Command::new("chown").args(["-R", "frr:frr"]).arg(dir.path()).status();
         assert!(chown.is_ok_and(|s| s.success()), "no user frr: apt-get install frr");
-        let zebra = daemon(host, "zebra", &dir);
+        let zebra = daemon(host, "zebra", &dir, zebra);
         eventually(10, "zebra listens", || exists(&dir, "zserv.api"));
-        let bfdd = bfd.map(|_| daemon(host, "bfdd", &dir));
-        let bgpd = daemon(host, "bgpd", &dir);
-        let frr = Self { _zebra: zebra, _bfdd: bfdd, bgpd, dir };
+        let bfdd = bfd.map(|_| daemon(host, "bfdd", &dir, &[]));
+        let bgpd = daemon(host, "bgpd", &dir, &[]);
+        let frr = Self { zebra, _bfdd: bfdd, bgpd, dir };
         eventually(10, "FRR answers", || frr.ask("show version"));
         frr
     }
@@ -121,6 +127,10 @@ impl Frr {
         &mut self.bgpd
     }
 
+    pub fn zebra(&mut self) -> &mut Proc {
+        &mut self.zebra
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.bgpd.signal(signal);
     }
@@ -132,7 +142,7 @@ impl Frr {
     }
 }
 
-fn daemon(host: &Netns, name: &str, dir: &Scratch) -> Proc {
+fn daemon(host: &Netns, name: &str, dir: &Scratch, more: &[&str]) -> Proc {
     let at = |file: &str| dir.path().join(file).display().to_string();
     let vty = dir.path().display().to_string();
     let conf = at(if name == "bfdd" { "bfdd.conf" } else { "frr.conf" });
@@ -142,6 +152,7 @@ fn daemon(host: &Netns, name: &str, dir: &Scratch) -> Proc {
     if name == "bfdd" {
         args.extend(["--bfdctl", &bfdctl]);
     }
+    args.extend(more);
     let program = tool(&format!("/usr/lib/frr/{name}"), "frr");
     start_in(host, name, &program, &args, dir.path())
 }

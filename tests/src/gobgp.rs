@@ -17,9 +17,17 @@ impl GoBgp {
     /// Starts gobgpd with this TOML and waits until it answers.
     #[must_use]
     pub fn start(host: &Netns, config: &str) -> Self {
+        Self::start_with(host, config, &[])
+    }
+
+    /// The same with further arguments.
+    #[must_use]
+    pub fn start_with(host: &Netns, config: &str, more: &[&str]) -> Self {
         let dir = Scratch::new("gobgp");
         let path = dir.write("gobgpd.toml", config).display().to_string();
-        let args = ["-f", &path, "-t", "toml", "--api-hosts", "127.0.0.1:50051", "--pprof-disable"];
+        let mut args =
+            vec!["-f", &path, "-t", "toml", "--api-hosts", "127.0.0.1:50051", "--pprof-disable"];
+        args.extend(more);
         let proc = start_in(host, "gobgpd", &tool("gobgpd", "gobgpd"), &args, dir.path());
         let gobgp = Self { host: Netns::existing(&host.path()), proc, _dir: dir };
         eventually(10, "GoBGP answers", || gobgp.ask("global"));

@@ -23,6 +23,7 @@ pub mod peers;
 pub mod pods;
 pub mod proc;
 pub mod scratch;
+pub mod sections;
 pub mod state_file;
 pub mod stream;
 pub mod wait;

@@ -16,6 +16,7 @@ const HEADER: usize = 16;
 const RTMSG: usize = 12;
 /// linux/rtnetlink.h
 const RTNH_F_DEAD: u8 = 1;
+const RTNH_F_ONLINK: u8 = 4;
 
 /// One way out of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +34,8 @@ pub(super) struct Route {
     pub protocol: u8,
     pub kind: u8,
     pub metric: u32,
+    /// The next hop is taken for reachable although no address says so: into a tunnel, mostly.
+    pub onlink: bool,
     /// Sorted. Empty when there is no gateway in it.
     pub hops: Vec<Hop>,
 }
@@ -55,12 +58,12 @@ pub(super) enum Verb {
     Delete,
 }
 
-/// The message that does `verb` to the route of protocol 96.
+/// The message that does `verb` to the route of this protocol, which is 96 unless it is deleted.
 pub(super) fn put_route(
     out: &mut Vec<u8>,
     seq: u32,
     verb: Verb,
-    (prefix, table, metric): (Prefix, u32, u32),
+    (prefix, table, metric, protocol): (Prefix, u32, u32, u8),
     hops: &[Hop],
 ) {
     let (kind, extra) = match verb {
@@ -71,7 +74,7 @@ pub(super) fn put_route(
     let start = put_header(out, kind, libc::NLM_F_REQUEST | libc::NLM_F_ACK | extra, seq);
     let scope = if verb == Verb::Delete { libc::RT_SCOPE_NOWHERE } else { libc::RT_SCOPE_UNIVERSE };
     let route_type = if verb == Verb::Delete { libc::RTN_UNSPEC } else { libc::RTN_UNICAST };
-    put_rtmsg(out, &prefix, table, [PROTOCOL_BGP, scope, route_type]);
+    put_rtmsg(out, &prefix, table, [protocol, scope, route_type]);
     put_attr(out, libc::RTA_DST, |o| put_addr(o, prefix.addr()));
     put_attr(out, libc::RTA_TABLE, |o| o.extend(table.to_ne_bytes()));
     put_attr(out, libc::RTA_PRIORITY, |o| o.extend(metric.to_ne_bytes()));
@@ -244,7 +247,7 @@ pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
 /// `None` for what is no IP route (multicast, MPLS) and for cached and local entries.
 fn read_route(body: &[u8]) -> Option<Route> {
     let (head, attrs) = body.split_at_checked(RTMSG)?;
-    let [family, len, _, _, table, protocol, _, kind, ..] = *head else { return None };
+    let [family, len, _, _, table, protocol, _, kind, flags, ..] = *head else { return None };
     let ipv6 = i32::from(family) == libc::AF_INET6;
     if !ipv6 && i32::from(family) != libc::AF_INET {
         return None;
@@ -256,6 +259,7 @@ fn read_route(body: &[u8]) -> Option<Route> {
         protocol,
         kind,
         metric: 0,
+        onlink: flags & RTNH_F_ONLINK != 0,
         hops: Vec::new(),
     };
     let mut single = (None, None);
@@ -267,7 +271,10 @@ fn read_route(body: &[u8]) -> Option<Route> {
             libc::RTA_OIF => single.1 = Some(read_u32(value)?),
             libc::RTA_GATEWAY => single.0 = Some(read_addr(value)?),
             libc::RTA_VIA => single.0 = Some(read_addr(value.get(2..)?)?),
-            libc::RTA_MULTIPATH => route.hops = read_multipath(value),
+            libc::RTA_MULTIPATH => {
+                route.onlink = next_hops(value).any(|hop| hop[2] & RTNH_F_ONLINK != 0);
+                route.hops = read_multipath(value);
+            }
             _ => {}
         }
     }
@@ -283,23 +290,28 @@ fn unspecified(ipv6: bool) -> IpAddr {
     if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
-fn read_multipath(mut rest: &[u8]) -> Vec<Hop> {
-    std::iter::from_fn(|| {
-        let len = usize::from(u16_at(rest, 0)?).max(8);
-        let whole = rest.get(..len)?;
+fn read_multipath(value: &[u8]) -> Vec<Hop> {
+    let hop = |whole: &[u8]| {
         let dev = read_u32(whole.get(4..8)?)?;
-        // What the kernel has marked dead carries nothing: its interface is down or gone.
-        let alive = whole.get(2)? & RTNH_F_DEAD == 0;
-        rest = rest.get(align(len)..).unwrap_or_default();
         let via = attributes(whole.get(8..)?).find_map(|(attr, value)| match attr {
             libc::RTA_GATEWAY => read_addr(value),
             libc::RTA_VIA => read_addr(value.get(2..)?),
             _ => None,
-        });
-        Some(via.filter(|_| alive).map(|via| Hop { via, dev: Some(dev) }))
+        })?;
+        Some(Hop { via, dev: Some(dev) })
+    };
+    // What the kernel has marked dead carries nothing: its interface is down or gone.
+    next_hops(value).filter(|whole| whole[2] & RTNH_F_DEAD == 0).filter_map(hop).collect()
+}
+
+/// Each rtnexthop with its attributes: 8 bytes at least.
+fn next_hops(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let len = usize::from(u16_at(rest, 0)?).max(8);
+        let whole = rest.get(..len)?;
+        rest = rest.get(align(len)..).unwrap_or_default();
+        Some(whole)
     })
-    .flatten()
-    .collect()
 }
 
 fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
@@ -344,7 +356,7 @@ mod tests {
 
     fn written(verb: Verb, prefix: &str, table: u32, hops: &[Hop]) -> Vec<u8> {
         let mut out = Vec::new();
-        put_route(&mut out, 7, verb, (prefix.parse().unwrap(), table, 20), hops);
+        put_route(&mut out, 7, verb, (prefix.parse().unwrap(), table, 20, PROTOCOL_BGP), hops);
         out
     }
 

@@ -25,18 +25,22 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Where our routes go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// False: the table is neither read nor written.
     pub install: bool,
     pub table: u32,
     pub metric: u32,
+    /// Protocols of an earlier speaker, not ours, whose routes become ours when we start.
+    pub adopt: Vec<u8>,
 }
 
 /// What stood in the kernel when we came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub installed: Vec<InstalledRoute>,
+    /// Routes that a speaker named in [`Target::adopt`] has left, also those that lead nowhere.
+    pub inherited: usize,
     pub blocks: BTreeSet<Prefix>,
 }
 

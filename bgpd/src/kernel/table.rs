@@ -2,6 +2,8 @@
 //!
 //! The key of a route is prefix, table and metric. Ours is the route of protocol 96 at that key; a
 //! route of any other protocol there is foreign, and is left alone: ours waits until it is gone.
+//! What a speaker before us has left may be inherited at start: then ours takes its place, or,
+//! where it has another metric, ours is added first and it goes afterwards.
 
 use super::message::{Hop, PROTOCOL_BGP, Route, Verb};
 use super::socket::Refusal;
@@ -18,8 +20,11 @@ pub(super) struct Table {
     entries: HashMap<Prefix, Entry>,
     /// Where wanted and present may differ.
     dirty: BTreeSet<Prefix>,
-    /// Routes of ours at another metric (it was changed): they go after the new ones are in.
-    surplus: Vec<(Prefix, u32)>,
+    /// Routes at another metric, ours (it was changed) or inherited, with their protocol: each goes
+    /// after the new one is in.
+    surplus: Vec<(Prefix, u32, u8)>,
+    /// Routes of an earlier speaker that are still there as it left them: prefix, metric, protocol.
+    inherited: HashMap<(Prefix, u32), u8>,
     /// Many prefixes share few sets of next hops.
     shared: HashSet<Hops>,
 }
@@ -30,6 +35,8 @@ struct Entry {
     kernel: Option<Hops>,
     /// The protocol of a foreign route at our key.
     foreign: Option<u8>,
+    /// The protocol of an inherited one there.
+    inherited: Option<u8>,
     /// A dump did not show what an addition collided with.
     puzzled: bool,
 }
@@ -50,6 +57,7 @@ pub(super) struct Op {
     pub(super) verb: Verb,
     pub(super) prefix: Prefix,
     pub(super) metric: u32,
+    pub(super) protocol: u8,
     pub(super) hops: Hops,
 }
 
@@ -71,6 +79,7 @@ impl Table {
             entries: HashMap::new(),
             dirty: BTreeSet::new(),
             surplus: Vec::new(),
+            inherited: HashMap::new(),
             shared: HashSet::new(),
         }
     }
@@ -80,12 +89,17 @@ impl Table {
         self.id
     }
 
-    /// Takes over what an earlier process left: it is wanted until the speaker says otherwise.
-    pub(super) fn adopt(&mut self, dump: Vec<Route>) -> Vec<(Prefix, Vec<Hop>)> {
-        let ours = |r: &&Route| r.protocol == PROTOCOL_BGP && !r.hops.is_empty();
+    /// Takes over what an earlier process left, ours or of these protocols: it is wanted until the
+    /// speaker says otherwise.
+    pub(super) fn adopt(&mut self, dump: Vec<Route>, from: &[u8]) -> Vec<(Prefix, Vec<Hop>)> {
+        // A route into a tunnel is more than its next hop: that is not ours to make again.
+        let heirloom = |r: &Route| from.contains(&r.protocol) && !r.onlink;
+        let ours = |r: &&Route| !r.hops.is_empty() && (r.protocol == PROTOCOL_BGP || heirloom(r));
         let mut found: Vec<_> = dump.iter().filter(ours).collect();
-        // Where there are two, the one at today's metric counts.
-        found.sort_by_key(|r| r.metric == self.metric);
+        let inherited = found.iter().filter(|r| r.protocol != PROTOCOL_BGP);
+        self.inherited = inherited.map(|r| ((r.prefix, r.metric), r.protocol)).collect();
+        // Where there are several, ours counts, and of these the one at today's metric.
+        found.sort_by_key(|r| (r.protocol == PROTOCOL_BGP, r.metric == self.metric));
         let adopted: BTreeMap<_, _> =
             found.into_iter().map(|r| (r.prefix, portable(&r.hops))).collect();
         for (prefix, hops) in &adopted {
@@ -111,21 +125,39 @@ impl Table {
             steps.extend(self.step(prefix));
         }
         while steps.len() < limit
-            && let Some((prefix, metric)) = self.surplus.pop()
+            && let Some((prefix, metric, protocol)) = self.superfluous()
         {
             let hops = Arc::default();
-            steps.push(Step::Do(Op { verb: Verb::Delete, prefix, metric, hops }));
+            steps.push(Step::Do(Op { verb: Verb::Delete, prefix, metric, protocol, hops }));
         }
         steps
     }
 
+    /// The next one whose successor is in the kernel, or not wanted.
+    fn superfluous(&mut self) -> Option<(Prefix, u32, u8)> {
+        let place = self.surplus.iter().rposition(|(prefix, ..)| self.is_succeeded(prefix))?;
+        let gone = self.surplus.swap_remove(place);
+        self.inherited.remove(&(gone.0, gone.1));
+        Some(gone)
+    }
+
+    fn is_succeeded(&self, prefix: &Prefix) -> bool {
+        self.entries.get(prefix).is_none_or(|e| e.want.is_none() || e.kernel.is_some())
+    }
+
     fn step(&mut self, prefix: Prefix) -> Option<Step> {
         let entry = self.entries.get(&prefix)?;
+        let mut protocol = PROTOCOL_BGP;
         let (verb, hops) = match (&entry.want, &entry.kernel) {
             (None, None) => {
-                self.entries.remove(&prefix);
-                return None;
+                let Some(theirs) = entry.inherited else {
+                    self.entries.remove(&prefix);
+                    return None;
+                };
+                protocol = theirs;
+                (Verb::Delete, Arc::default())
             }
+            (Some(want), None) if entry.inherited.is_some() => (Verb::Replace, want.clone()),
             (Some(want), Some(kernel)) if same(want, kernel) => return None,
             (None, Some(_)) => (Verb::Delete, Arc::default()),
             (Some(want), Some(_)) => (Verb::Replace, want.clone()),
@@ -134,7 +166,7 @@ impl Table {
         Some(match entry.foreign {
             // A deletion names our protocol; a replacement would hit the foreign one.
             Some(protocol) if verb != Verb::Delete => Step::Blocked { prefix, protocol },
-            _ => Step::Do(Op { verb, prefix, metric: self.metric, hops }),
+            _ => Step::Do(Op { verb, prefix, metric: self.metric, protocol, hops }),
         })
     }
 
@@ -144,11 +176,15 @@ impl Table {
         else {
             return Settled::Done;
         };
+        if refusal.is_none() {
+            entry.inherited = None;
+            self.inherited.remove(&(op.prefix, op.metric));
+        }
         match (op.verb, refusal) {
             (Verb::Add | Verb::Replace, None) => entry.kernel = Some(op.hops.clone()),
             // Somebody else was faster, or its interface took it along.
             (Verb::Delete, None | Some(Refusal { errno: libc::ESRCH, .. })) => {
-                entry.kernel = None;
+                (entry.kernel, entry.inherited) = (None, None);
                 if entry.want.is_none() {
                     self.entries.remove(&op.prefix);
                 }
@@ -166,7 +202,7 @@ impl Table {
     /// Compares with a dump of the whole table; what differs is up for [`Self::steps`] again.
     pub(super) fn resync(&mut self, dump: Vec<Route>) {
         for entry in self.entries.values_mut() {
-            (entry.kernel, entry.foreign) = (None, None);
+            (entry.kernel, entry.foreign, entry.inherited) = (None, None, None);
         }
         self.surplus.clear();
         for route in dump {
@@ -180,15 +216,21 @@ impl Table {
     }
 
     fn note(&mut self, route: &Route) {
+        let heirloom = self.inherited.get(&(route.prefix, route.metric)) == Some(&route.protocol);
+        if heirloom && route.metric != self.metric {
+            self.surplus.push((route.prefix, route.metric, route.protocol));
+            return;
+        }
         match (route.protocol == PROTOCOL_BGP, route.metric == self.metric) {
             (true, true) => {
                 let hops = share(&mut self.shared, &route.hops);
                 self.entries.entry(route.prefix).or_default().kernel = Some(hops);
             }
-            (true, false) => self.surplus.push((route.prefix, route.metric)),
+            (true, false) => self.surplus.push((route.prefix, route.metric, PROTOCOL_BGP)),
             (false, true) => {
                 if let Some(entry) = self.entries.get_mut(&route.prefix) {
-                    entry.foreign = Some(route.protocol);
+                    let place = if heirloom { &mut entry.inherited } else { &mut entry.foreign };
+                    *place = Some(route.protocol);
                 }
             }
             (false, false) => {}
@@ -222,7 +264,8 @@ impl Table {
 
     #[must_use]
     pub(super) fn is_settled(&self) -> bool {
-        self.dirty.is_empty() && self.surplus.is_empty()
+        let due = |(prefix, ..): &(Prefix, u32, u8)| self.is_succeeded(prefix);
+        self.dirty.is_empty() && !self.surplus.iter().any(due)
     }
 }
 
@@ -271,13 +314,14 @@ mod tests {
             protocol,
             kind: libc::RTN_UNICAST,
             metric,
+            onlink: false,
             hops: hops(via).into_iter().map(|h| Hop { dev: Some(2), ..h }).collect(),
         }
     }
 
     fn table(dump: Vec<Route>) -> Table {
         let mut table = Table::new(254, 20);
-        table.adopt(dump);
+        table.adopt(dump, &[]);
         table
     }
 
@@ -316,7 +360,60 @@ mod tests {
     #[test]
     fn after_a_change_of_metric_the_new_route_stands_before_the_old_one_goes() {
         let mut table = table(vec![route(P, 96, 30, &["192.0.2.1"])]);
-        assert_eq!(verbs(&mut table), [(Verb::Add, 20), (Verb::Delete, 30)]);
+        assert_eq!(verbs(&mut table), [(Verb::Add, 20)]);
+        assert_eq!(verbs(&mut table), [(Verb::Delete, 30)]);
+    }
+
+    const BIRD: u8 = 12;
+
+    fn heir(dump: Vec<Route>) -> Table {
+        let mut table = Table::new(254, 20);
+        table.adopt(dump, &[BIRD]);
+        table
+    }
+
+    #[test]
+    fn an_inherited_route_becomes_ours_in_its_place() {
+        let theirs = route(P, BIRD, 20, &["192.0.2.1"]);
+        let mut table = heir(vec![theirs.clone()]);
+        assert_eq!(verbs(&mut table), [(Verb::Replace, 20)]);
+        assert!(table.is_settled());
+        // Who puts one there later is a stranger like any other.
+        table.resync(vec![theirs]);
+        assert!(matches!(table.steps(9)[..], [Step::Blocked { protocol: BIRD, .. }]));
+    }
+
+    #[test]
+    fn an_inherited_route_at_another_metric_goes_when_ours_stands() {
+        let mut table = heir(vec![route(P, BIRD, 0, &["192.0.2.1"])]);
+        let Step::Do(op) = table.steps(1).remove(0) else { panic!("ours comes first") };
+        assert_eq!((op.verb, op.metric), (Verb::Add, 20));
+        assert!(matches!(table.settle(&op, refused(libc::ENETUNREACH)), Settled::Failed(_)));
+        assert_eq!(table.steps(9), [], "ours is not in: theirs stays");
+        assert!(table.is_settled());
+        table.retry();
+        assert_eq!(verbs(&mut table), [(Verb::Add, 20)]);
+        let steps = table.steps(9);
+        let [Step::Do(op)] = &steps[..] else { panic!("{steps:?}") };
+        assert_eq!((op.verb, op.metric, op.protocol), (Verb::Delete, 0, BIRD));
+    }
+
+    #[test]
+    fn an_inherited_route_that_nobody_wants_is_removed_under_its_own_protocol() {
+        let mut table = heir(vec![route(P, BIRD, 20, &["192.0.2.1"])]);
+        table.set(P.parse().unwrap(), None);
+        let steps = table.steps(9);
+        let [Step::Do(op)] = &steps[..] else { panic!("{steps:?}") };
+        assert_eq!((op.verb, op.protocol), (Verb::Delete, BIRD));
+        assert_eq!(table.settle(op, None), Settled::Done);
+        assert!(table.entries.is_empty() && table.is_settled());
+    }
+
+    #[test]
+    fn tunnels_and_strangers_are_not_inherited() {
+        let tunnel = Route { onlink: true, ..route(P, BIRD, 20, &["192.0.2.1"]) };
+        let mut table = heir(vec![tunnel, route("10.9.0.0/16", 4, 20, &["192.0.2.1"])]);
+        assert_eq!(table.steps(9), []);
     }
 
     #[test]

@@ -132,8 +132,8 @@ pub(super) fn start(target: Target, notify: Notify) -> Result<(Handle, Found), O
         .map_err(|e| fail("make an eventfd to work")(e.into()))?;
     let inbox = Arc::new(Inbox { wanted: Mutex::default(), wake });
     let mut worker = Worker {
-        target,
         table: Table::new(target.table, target.metric),
+        target,
         requests,
         monitor,
         inbox: Arc::clone(&inbox),
@@ -145,8 +145,11 @@ pub(super) fn start(target: Target, notify: Notify) -> Result<(Handle, Found), O
     };
     worker.blocks = worker.read_blocks().map_err(fail("read the address blocks"))?;
     let dump = worker.read_table().map_err(fail("read the routes of bgp.fib.table"))?;
-    let adopted = worker.table.adopt(dump);
+    let from = &worker.target.adopt;
+    let inherited = dump.iter().filter(|r| from.contains(&r.protocol)).count();
+    let adopted = worker.table.adopt(dump, from);
     let found = Found {
+        inherited,
         installed: adopted.into_iter().map(installed).collect(),
         blocks: worker.blocks.clone(),
     };
@@ -297,9 +300,10 @@ impl Worker {
     fn read_table(&mut self) -> io::Result<Vec<Route>> {
         let mut seen = Vec::new();
         if self.target.install {
-            let metric = self.target.metric;
+            let Target { metric, adopt, .. } = &self.target;
             self.requests.dump(self.target.table, 0, |route| {
-                if route.protocol == PROTOCOL_BGP || route.metric == metric {
+                let speakers = route.protocol == PROTOCOL_BGP || adopt.contains(&route.protocol);
+                if speakers || route.metric == *metric {
                     seen.push(route);
                 }
             })?;
@@ -337,7 +341,7 @@ impl Worker {
         let first = self.requests.numbers(count);
         self.bytes.clear();
         for (op, seq) in ops.iter().zip(first..) {
-            let key = (op.prefix, self.table.id(), op.metric);
+            let key = (op.prefix, self.table.id(), op.metric, op.protocol);
             put_route(&mut self.bytes, seq, op.verb, key, &op.hops);
         }
         let Self { requests, table, notify, due, bytes, .. } = self;

@@ -58,7 +58,7 @@ fn silent(bgp: Option<&file::Bgp>, router_id: Ipv4Addr) -> Bgp {
         ranges: Vec::new(),
         policies: BTreeMap::new(),
         originate: Vec::new(),
-        fib: Fib { install: false, table: TABLE_MAIN, metric: METRIC },
+        fib: Fib { install: false, table: TABLE_MAIN, metric: METRIC, adopt: Vec::new() },
     }
 }
 
@@ -237,6 +237,7 @@ fn fib(bgp: &file::Bgp) -> Fib {
         install: fib.and_then(|f| f.install.as_ref()).is_none_or(|on| on.value),
         table: fib.and_then(|f| f.table.as_ref()).map_or(TABLE_MAIN, |table| table.0),
         metric: fib.and_then(|f| f.metric.as_ref()).map_or(METRIC, |metric| metric.0),
+        adopt: fib.map_or_else(Vec::new, |f| f.adopt.items().iter().map(|who| who.value).collect()),
     }
 }
 

@@ -20,12 +20,14 @@ pub struct Cell {
     pub routes: u32,
     pub sessions: u16,
     pub password: bool,
+    /// Seconds for which the world is watched besides: whatever waits for its time has come by then.
+    pub watch: u64,
 }
 
 impl Cell {
     #[must_use]
     pub const fn new(peer: Kind, gr: Gr, event: Event) -> Self {
-        Self { peer, gr, event, routes: 100, sessions: 1, password: false }
+        Self { peer, gr, event, routes: 100, sessions: 1, password: false, watch: 0 }
     }
 
     /// GR off, and more of everything.
@@ -41,6 +43,7 @@ impl Cell {
                 cells.push(Self { sessions: 100, password: true, ..plain(event) });
             }
         }
+        cells.push(Self { watch: 45, ..plain(Event::Kill) });
         cells.push(Self { password: true, ..plain(Event::MidMessage) });
         cells
     }
@@ -74,6 +77,9 @@ impl Cell {
         if self.sessions > 1 {
             parts.push(format!("{} sessions", self.sessions));
         }
+        if self.watch > 0 {
+            parts.push(format!("watched for {} s", self.watch));
+        }
         if self.password {
             parts.push("MD5".into());
         }
@@ -104,6 +110,7 @@ impl Cell {
             hold_time: self.event.hold_time(),
             password: self.password.then(|| "correct-horse".to_owned()),
             bgp: String::new(),
+            keeper: self.event.keeper(),
         }
     }
 
@@ -119,7 +126,7 @@ impl Cell {
             sessions: self.sessions,
         };
         let peer = self.peer.start(&net.switch, &options);
-        let keeper = net.start_keeper(self.event.keeper_args());
+        let keeper = net.start_keeper();
         let bgpd = net.node.start(Daemon::Bgpd);
         let mut bench =
             Bench { net: &net, plan: &plan, peer: &*peer, behind: &behind, bgpd, keeper };
@@ -132,7 +139,7 @@ impl Cell {
         self.stands(&bench, 60);
         let millis = began.elapsed().as_millis();
         // Past every End-of-RIB, every sweep, and every second thought of the peer.
-        std::thread::sleep(self.event.aftermath());
+        std::thread::sleep(self.event.aftermath() + Duration::from_secs(self.watch));
         self.stands(&bench, 5);
         watch.verdict(self.peer, &*peer, millis)
     }
@@ -214,6 +221,6 @@ impl Watch {
 
 fn lost(before: &Session, after: &Session) -> u64 {
     let again = after.ups.saturating_sub(before.ups);
-    let another = u64::from(before.since != after.since);
+    let another = u64::from((before.since - after.since).abs() > 1500);
     again.max(another) + u64::from(!after.up)
 }

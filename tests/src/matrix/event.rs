@@ -101,14 +101,16 @@ impl Event {
     pub(super) const fn hold_time(self) -> u16 {
         match self {
             Self::DownPastHoldTime => 3,
+            // The peer is stopped for some seconds.
+            Self::MidMessage => 60,
             _ => 9,
         }
     }
 
-    pub(super) const fn keeper_args(self) -> &'static [&'static str] {
+    pub(super) const fn keeper(self) -> &'static str {
         match self {
-            Self::DownPastKeeper => &["--max-orphan", "2s"],
-            _ => &[],
+            Self::DownPastKeeper => "keeper: {max_orphan: 2s}\n",
+            _ => "",
         }
     }
 
@@ -167,7 +169,7 @@ impl Event {
             Self::BothKilled => {
                 bench.bgpd.kill();
                 bench.keeper.kill();
-                bench.keeper = bench.net.start_keeper(&[]);
+                bench.keeper = bench.net.start_keeper();
                 bench.away(700);
             }
             Self::PeerCloses => {
@@ -256,7 +258,7 @@ impl Bench<'_> {
     fn replace_keeper(&mut self, end: impl Fn(&mut Proc)) {
         end(&mut self.keeper);
         std::thread::sleep(Duration::from_millis(300));
-        self.keeper = self.net.start_keeper(&[]);
+        self.keeper = self.net.start_keeper();
         // The speaker finds the new one and hands its sessions over again.
         let pid = self.keeper.pid();
         eventually(10, "the new keeper holds the sessions", || {

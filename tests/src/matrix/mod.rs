@@ -19,7 +19,7 @@ mod verdict;
 
 pub use cell::Cell;
 pub use event::Event;
-pub use net::{BEHIND_V4, NODE_V4, Net, ours, theirs};
+pub use net::{BEHIND_V4, NODE_V4, Net, Plan, ours, theirs};
 pub use page::page;
 pub use promise::{Promise, promise};
 pub use verdict::Verdict;

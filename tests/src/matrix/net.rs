@@ -47,6 +47,8 @@ pub struct Plan {
     pub password: Option<String>,
     /// Further lines under `bgp:`.
     pub bgp: String,
+    /// Further lines of the file.
+    pub keeper: &'static str,
 }
 
 impl Net {
@@ -95,8 +97,8 @@ impl Net {
     }
 
     #[must_use]
-    pub fn start_keeper(&self, more: &[&str]) -> Proc {
-        self.node.start_with(Daemon::Keeper, more, |_| {})
+    pub fn start_keeper(&self) -> Proc {
+        self.node.start(Daemon::Keeper)
     }
 
     /// To the node and from it.
@@ -158,11 +160,12 @@ bgp:
   connect_retry: 1s
   originate: [198.18.7.0/24, '2001:db8:7::/48'{spare}]
 {bgp}  peers:
-{peers}{more}ipam:
+{peers}{more}{keeper}ipam:
   pools:
     - {{name: default, cidr: 10.244.0.0/16, block_size: 26}}
 ",
         bgp = plan.bgp,
+        keeper = plan.keeper,
     )
 }
 

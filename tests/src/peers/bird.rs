@@ -27,8 +27,8 @@ impl Peer for Switch {
             let state = format!("{name}: State changed to up");
             Session {
                 up: words.contains(&"Established"),
-                // 2026-11-23 07:16:15.123: two words with this format of time.
-                since: words.get(4..6).unwrap_or_default().join(" "),
+                // "2026-11-23 07:16:15.123", and no session stands over midnight.
+                since: words.get(5).map_or(0, |time| millis(time)),
                 ups: log.lines().filter(|l| l.ends_with(&state)).count() as u64,
             }
         };
@@ -66,6 +66,13 @@ impl Peer for Switch {
     fn reset(&self) {
         self.bird.ask("restart \"node_*\"").expect("birdc restart");
     }
+}
+
+/// 07:16:15.123
+fn millis(time: &str) -> i64 {
+    let digits = |part: &str| part.parse::<i64>().unwrap_or(0);
+    let clock = time.replace('.', ":");
+    clock.split(':').map(digits).zip([3_600_000, 60_000, 1000, 1]).map(|(n, unit)| n * unit).sum()
 }
 
 fn config(options: &Options) -> String {

@@ -25,7 +25,7 @@ impl Peer for Switch {
             let node = &all[session(n).1];
             Session {
                 up: node["bgpState"] == "Established",
-                since: node["bgpTimerUpEstablishedEpoch"].to_string(),
+                since: node["bgpTimerUpEstablishedEpoch"].as_i64().unwrap_or(0) * 1000,
                 ups: node["connectionsEstablished"].as_u64().unwrap_or(0),
             }
         };

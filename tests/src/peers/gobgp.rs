@@ -28,7 +28,7 @@ impl Peer for Switch {
         Ok(vec![Session {
             // "ESTABLISHED", by number.
             up: json["state"]["session_state"] == 6,
-            since: json["timers"]["state"]["uptime"].to_string(),
+            since: json["timers"]["state"]["uptime"]["seconds"].as_i64().unwrap_or(0) * 1000,
             ups: ups.count() as u64,
         }])
     }

@@ -47,8 +47,9 @@ impl Default for Options {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     pub up: bool,
-    /// Since when, in the peer's own words: another text is another session.
-    pub since: String,
+    /// Since when, in milliseconds of the peer's own clock. Peers tell an age and reckon back from
+    /// it, so it wavers by up to a second.
+    pub since: i64,
     /// How often it has come up.
     pub ups: u64,
 }

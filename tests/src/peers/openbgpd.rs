@@ -4,6 +4,7 @@ use super::{Gr, Options, Peer, Session};
 use crate::netns::Netns;
 use crate::openbgpd::OpenBgpd;
 use rustix::process::Signal;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const NODE: &str = "192.0.2.2";
 
@@ -25,8 +26,9 @@ impl Peer for Switch {
         let changes = |l: &&str| l.contains(NODE) && l.contains("state change");
         let log = self.log();
         let ups = log.lines().filter(changes).filter(|l| l.contains("-> Established")).count();
-        // It tells a duration; the last change of state in its log is the same fact, exactly.
-        let since = log.lines().filter(changes).count().to_string();
+        let age = json["neighbors"][0]["last_updown_sec"].as_i64().unwrap_or(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+        let since = (i64::try_from(now).unwrap_or(0) - age) * 1000;
         Ok(vec![Session { up, since, ups: ups as u64 }])
     }
 

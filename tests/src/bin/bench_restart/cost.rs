@@ -1,0 +1,75 @@
+//! What it costs that the buffers are the keeper's: the same load with it and without.
+
+use crate::feeder::{End, table};
+use mainstay_tests::daemons::{Daemon, Node};
+use mainstay_tests::netns::{Netns, veth};
+use mainstay_tests::proc::usage;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+pub const SIZES: [(usize, usize); 2] = [(100_000, 15), (1_000_000, 5)];
+
+pub struct Row {
+    pub routes: usize,
+    pub runs: usize,
+    /// Medians: (CPU of bgpd and keeper, wall), without and with the keeper.
+    pub plain: (Duration, Duration),
+    pub kept: (Duration, Duration),
+}
+
+pub fn run() -> Vec<Row> {
+    println!("\nload with and without the keeper");
+    let rows = SIZES.map(|(routes, runs)| {
+        let (up, _) = table(routes, 65001, FEEDER);
+        // In turn, so that whatever drifts on this machine drifts for both.
+        let pairs: Vec<_> =
+            (0..runs).map(|_| (measure(&up, routes, false), measure(&up, routes, true))).collect();
+        let plain = median(pairs.iter().map(|(plain, _)| *plain));
+        let kept = median(pairs.iter().map(|(_, kept)| *kept));
+        println!("{routes:>8} routes: CPU {:.0?} plain, {:.0?} kept", plain.0, kept.0);
+        Row { routes, runs, plain, kept }
+    });
+    rows.into()
+}
+
+const FEEDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+fn measure(up: &[u8], routes: usize, keeper: bool) -> (Duration, Duration) {
+    let (feeder, sink, host) = (Netns::new("feeder"), Netns::new("sink"), Netns::new("speaker"));
+    for (end, n) in [(&feeder, 0), (&sink, 1)] {
+        veth((end, "eth0"), (&host, &format!("eth{n}")));
+        end.ip(&format!("addr add 192.0.{}.1/24 dev eth0", n + 2));
+        host.ip(&format!("addr add 192.0.{}.2/24 dev eth{n}", n + 2));
+    }
+    let node = Node::new("speaker", host, CONFIG);
+    let keeper = keeper.then(|| node.start(Daemon::Keeper));
+    let bgpd = node.start(Daemon::Bgpd);
+    let counter = End::dial(&sink, Ipv4Addr::new(192, 0, 3, 1), Ipv4Addr::new(192, 0, 3, 2), 65002);
+    let mut source = End::dial(&feeder, FEEDER, Ipv4Addr::new(192, 0, 2, 2), 65001);
+    std::thread::sleep(Duration::from_millis(1500));
+    let cpu = || usage(bgpd.pid()).0 + keeper.as_ref().map_or(Duration::ZERO, |k| usage(k.pid()).0);
+    let (before, start) = (cpu(), Instant::now());
+    source.send(up);
+    let at = counter.when(routes, Duration::from_secs(120)).unwrap_or_else(|e| panic!("{e}"));
+    std::thread::sleep(Duration::from_millis(500));
+    (cpu() - before, at - start)
+}
+
+fn median(runs: impl Iterator<Item = (Duration, Duration)>) -> (Duration, Duration) {
+    let (mut cpu, mut wall): (Vec<_>, Vec<_>) = runs.unzip();
+    cpu.sort();
+    wall.sort();
+    (cpu[cpu.len() / 2], wall[wall.len() / 2])
+}
+
+const CONFIG: &str = "nodes: [{name: speaker, address: 192.0.2.2}]
+network: {mode: bgp, families: [ipv4]}
+bgp:
+  asn: 64512
+  fib: {install: false}
+  peers:
+    - {name: feeder, address: 192.0.2.1, asn: 65001, passive: true, import: all, export: none}
+    - {name: sink, address: 192.0.3.1, asn: 65002, passive: true, import: none, export: all}
+ipam:
+  pools: [{name: default, cidr: 10.244.0.0/16}]
+";
