@@ -149,3 +149,61 @@ fn without_graceful_restart_a_lost_peer_is_lost_at_once() {
     bird.proc().kill();
     until(5, "its routes are gone", || pair.kernel().is_empty());
 }
+
+/// Our session with an FRR whose administrative resets are hard ones or not, reset by it.
+fn reset_by_frr(hard: &str) -> Vec<String> {
+    let pair = Pair::with_peer("import: all");
+    let more = format!(
+        " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n {hard}bgp hard-administrative-reset\n"
+    );
+    let text = FRR.replace(" no bgp ebgp", &format!("{more} no bgp ebgp"));
+    let frr = Frr::start(&pair.peer, &text);
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    frr.established(NODE, 20);
+    until(15, "routes stand", || THEIRS.iter().all(|r| pair.kernel().contains(r)));
+    let gr = pair.tor().unwrap()["graceful_restart"].clone();
+    assert_eq!(
+        (&gr["notification"], &gr["peer_notification"]),
+        (&true.into(), &true.into()),
+        "{gr}"
+    );
+    let here = RouteMonitor::start(&pair.node.host);
+    frr.ask(&format!("clear bgp ipv4 unicast {NODE}")).unwrap();
+    until(10, "the session has ended", || {
+        pair.tor().is_ok_and(|tor| tor["established_count"] == 2 || tor["state"] != "Established")
+    });
+    frr.established(NODE, 20);
+    until(10, "all is told again", || {
+        pair.tor().is_ok_and(|tor| {
+            tor["graceful_restart"]["peer_restarting"] == false
+                && tor["families"]
+                    .as_array()
+                    .is_some_and(|f| f.iter().all(|f| f["eor_received"] == true))
+        })
+    });
+    events(&here, &THEIRS)
+}
+
+#[test]
+fn a_reset_by_frr_moves_no_route_because_both_have_the_n_bit() {
+    assert_eq!(reset_by_frr("no "), Vec::<String>::new());
+}
+
+#[test]
+fn a_hard_reset_by_frr_is_obeyed() {
+    let events = reset_by_frr("");
+    assert!(events.iter().any(|e| e.starts_with("Deleted")), "{events:?}");
+}
+
+#[test]
+fn frr_drops_our_routes_at_once_when_we_no_longer_have_it_as_a_peer() {
+    let pair = Pair::with_peer("import: all");
+    let text = FRR.replace(" no bgp ebgp", " bgp graceful-restart\n no bgp ebgp");
+    let frr = Frr::start(&pair.peer, &text);
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    frr.established(NODE, 20);
+    until(15, "FRR has ours", || frr.has_route(OURS[0]));
+    pair.node.configure(&crate::pair::config("  originate: [198.18.7.0/24]\n"));
+    pair.node.json(&["reload"]).unwrap();
+    until(5, "a hard reset was understood", || !frr.has_route(OURS[0]));
+}

@@ -331,3 +331,19 @@ fn spines_restart_one_by_one_and_all_at_once() {
     net.assert_all_reach_each_other();
     net.check_quiet();
 }
+
+#[test]
+fn both_sides_of_a_session_restart_at_once_and_no_route_moves() {
+    for seed in 0..20 {
+        let (mut net, tor, [node, _], _) = rack(seed);
+        let before = [tor, node].map(|n| net.fib_changes(n));
+        net.kill(tor);
+        net.kill(node);
+        net.run(seconds(3));
+        net.start(tor, Start::again(true));
+        net.start(node, Start::again(true));
+        net.run(seconds(200));
+        assert_eq!([tor, node].map(|n| net.fib_changes(n)), before, "seed {seed}");
+        net.check_quiet();
+    }
+}

@@ -296,3 +296,74 @@ fn what_lives_long_is_not_prolonged_by_another_restart() {
     lab.pass(seconds(3));
     assert_eq!(lab.fib(), ["10.1.0.0/16 gone"], "1000 s after the restart time was over");
 }
+
+/// What we say of our restarts to a peer that dials in now: R, F bits, families.
+fn says(lab: &mut Lab, n: u8) -> (bool, Vec<(Option<Family>, bool)>) {
+    let conn = lab.accept(n);
+    let mut bytes = Vec::new();
+    lab.speaker.pull(conn, lab.now, 4096, &mut bytes);
+    lab.tell(Event::Closed { conn, why: "enough".into() });
+    let Ok(Message::Open(open)) = wire::decode(&bytes, &Context::default()) else {
+        panic!("no OPEN");
+    };
+    let said = open.graceful_restart().cloned().unwrap_or_default();
+    let family = |f: &wire::GracefulFamily| (f.family.family(), f.forwarding);
+    (said.restarting, said.families.iter().map(family).collect())
+}
+
+fn all(forwarding: bool) -> Vec<(Option<Family>, bool)> {
+    Family::ALL.map(|f| (Some(f), forwarding)).to_vec()
+}
+
+fn end_ribs(lab: &mut Lab, conn: ConnId) {
+    lab.receive(conn, |out| Family::ALL.iter().for_each(|f| wire::end_of_rib(*f, out)));
+}
+
+#[test]
+fn the_r_bit_is_said_to_each_peer_until_that_peer_has_told_all() {
+    let mut lab = Lab::starting(config(&[(1, 65001), (2, 65002)]), Start::again(true));
+    assert!(says(&mut lab, 1).0 && says(&mut lab, 2).0, "to those who dial in first too");
+    let one = lab.establish(1, 65001);
+    end_ribs(&mut lab, one);
+    close(&mut lab, one);
+    lab.pass(seconds(2));
+    assert!(!says(&mut lab, 1).0, "for this one our restart is over");
+    assert!(says(&mut lab, 2).0);
+    lab.pass(seconds(120));
+    assert!(!says(&mut lab, 2).0, "it did not come in time");
+    let mut lab = Lab::new(config(&[(1, 65001)]));
+    assert!(!says(&mut lab, 1).0, "a first start is no restart");
+}
+
+#[test]
+fn the_f_bits_say_whether_the_kernel_has_kept_the_routes() {
+    for (start, kept) in
+        [(Start::again(true), true), (Start::again(false), false), (Start::default(), false)]
+    {
+        let mut lab = Lab::starting(config(&[(1, 65001)]), start);
+        assert_eq!(says(&mut lab, 1).1, all(kept), "{start:?}");
+        let conn = lab.establish(1, 65001);
+        close(&mut lab, conn);
+        lab.pass(seconds(2));
+        assert_eq!(says(&mut lab, 1).1, all(true), "this process has kept them since");
+    }
+    let reflector = SpeakerConfig { install: false, ..config(&[(1, 65001)]) };
+    assert_eq!(says(&mut Lab::new(reflector), 1).1, all(true), "there is nothing to lose");
+}
+
+#[test]
+fn only_families_of_the_session_are_offered_and_waited_for() {
+    let mut config = config(&[(1, 65001)]);
+    config.peers[0].session.families = vec![Family::Ipv4Unicast];
+    let mut lab = Lab::starting(config.clone(), Start::again(true));
+    assert_eq!(says(&mut lab, 1).1, [(Some(Family::Ipv4Unicast), true)]);
+    config.peers[0].session.families = Family::ALL.to_vec();
+    let mut lab = Lab::starting(config, Start::again(true));
+    let mut open = offer(1, 65001).message();
+    let v6 = wire::Capability::Multiprotocol(Family::Ipv6Unicast.into());
+    open.capabilities.retain(|c| *c != v6);
+    let conn = lab.establish_as(1, &open);
+    assert!(lab.speaker.overview().restarting);
+    lab.receive(conn, |out| wire::end_of_rib(Family::Ipv4Unicast, out));
+    assert!(!lab.speaker.overview().restarting, "IPv6 is not waited for");
+}
