@@ -151,6 +151,10 @@ fn capability() -> impl Strategy<Value = Capability> {
             })
         },
     );
+    let long_lived =
+        (afi_safi(), any::<bool>(), 0u32..1 << 24).prop_map(|(family, forwarding, stale_time)| {
+            LongLivedFamily { family, forwarding, stale_time }
+        });
     prop_oneof![
         (prop_oneof![72u8..=255, 7u8..=63], vec(any::<u8>(), 0..=255))
             .prop_map(|(code, value)| Capability::Unknown { code, value }),
@@ -159,6 +163,7 @@ fn capability() -> impl Strategy<Value = Capability> {
         Just(Capability::EnhancedRouteRefresh),
         Just(Capability::ExtendedMessage),
         graceful,
+        vec(long_lived, 0..37).prop_map(Capability::LongLived),
     ]
 }
 
