@@ -125,6 +125,12 @@ impl Fib {
         }
     }
 
+    /// Whether an adopted route still waits for somebody's word about such a next hop.
+    pub(crate) fn holds(&self, family: Family, such: impl Fn(IpAddr) -> bool) -> bool {
+        let mut held = self.routes.iter().filter(|(p, _)| Family::of(p) == family);
+        held.any(|(_, e)| e.held.iter().flatten().any(|hop| speaks_for(hop, &such)))
+    }
+
     /// The kernel did not do what it was asked.
     pub(crate) fn failed(&mut self, prefix: Prefix, why: &str, now: Instant) {
         let attempts = self.failed.get(&prefix).map_or(0, |f| f.attempts);

@@ -54,7 +54,11 @@ impl Cell {
     }
 
     #[must_use]
-    pub const fn promise(&self) -> Promise {
+    pub fn promise(&self) -> Promise {
+        // OpenBGPD 7.7 does not answer a ROUTE-REFRESH; after 30 s its session begins anew.
+        if self.peer == Kind::OpenBgpd && self.watch > 30 && self.event == Event::Kill {
+            return Promise::Heals;
+        }
         promise(self.event, self.gr)
     }
 

@@ -8,7 +8,7 @@
 
 use super::Speaker;
 use crate::event::Action;
-use crate::report::Report;
+use crate::report::{Cause, Report};
 use crate::types::{Family, PeerId};
 use crate::wire::{self, AfiSafi, RefreshMark};
 use std::time::{Duration, Instant};
@@ -165,9 +165,31 @@ impl Speaker {
             }
             let Some(peer) = self.peers.get(&id) else { return };
             if peer.refreshing.get(family).retelling.is_some_and(|(at, _)| at <= now) {
+                if self.is_unanswered(id, family) {
+                    return self.begin_anew(id, now, out);
+                }
                 self.refreshed(id, family, out);
             }
         }
+    }
+
+    /// Asked to tell everything again, the peer has told nothing, yet the kernel has routes that it
+    /// told an earlier process and has not taken back: it does not answer (OpenBGPD 7.7 does not).
+    /// Routes through third parties are the last peer's that has not spoken.
+    fn is_unanswered(&self, id: PeerId, family: Family) -> bool {
+        let Some(peer) = self.peers.get(&id) else { return false };
+        let last = self.recovery.waits_for_none_but(id, family);
+        let its = |hop| hop == peer.address || last && !self.by_address.contains_key(&hop);
+        peer.adj_in.get(family).len() == 0 && self.fib.holds(family, its)
+    }
+
+    /// What a session cannot tell, a new one tells; it begins as after a restart (RFC 4724).
+    fn begin_anew(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let Some(conn) = peer.established().map(|s| s.conn) else { return };
+        out.push(Action::Close { conn });
+        let why = "the peer does not answer a route refresh";
+        self.lose(id, conn, Cause::Closed(why.into()), now, out);
     }
 
     /// The family that is meant, if this session carries it.

@@ -68,6 +68,11 @@ impl Recovery {
         !self.waiting.contains(&(peer, family))
     }
 
+    pub(super) fn waits_for_none_but(&self, peer: PeerId, family: Family) -> bool {
+        let mut others = self.waiting.iter().filter(|(p, f)| *p != peer && *f == family);
+        !self.strangers && others.next().is_none()
+    }
+
     fn all_have_spoken(&self, family: Family) -> bool {
         self.over || !self.strangers && !self.waiting.iter().any(|(_, f)| *f == family)
     }

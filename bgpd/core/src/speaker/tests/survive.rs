@@ -128,6 +128,37 @@ fn a_peer_without_marks_has_told_everything_when_it_falls_silent() {
 }
 
 #[test]
+fn a_session_with_a_peer_that_does_not_answer_begins_anew_and_the_kernel_keeps_its_routes() {
+    // Its own next hop, and one that is nobody's whom we know.
+    unanswered(1);
+    unanswered(77);
+}
+
+fn unanswered(via: u8) {
+    let mut lab = Lab::new(config(&[(1, 65001)]));
+    let conn = lab.accept(1);
+    let mut open = offer(1, 65001).message();
+    open.capabilities.retain(|c| *c != Capability::EnhancedRouteRefresh);
+    lab.receive(conn, |out| {
+        wire::open(&open, out);
+        wire::keepalive(out);
+    });
+    let sessions = vec![lab.leave(1, conn, Vec::new())];
+    let estate = Estate { sessions, installed: vec![route("10.1.0.0/16", via)] };
+    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &[]);
+    lab.pass(seconds(29));
+    lab.receive(conns[0], wire::keepalive);
+    lab.actions.clear();
+    lab.pass(seconds(1));
+    assert!(
+        lab.actions.iter().any(|a| *a == Action::Close { conn: conns[0] }),
+        "{:?}",
+        lab.actions
+    );
+    assert_eq!(lab.fib(), Vec::<String>::new(), "what it has told stands until it tells anew");
+}
+
+#[test]
 fn only_what_has_changed_is_told() {
     let mut lab = Lab::new(config(&[(1, 65001)]));
     let blocks = ["10.244.0.0/26", "10.244.0.64/26"].map(prefix);
