@@ -5,6 +5,7 @@
 
 use crate::poller::readable;
 use bgp_core::types::ConnId;
+use keeper::bfd::{Report, Spec};
 use keeper::client::{Answer, Attached, Client, ClientError, SessionRings, generation_of_now};
 use keeper::keeper::{Release, SessionId};
 use std::collections::HashMap;
@@ -33,6 +34,8 @@ pub(crate) struct Keeper {
     retry: Option<Instant>,
     wait: Duration,
     asked: HashMap<u32, ConnId>,
+    /// The token of the last [`set_bfd`](Self::set_bfd).
+    watching: u32,
     held: HashMap<SessionId, ConnId>,
 }
 
@@ -54,6 +57,10 @@ pub(crate) enum Told {
         conn: ConnId,
         why: String,
     },
+    Bfd(Report),
+    BfdRefused {
+        why: String,
+    },
     /// Another process has the sessions now.
     Revoked {
         by: u64,
@@ -71,6 +78,7 @@ impl Keeper {
             retry: None,
             wait: RETRY_FIRST,
             asked: HashMap::new(),
+            watching: 0,
             held: HashMap::new(),
         }
     }
@@ -182,6 +190,21 @@ impl Keeper {
         }
     }
 
+    /// These BFD sessions and no others; false: there is no keeper, and it must be told again.
+    pub(crate) fn set_bfd(&mut self, sessions: &[Spec]) -> bool {
+        let Some(link) = &mut self.link else { return false };
+        match link.client.set_bfd(sessions) {
+            Ok(token) => {
+                self.watching = token;
+                true
+            }
+            Err(error) => {
+                self.lose(&mainstay_daemon::chain(&error));
+                false
+            }
+        }
+    }
+
     /// The session is this process's alone.
     pub(crate) fn forget(&mut self, session: SessionId) {
         self.release(session, Release::Forget);
@@ -230,15 +253,16 @@ impl Keeper {
                 self.held.insert(session, conn);
                 Some(Told::Held { conn, session })
             }
+            Answer::Refused { token, why } if token == self.watching => {
+                Some(Told::BfdRefused { why })
+            }
             Answer::Refused { token, why } => {
                 let conn = self.asked.remove(&token)?;
                 Some(Told::NotHeld { conn, why })
             }
             Answer::Revoked { by } => Some(Told::Revoked { by }),
-            Answer::Released { .. }
-            | Answer::Status(_)
-            | Answer::BfdSet { .. }
-            | Answer::Bfd(_) => None,
+            Answer::Bfd(report) => Some(Told::Bfd(report)),
+            Answer::Released { .. } | Answer::Status(_) | Answer::BfdSet { .. } => None,
         }
     }
 

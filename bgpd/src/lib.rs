@@ -5,6 +5,7 @@
 //! kernel.
 
 mod api;
+mod bfd;
 mod buffers;
 mod conn;
 mod keep;

@@ -4,6 +4,7 @@ use crate::kernel::{Scopes, Target, interfaces};
 use crate::sockopt::{BadKey, Key};
 use bgp_core::config::SpeakerConfig;
 use bgp_plan::{listen, speaker, ttl};
+use keeper::bfd::{Hops, Settings};
 use mainstay_config as config;
 use mainstay_prefix::Prefix;
 use std::collections::BTreeMap;
@@ -32,6 +33,15 @@ pub(crate) struct Way {
     pub(crate) key: Option<Key>,
     /// Of a link-local peer.
     pub(crate) interface: Option<String>,
+    pub(crate) bfd: Option<Watch>,
+}
+
+/// How BFD is to watch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watch {
+    pub(crate) settings: Settings,
+    pub(crate) hops: Hops,
+    pub(crate) local: Option<IpAddr>,
 }
 
 /// The ways to all peers and ranges.
@@ -92,6 +102,12 @@ impl Transport {
         self.peers.get(&remote).or_else(range).cloned().unwrap_or_default()
     }
 
+    /// How many peers and ranges have BFD.
+    pub(crate) fn watched(&self) -> usize {
+        let ranges = self.ranges.iter().map(|(_, way)| way);
+        self.peers.values().chain(ranges).filter(|way| way.bfd.is_some()).count()
+    }
+
     /// Who has to sign what they send.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (Prefix, &Key)> {
         let peers = self.peers.iter().map(|(addr, way)| (Prefix::host(*addr), way));
@@ -119,7 +135,21 @@ fn way(
     let ttl = ttl(asn, session);
     let read = |path: &PathBuf| key(name, path, warnings);
     let key = session.password_file.as_ref().map(read).transpose()?;
-    Ok(Way { ttl, key, interface: None })
+    Ok(Way { ttl, key, interface: None, bfd: watch(ttl, session) })
+}
+
+/// Over several hops (RFC 5883) where the session itself may be.
+fn watch(ttl: Option<u8>, session: &config::PeerSession) -> Option<Watch> {
+    let bfd = session.bfd?;
+    let hops = match ttl {
+        Some(1) => Hops::Single,
+        // Sent with 255, and one less at each router between.
+        Some(hops) => Hops::Multi { min_ttl: 0u8.wrapping_sub(hops) },
+        None => Hops::Multi { min_ttl: 1 },
+    };
+    let config::Bfd { min_tx, min_rx, multiplier, .. } = bfd;
+    let settings = Settings { min_tx, min_rx, multiplier, admin_down: false };
+    Some(Watch { settings, hops, local: session.local_address })
 }
 
 fn key(peer: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Key, PlanError> {
@@ -149,8 +179,8 @@ network: {mode: bgp, families: [ipv4, ipv6]}
 bgp:
   asn: 64512
   peers:
-    - {name: tor, address: 192.0.2.1, asn: 65001, password_file: KEY}
-    - {name: far, address: 198.51.100.1, asn: 65002, multihop: 3}
+    - {name: tor, address: 192.0.2.1, asn: 65001, password_file: KEY, bfd: {min_tx: 50ms}}
+    - {name: far, address: 198.51.100.1, asn: 65002, multihop: 3, bfd: true}
     - {name: rr, address: 192.0.2.2, asn: 64512}
     - {name: pods, listen_range: 192.0.2.0/24, asn: 65003, passive: true}
 ipam:
@@ -176,6 +206,11 @@ ipam:
         assert_eq!(way("192.0.2.1").key, Some(Key::new(b"secret").unwrap()));
         assert_eq!(way("198.51.100.1").ttl, Some(3));
         assert_eq!(way("192.0.2.2"), Way::default());
+        let watch = |addr: &str| way(addr).bfd.unwrap();
+        assert_eq!(watch("192.0.2.1").hops, Hops::Single);
+        assert_eq!(watch("192.0.2.1").settings.min_tx, Duration::from_millis(50));
+        assert_eq!(watch("198.51.100.1").hops, Hops::Multi { min_ttl: 253 });
+        assert_eq!(plan.transport.watched(), 2);
         assert_eq!(way("192.0.2.99").ttl, Some(1), "of the range");
         assert_eq!(plan.transport.keys().count(), 1);
         assert_eq!(plan.warnings, [""; 0]);

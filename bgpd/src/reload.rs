@@ -45,9 +45,9 @@ impl Run {
         let old = std::mem::replace(&mut self.plan, plan);
         self.dial_anew(&old.transport);
         self.tell(Event::Configure(Box::new(self.plan.speaker.clone())));
+        self.bfd.changed();
         changes.append(&mut self.tables.changes);
-        let warnings = self.warnings.iter().chain(&self.plan.warnings).cloned().collect();
-        Ok(ReloadReply { changes, warnings })
+        Ok(ReloadReply { changes, warnings: self.all_warnings() })
     }
 
     /// Moves the listening sockets, or gives them the new keys; sessions do not notice.

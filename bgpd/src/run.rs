@@ -5,6 +5,7 @@
 //! written by the loop itself when they are ready.
 
 use crate::api::Ask;
+use crate::bfd::Bfd;
 use crate::conn::{Conn, Kept};
 use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
@@ -49,6 +50,7 @@ pub(crate) struct Run {
     pub(crate) listeners: Option<Listeners>,
     pub(crate) poller: Rc<Poller>,
     pub(crate) keeper: Keeper,
+    pub(crate) bfd: Bfd,
     /// For the tasks that are started.
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) started: Instant,
@@ -99,6 +101,7 @@ impl Run {
     /// Until somebody asks the daemon to stop.
     pub(crate) async fn attend(&mut self, from: &mut Sources) -> Result<(), Ended> {
         loop {
+            self.watch_paths();
             let deadlines = self.speaker.deadline().into_iter().chain(self.keeper.deadline());
             let due = deadlines.min().map(tokio::time::Instant::from_std);
             tokio::select! {
@@ -203,6 +206,15 @@ impl Run {
             self.owe_refresh(*peer, *family);
         }
         self.tables.observer.report(&report, Instant::now());
+        if matches!(
+            report,
+            Report::PeerUp { .. } | Report::PeerResumed { .. } | Report::PeerDown { .. }
+        ) {
+            self.bfd.changed();
+        }
+        if matches!(report, Report::Left) {
+            self.leave_paths();
+        }
         if let Report::Reconfigured { changes } = report {
             self.tables.changes = changes;
         }
@@ -323,7 +335,8 @@ impl Run {
         let with_survival = |view: PeerView| {
             let conn = self.speaker.connection(view.id).and_then(|c| self.tables.conns.get(&c));
             let survival = conn.map(|c| self.survival(c)).unwrap_or_default();
-            show::peer(view, survival)
+            let bfd = self.bfd_of(view.address);
+            Peer { bfd, ..show::peer(view, survival) }
         };
         self.speaker.peers(Instant::now()).into_iter().map(with_survival).collect()
     }
@@ -347,6 +360,11 @@ impl Run {
         }
     }
 
+    pub(crate) fn all_warnings(&self) -> Vec<String> {
+        let written = self.warnings.iter().chain(&self.plan.warnings).cloned();
+        written.chain(self.bfd_warnings()).collect()
+    }
+
     fn status(&self) -> StatusReply {
         let mut status = show::status(self.speaker.overview());
         let of_speaker = std::mem::take(&mut status.warnings);
@@ -362,11 +380,7 @@ impl Run {
             listen: listeners.map(|at| at.to_string()).collect(),
             survival: if self.keeper.is_there() { "tier0" } else { "graceful-restart" }.into(),
             keeper: Some(self.keeping()),
-            warnings: [&self.warnings, &self.plan.warnings, &of_speaker]
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect(),
+            warnings: self.all_warnings().into_iter().chain(of_speaker).collect(),
             ..status
         }
     }

@@ -231,6 +231,8 @@ impl Run {
                 tracing::warn!(remote = %open.remote, why, "the keeper does not hold the session");
                 open.kept = Kept::Not(why);
             }
+            Told::Bfd(report) => self.bfd_found(report),
+            Told::BfdRefused { why } => self.bfd_refused(why),
             Told::Revoked { by } => return Err(by),
         }
         Ok(())
@@ -238,6 +240,7 @@ impl Run {
 
     /// The keeper is back: sessions are ours already; those it does not list are handed over again.
     pub(crate) fn keeper_back(&mut self, attached: Attached) {
+        self.bfd_attached(attached.bfd);
         let mut listed = Vec::new();
         for held in attached.sessions {
             let ends = (held.snapshot.local, held.snapshot.remote);
@@ -273,6 +276,7 @@ impl Run {
 
     /// Goes on with what an earlier process had.
     pub(crate) async fn resume(&mut self, attached: Attached) {
+        self.bfd_attached(attached.bfd);
         for LostSession { peer, why } in attached.lost {
             tracing::warn!(peer, why, "a session was lost while nobody was here: graceful restart");
             self.tables.unresumed += 1;

@@ -71,6 +71,7 @@ pub(crate) fn peer(view: PeerView, survival: String) -> proto::Peer {
         sent: Some(messages(view.sent)),
         local_address: text(view.local_address.map(|a| a.to_string())),
         capabilities: view.capabilities,
+        bfd: None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! blocks are known before the first peer can connect.
 
 use crate::api::{self, Ask};
+use crate::bfd::Bfd;
 use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Found, Notice};
@@ -97,6 +98,7 @@ async fn serve(
         listeners: None,
         poller: Rc::new(Poller::new()?),
         keeper,
+        bfd: Bfd::default(),
         inputs: inputs_to,
         started: now,
         tables: Tables::default(),
@@ -143,4 +145,5 @@ fn announce(run: &Run, start: Start, found: &Found) {
     if let Some(problem) = run.keeper.problem() {
         tracing::info!(problem, "sessions survive a restart by graceful restart only");
     }
+    run.bfd_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
 }

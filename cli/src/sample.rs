@@ -1,7 +1,7 @@
 //! Replies as the daemons give them, for the tests of what is made of them.
 
 use mainstay_proto::bgp::v1::{
-    FamilyCount, FibStatus, GracefulRestart, ListPeersReply, LongLived, Messages, Path, Peer,
+    Bfd, FamilyCount, FibStatus, GracefulRestart, ListPeersReply, LongLived, Messages, Path, Peer,
     PeerFamily, Route, StatusReply,
 };
 use mainstay_proto::{ipam, netmon};
@@ -82,6 +82,17 @@ pub(crate) fn peers() -> ListPeersReply {
         sent: Some(Messages { open: 1, update: 3, keepalive: 384, ..Default::default() }),
         local_address: "192.0.2.11".into(),
         capabilities: strings(&["multiprotocol ipv4-unicast", "route refresh", "4-octet AS"]),
+        bfd: Some(Bfd {
+            state: "Up".into(),
+            diagnostic: "none".into(),
+            remote_state: "Up".into(),
+            remote_diagnostic: "none".into(),
+            remote_c_bit: true,
+            detect_ms: 900,
+            interval_ms: 300,
+            up_count: 1,
+            fault: String::new(),
+        }),
         ..Default::default()
     };
     let down = Peer {

@@ -81,6 +81,8 @@ table! {
         connect_retry: Option<At<Duration>>,
         /// What peers are asked to do while a speaker restarts (RFC 4724).
         graceful_restart: Option<At<GracefulRestart>>,
+        /// How BFD watches peers that have bfd set.
+        bfd: Option<At<Bfd>>,
         /// iBGP sessions among all nodes.
         mesh: Option<At<Mesh>>,
         /// With whom the nodes speak BGP.
@@ -135,6 +137,25 @@ table! {
 }
 
 table! {
+    /// How BFD watches the path to a peer (RFC 5880). Over several hops (RFC 5883) where the BGP
+    /// session may be: iBGP, and eBGP with multihop.
+    Bfd {
+        /// How often we would send, 50ms to 60s. Default: 300ms.
+        #[schemars(extend("default" = "300ms"))]
+        min_tx: Option<At<Duration>>,
+        /// How often the peer may send, 50ms to 60s. Default: 300ms.
+        #[schemars(extend("default" = "300ms"))]
+        min_rx: Option<At<Duration>>,
+        /// So many packets in a row may be lost. Default: 3.
+        #[schemars(extend("default" = 3))]
+        multiplier: Option<At<Int<1, 255>>>,
+        /// No BGP session before BFD is up. Default: false.
+        #[schemars(extend("default" = false))]
+        strict: Option<At<bool>>,
+    }
+}
+
+table! {
     /// iBGP sessions among all nodes.
     Mesh {
         /// Every node with every other. Default: false.
@@ -180,8 +201,10 @@ table! {
         families: List<Family>,
         /// The file with the session's TCP MD5 key (RFC 2385).
         password_file: Option<At<FilePath>>,
-        /// Watch the path to the peer by BFD (RFC 5880). Not in this version.
-        bfd: Option<At<bool>>,
+        /// Watch the path to the peer by BFD (RFC 5880): true, false, or differences from bgp.bfd.
+        /// It needs mainstay-keeper. Default: false.
+        #[schemars(extend("default" = false))]
+        bfd: Option<At<BfdKey>>,
         /// Which of the peer's routes are used: all, none, node or a policy.
         /// Default: all for iBGP; node for eBGP, which is at most a default route.
         import: Option<At<Name>>,
@@ -353,6 +376,34 @@ impl Value for ListenKey {
     }
 }
 
+/// `bfd: true`, `bfd: false` or `bfd: {…}`.
+#[derive(Debug, Clone)]
+pub(crate) enum BfdKey {
+    Off,
+    /// With or without differences from `bgp.bfd`.
+    On(Option<Box<Bfd>>),
+}
+
+impl Value for BfdKey {
+    fn read(yaml: &Yaml, place: &Place, log: &mut Log) -> Option<Self> {
+        match &yaml.kind {
+            Kind::Scalar { text, plain: true } if text == "true" => Some(Self::On(None)),
+            Kind::Scalar { text, plain: true } if text == "false" => Some(Self::Off),
+            Kind::Scalar { .. } | Kind::List(_) => {
+                let shown = yaml.shown();
+                log.error(place, format!("{shown} is neither true, false nor {{min_tx: …}}"));
+                None
+            }
+            Kind::Map(_) => Bfd::read(yaml, place, log).map(|bfd| Self::On(Some(Box::new(bfd)))),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = <Bfd as Value>::schema(generator);
+        schemars::json_schema!({"anyOf": [{"type": "boolean"}, table]})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,7 +427,7 @@ mod tests {
             )+ };
         }
         same! {
-            Node Network Bgp Listen GracefulRestart Mesh Reflectors Peer Policy Rule Match
+            Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer Policy Rule Match
             PrefixMatch Fib Ipam Pool Claims Stickiness Netmon Keeper
         }
         assert_eq!(keys_of(&schema), File::KEYS.iter().copied().collect());

@@ -132,8 +132,20 @@ pub struct PeerSession {
     pub local_address: Option<IpAddr>,
     /// eBGP only: TTL of our packets; 1 unless the peer is not on a shared link.
     pub multihop: Option<u8>,
-    /// The path to the peer is watched by BFD (RFC 5880).
-    pub bfd: bool,
+    /// How the path to the peer is watched by BFD (RFC 5880), if it is.
+    pub bfd: Option<Bfd>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bfd {
+    /// Of our packets, while the session is up and the peer agrees.
+    #[serde(serialize_with = "seconds")]
+    pub min_tx: Duration,
+    #[serde(serialize_with = "seconds")]
+    pub min_rx: Duration,
+    pub multiplier: u8,
+    /// No BGP session before BFD is up.
+    pub strict: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -3,6 +3,7 @@
 
 mod address_path;
 mod bad_input;
+mod bfd;
 mod bgp_with_bird;
 mod bgp_with_frr;
 mod bgp_with_gobgp;

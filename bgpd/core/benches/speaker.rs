@@ -182,6 +182,7 @@ fn peer(n: u8, import: PolicyName, export: PolicyName) -> PeerConfig {
             import,
             export,
             local_address: None,
+            waits_for_bfd: false,
         },
     }
 }

@@ -52,6 +52,8 @@ pub struct SessionConfig {
     pub import: PolicyName,
     pub export: PolicyName,
     pub local_address: Option<IpAddr>,
+    /// No session before BFD says that the path is up.
+    pub waits_for_bfd: bool,
 }
 
 /// What we ask of a peer for our restarts, and grant it for its own (RFC 4724).

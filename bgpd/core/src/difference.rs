@@ -165,6 +165,7 @@ fn session(old: &SessionConfig, new: &SessionConfig, all: &mut Changes) {
         import,
         export,
         local_address,
+        waits_for_bfd,
     } = new;
     all.note("asn", old.asn, asn, Effect::Resets);
     all.note("families", named(&old.families), named(families), Effect::Resets);
@@ -175,6 +176,7 @@ fn session(old: &SessionConfig, new: &SessionConfig, all: &mut Changes) {
     let locals = (local(old.local_address), local(*local_address));
     all.note("local_address", locals.0, locals.1, Effect::NextSession);
     all.note("passive", old.passive, passive, Effect::AtOnce);
+    all.note("bfd.strict", old.waits_for_bfd, waits_for_bfd, Effect::AtOnce);
     all.note("route_reflector_client", old.route_reflector_client, client, Effect::AtOnce);
     all.note("import", &old.import, import, Effect::AtOnce);
     all.note("export", &old.export, export, Effect::AtOnce);

@@ -48,6 +48,8 @@ pub enum Event<'a> {
     },
     /// A deadline has passed (see `Speaker::deadline`).
     Due,
+    /// What BFD finds about the path to a peer (RFC 5882), whenever it is another than before.
+    Path { peer: IpAddr, path: Path },
     /// The whole set of prefixes this node owns: the kernel's protocol-97 blocks.
     Blocks(BTreeSet<Prefix>),
     /// What the kernel holds of ours (protocol 96), once, before the first peer is dialled.
@@ -72,6 +74,20 @@ pub enum Event<'a> {
     /// The last event. Restart: every connection is closed silently, so that peers keep our routes
     /// (RFC 4724 §4); the kernel's routes stay.
     Stop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Path {
+    /// Not watched, or not up yet.
+    Unknown,
+    Up,
+    /// The peer has switched its BFD off, which says nothing about the path (RFC 5882 §4.2).
+    AdminDown,
+    /// It was up. `independent`: the peer's C bit, by which its BFD lives on when its BGP restarts.
+    Down {
+        independent: bool,
+        why: String,
+    },
 }
 
 /// The two ends of a connection, and what the interface under it can be reached by.

@@ -9,6 +9,7 @@
 //! tell which of them stays (RFC 4271 §6.8).
 
 use crate::config::{PeerConfig, RangeConfig, RestartConfig, SessionConfig};
+use crate::event::Path;
 use crate::report::Cause;
 use crate::rib::adj_in::AdjIn;
 use crate::rib::adj_out::AdjOut;
@@ -63,6 +64,7 @@ pub(crate) struct Peer {
     pub(crate) long_lived_until: PerFamily<Option<Instant>>,
     pub(crate) end_of_rib: PerFamily<bool>,
     pub(crate) refreshing: PerFamily<Refreshing>,
+    pub(crate) path: Path,
 
     pub(crate) history: History,
 }
@@ -148,6 +150,7 @@ impl Peer {
             long_lived_until: PerFamily::default(),
             end_of_rib: PerFamily::default(),
             refreshing: PerFamily::default(),
+            path: Path::Unknown,
             history: History::new(now),
         }
     }
@@ -229,7 +232,8 @@ impl Peer {
             && self.range.is_none()
             && self.sessions.is_empty()
             && self.dialling.is_none()
-            && self.idle_until.is_none();
+            && self.idle_until.is_none()
+            && !self.waits_for_bfd();
         self.redial_at.filter(|_| may)
     }
 
@@ -243,6 +247,12 @@ impl Peer {
             return Some("another connection is being opened");
         }
         None
+    }
+
+    /// No new session yet; one that is up stays.
+    pub(crate) fn waits_for_bfd(&self) -> bool {
+        let open = matches!(self.path, Path::Up | Path::AdminDown);
+        self.settings.waits_for_bfd && !open
     }
 
     /// When this peer has to be looked at.
@@ -335,7 +345,7 @@ fn severity(cause: &Cause, lived: Duration) -> Severity {
             Severity::Failed
         }
         Cause::Sent(n) if n.code == 6 => Severity::Failed,
-        Cause::HoldTimerExpired => Severity::Lost,
+        Cause::HoldTimerExpired | Cause::BfdDown { .. } => Severity::Lost,
         Cause::Sent(_) | Cause::Received(_) => Severity::Error,
     }
 }

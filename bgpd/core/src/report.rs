@@ -130,6 +130,12 @@ pub enum Cause {
     Sent(Notification),
     Received(Notification),
     HoldTimerExpired,
+    /// `restarting`: BFD shares the fate of the peer's BGP, so that may be all that happened, and
+    /// graceful restart has its turn (RFC 5882 §4.3).
+    BfdDown {
+        restarting: bool,
+        why: String,
+    },
     Closed(String),
     ConnectFailed(String),
     Collision,
@@ -145,6 +151,7 @@ impl Cause {
             Self::Sent(n) => format!("sent NOTIFICATION {}", n.describe()),
             Self::Received(n) => format!("received NOTIFICATION {}", n.describe()),
             Self::HoldTimerExpired => "hold timer expired".into(),
+            Self::BfdDown { why, .. } => format!("BFD down: {why}"),
             Self::Closed(why) => format!("connection closed: {why}"),
             Self::ConnectFailed(why) => format!("cannot connect: {why}"),
             Self::Collision | Self::Deconfigured | Self::Stopped => return None,
@@ -158,6 +165,7 @@ impl Cause {
             Self::Sent(_) => "notification_sent",
             Self::Received(_) => "notification_received",
             Self::HoldTimerExpired => "hold_timer_expired",
+            Self::BfdDown { .. } => "bfd_down",
             Self::Closed(_) => "closed",
             Self::ConnectFailed(_) => "connect_failed",
             Self::Collision => "collision",
@@ -176,7 +184,7 @@ impl Cause {
 
     /// Nobody has said a word: what graceful restart is for (RFC 4724 §4.2).
     pub(crate) const fn is_silent(&self) -> bool {
-        matches!(self, Self::Closed(_) | Self::Stopped)
+        matches!(self, Self::Closed(_) | Self::Stopped | Self::BfdDown { restarting: true, .. })
     }
 
     /// Whether the peer's routes outlive this end. With `notification`, the N bit on both sides,
@@ -184,6 +192,7 @@ impl Cause {
     pub(crate) const fn keeps_routes(&self, notification: bool) -> bool {
         match self {
             Self::Closed(_) | Self::Stopped => true,
+            Self::BfdDown { restarting, .. } => *restarting,
             Self::HoldTimerExpired => notification,
             Self::Sent(n) | Self::Received(n) => notification && !n.is_hard_reset(),
             Self::ConnectFailed(_) | Self::Collision | Self::Deconfigured => false,

@@ -98,5 +98,6 @@ pub(crate) fn session_config(asn: u32) -> crate::config::SessionConfig {
         import: crate::config::PolicyName::All,
         export: crate::config::PolicyName::All,
         local_address: None,
+        waits_for_bfd: false,
     }
 }

@@ -185,7 +185,8 @@ fn transport(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
         all.note_of(name, ("password_file", Some(BOTH_SIDES)), files, Effect::AtOnce);
         let hops = (hops(old, session), hops(new, new_session));
         all.note_of(name, ("multihop", None), hops, Effect::AtOnce);
-        all.note_of(name, ("bfd", None), (session.bfd, new_session.bfd), Effect::AtOnce);
+        let watched = (watched(session), watched(new_session));
+        all.note_of(name, ("bfd", Some(NOTHING_BLINKS)), watched, Effect::AtOnce);
     }
     let before: BTreeMap<_, _> = old.bgp.peers.iter().map(|p| (p.name.as_str(), p)).collect();
     for peer in &new.bgp.peers {
@@ -194,6 +195,14 @@ fn transport(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
             all.note_of(&peer.name, ("interface", None), links, Effect::NextSession);
         }
     }
+}
+
+const NOTHING_BLINKS: &str = "timers are agreed anew while bfd stays up; switched off, the peer is \
+     told that it is meant";
+
+fn watched(session: &PeerSession) -> String {
+    let Some(bfd) = session.bfd else { return "off".into() };
+    format!("{} / {} x {}", shown(bfd.min_tx), shown(bfd.min_rx), bfd.multiplier)
 }
 
 fn sockets(node: &NodeConfig) -> String {

@@ -77,6 +77,7 @@ fn session(s: &config::PeerSession) -> SessionConfig {
         import: policy_name(&s.import),
         export: policy_name(&s.export),
         local_address: s.local_address,
+        waits_for_bfd: s.bfd.is_some_and(|bfd| bfd.strict),
     }
 }
 

@@ -92,5 +92,6 @@ pub(crate) fn session(asn: Asn) -> SessionConfig {
         import: PolicyName::All,
         export: PolicyName::All,
         local_address: None,
+        waits_for_bfd: false,
     }
 }

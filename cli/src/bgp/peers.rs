@@ -6,7 +6,7 @@ use crate::print::Printer;
 use crate::table::Table;
 use crate::text::{age, clean_line, count, or_dash};
 use mainstay_proto::bgp::v1::{
-    ListPeersReply, ListPeersRequest, LongLived, Messages, Peer, PeerFamily,
+    Bfd, ListPeersReply, ListPeersRequest, LongLived, Messages, Peer, PeerFamily,
 };
 use std::fmt::Write;
 
@@ -138,6 +138,9 @@ fn details(peer: &Peer) -> String {
     );
     line("capabilities", or_dash(&peer.capabilities.join(", ")).to_owned());
     line("graceful restart", restart(peer));
+    if let Some(bfd) = &peer.bfd {
+        line("BFD", watched(bfd));
+    }
     for family in &peer.families {
         line(&family.family, of_family(family));
     }
@@ -167,6 +170,24 @@ fn long_lived(of: &LongLived) -> String {
     let (family, asked, granted) = (&of.family, of.stale_time_seconds, of.granted_seconds);
     let left = of.left_seconds.map(|left| format!(", {} of it left", age(left)));
     format!("; then {family} for {asked} s ({granted} s granted{})", left.unwrap_or_default())
+}
+
+fn watched(bfd: &Bfd) -> String {
+    let Bfd { state, detect_ms, interval_ms, up_count, .. } = bfd;
+    let fault = match bfd.fault.as_str() {
+        "" => String::new(),
+        fault => format!("; {fault}"),
+    };
+    let bit = u8::from(bfd.remote_c_bit);
+    match state.as_str() {
+        "Up" => format!(
+            "Up, {interval_ms} ms between packets, dead after {detect_ms} ms; peer's C bit {bit}; \
+             {} up{fault}",
+            count((*up_count).into(), "time")
+        ),
+        "Unwatched" => format!("not watched{fault}"),
+        other => format!("{other}: {}; peer says {}{fault}", bfd.diagnostic, bfd.remote_state),
+    }
 }
 
 fn of_family(family: &PeerFamily) -> String {

@@ -12,7 +12,7 @@ pub(crate) fn render(side: &Side) -> String {
         "birdc configure applies it: only protocols that changed are started again, so a line \
          marked RESETS resets the sessions of this template alone; filters and limits reset none.",
     );
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.say(0, "BFD needs one of these in the file: protocol bfd { }");
     }
     w.say(0, "Equal routes from several nodes are used together if the kernel protocols have: merge paths on;");
@@ -69,7 +69,7 @@ fn template(side: &Side, w: &mut Writer) {
         w.line(format!("  password \"{KEY}\";"));
     }
     restart(side, w);
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.say(2, "graceful: BFD going down together with the speaker starts a graceful restart.");
         let graceful = if side.restart_time().is_some() { "graceful" } else { "on" };
         w.line(format!("  bfd {graceful};"));

@@ -94,7 +94,7 @@ fn group(side: &Side, w: &mut Writer) {
         w.about_key(3, side);
         w.line(format!("   neighbor {group} password 0 {KEY}"));
     }
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.say(3, "Whether EOS heeds the C bit with graceful restart: verify on your release.");
         w.line(format!("   neighbor {group} bfd"));
     }

@@ -6,7 +6,7 @@ use super::write::{KEY, Writer, afi, list_names};
 pub(crate) fn render(side: &Side) -> String {
     let mut w = Writer::new("!");
     w.head(side, "FRR 8.4 or newer");
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.say(0, "BFD needs bfdd=yes in /etc/frr/daemons, and FRR started again after that.");
     }
     body(side, &mut w);
@@ -93,7 +93,7 @@ fn group(side: &Side, w: &mut Writer) {
         w.about_key(1, side);
         w.line(format!(" neighbor {group} password {KEY}"));
     }
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.line(format!(" neighbor {group} bfd"));
         w.say(
             1,

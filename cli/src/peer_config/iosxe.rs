@@ -75,7 +75,7 @@ fn group(side: &Side, w: &mut Writer) {
         w.about_key(1, side);
         w.line(format!(" neighbor {group} password {KEY}"));
     }
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.say(1, "Whether IOS XE heeds the C bit with graceful restart: verify on your release.");
         w.line(format!(" neighbor {group} fall-over bfd"));
     }

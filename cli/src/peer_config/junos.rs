@@ -96,7 +96,7 @@ fn session(side: &Side, at: &str, w: &mut Writer) {
         w.about_key(0, side);
         w.line(format!("{at} authentication-key \"{KEY}\""));
     }
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.line(format!("{at} bfd-liveness-detection minimum-interval 300"));
         w.line(format!("{at} bfd-liveness-detection multiplier 3"));
     }
@@ -139,7 +139,7 @@ fn restart(side: &Side, at: &str, w: &mut Writer) {
     if side.notification() {
         w.say(0, "The N bit (RFC 8538): mainstay peers check reads from the OPEN whether your release has it.");
     }
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.say(0, "Keeps stale routes when BFD goes down together with the speaker only if this is NOT set: dont-help-shared-fate-bfd-down.");
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn render(side: &Side) -> String {
          release what is marked so.",
     );
     w.line("feature bgp");
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.line("feature bfd");
     }
     for family in &side.families {
@@ -75,7 +75,7 @@ fn template(side: &Side, w: &mut Writer) {
         w.about_key(4, side);
         w.line(format!("    password 0 {KEY}"));
     }
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.say(4, "Whether NX-OS heeds the C bit with graceful restart: verify on your release.");
         w.line("    bfd");
     }

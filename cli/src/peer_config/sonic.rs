@@ -31,7 +31,7 @@ pub(crate) fn render(side: &Side) -> String {
             w.line(format!("!   {line}"));
         }
     }
-    if side.session.bfd {
+    if side.session.bfd.is_some() {
         w.say(0, "BFD needs bfdd running in the container: verify on your image.");
     }
     frr::body(side, &mut w);

@@ -247,7 +247,7 @@ fn rest(seen: &Seen<'_>, found: &mut Findings) {
     let Some(session) = seen.session else {
         return found.fine("the peer is no longer in the file in force");
     };
-    if session.bfd && !found.held {
+    if session.bfd.is_some() && !found.held {
         found.add(
             Grade::AtRisk,
             "BFD without a keeper goes down with the speaker, and a peer that does not heed the C \

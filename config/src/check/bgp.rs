@@ -3,7 +3,7 @@
 use super::select::Selector;
 use super::{NOT_YET, address, in_use, some_family, unique};
 use crate::fault::{Log, Place, one_of};
-use crate::file::{Bgp, File, GracefulRestart, ListenKey, Peer, Policy, PrefixMatch};
+use crate::file::{Bfd, BfdKey, Bgp, File, GracefulRestart, ListenKey, Peer, Policy, PrefixMatch};
 use crate::model::Mode;
 use crate::read::{At, Items};
 use crate::resolve::{LONGEST_RESTART, families, is_built_in, mode};
@@ -52,6 +52,9 @@ fn timers(bgp: &Bgp, log: &mut Log) {
     if let Some(restart) = &bgp.graceful_restart {
         graceful_restart(restart, log);
     }
+    if let Some(defaults) = &bgp.bfd {
+        bfd(defaults, log);
+    }
 }
 
 /// RFC 4271 §4.2: zero or at least three seconds, in two octets.
@@ -94,6 +97,15 @@ fn graceful_restart(restart: &GracefulRestart, log: &mut Log) {
         && !(Duration::from_secs(1)..=LONGEST_RESTART).contains(&at.value)
     {
         log.error(&at.place, format!("{} is not within 1s to 4095s", at.text));
+    }
+}
+
+/// Faster than that, a busy node would take its peers for dead; slower, nobody needs it.
+fn bfd(bfd: &Bfd, log: &mut Log) {
+    for at in [&bfd.min_tx, &bfd.min_rx].into_iter().flatten() {
+        if !(Duration::from_millis(50)..=Duration::from_secs(60)).contains(&at.value) {
+            log.error(&at.place, format!("{} is not within 50ms to 60s", at.text));
+        }
     }
 }
 
@@ -224,6 +236,9 @@ fn session(file: &File, bgp: &Bgp, peer: &Peer, log: &mut Log) {
     if let Some(restart) = &peer.graceful_restart {
         graceful_restart(restart, log);
     }
+    if let Some(At { value: BfdKey::On(Some(own)), .. }) = &peer.bfd {
+        bfd(own, log);
+    }
     some_family(&peer.families, log);
     let all = families(file);
     for family in peer.families.items().iter().filter(|f| !all.contains(&f.value)) {
@@ -245,9 +260,6 @@ fn session(file: &File, bgp: &Bgp, peer: &Peer, log: &mut Log) {
 }
 
 fn not_yet(peer: &Peer, log: &mut Log) {
-    if let Some(bfd) = peer.bfd.as_ref().filter(|on| on.value) {
-        log.warn(&bfd.place, format!("true {NOT_YET}: a dead peer is noticed by its hold time"));
-    }
     if let Some(paths) = peer.add_paths.as_ref().filter(|p| p.value != AddPaths::None) {
         let given = &paths.text;
         log.warn(&paths.place, format!("{given} {NOT_YET}: a prefix has one path each way"));

@@ -1,9 +1,10 @@
 //! One node's speaker.
 
 use super::{families, family_list, labels, mode, selects};
-use crate::file::{self, File, ListenKey, Node};
+use crate::file::{self, BfdKey, File, ListenKey, Node};
 use crate::model::{
-    Bgp, Fib, GracefulRestart, Listen, Mode, Peer, PeerSession, PolicyRef, PrefixMatch, Range, Rule,
+    Bfd, Bgp, Fib, GracefulRestart, Listen, Mode, Peer, PeerSession, PolicyRef, PrefixMatch, Range,
+    Rule,
 };
 use crate::read::{At, Items};
 use crate::scalar::{Name, RouterId, TABLE_MAIN, Verdict};
@@ -19,6 +20,8 @@ const RESTART_TIME: Duration = Duration::from_secs(120);
 pub(crate) const LONGEST_RESTART: Duration = Duration::from_secs(4095);
 const STALE_TIME: Duration = Duration::from_secs(360);
 const CONNECT_RETRY: Duration = Duration::from_secs(5);
+const BFD_INTERVAL: Duration = Duration::from_millis(300);
+const BFD_MULTIPLIER: u8 = 3;
 const RANGE_LIMIT: usize = 100;
 /// Below the kernel's own IPv6 routes (1024) and above static ones (0).
 const METRIC: u32 = 32;
@@ -127,6 +130,23 @@ fn restarts(layers: [Option<&file::GracefulRestart>; 2]) -> GracefulRestart {
     }
 }
 
+fn bfd(bgp: &file::Bgp, peer: &file::Peer) -> Option<Bfd> {
+    let own = match &peer.bfd.as_ref()?.value {
+        BfdKey::Off => return None,
+        BfdKey::On(own) => own.as_deref(),
+    };
+    let layers = [own, bgp.bfd.as_ref().map(|bfd| &bfd.value)];
+    let layers = || layers.iter().flatten();
+    let multiplier = layers().find_map(|bfd| bfd.multiplier.as_ref());
+    let multiplier = multiplier.and_then(|n| u8::try_from(n.0).ok());
+    Some(Bfd {
+        min_tx: layers().find_map(|bfd| bfd.min_tx.as_ref()).map_or(BFD_INTERVAL, |t| t.value),
+        min_rx: layers().find_map(|bfd| bfd.min_rx.as_ref()).map_or(BFD_INTERVAL, |t| t.value),
+        multiplier: multiplier.unwrap_or(BFD_MULTIPLIER),
+        strict: layers().find_map(|bfd| bfd.strict.as_ref()).is_some_and(|on| on.value),
+    })
+}
+
 /// The peers that this node's labels select, but never the node itself.
 fn selected<'f>(
     bgp: &'f file::Bgp,
@@ -189,7 +209,7 @@ fn session(file: &File, bgp: &file::Bgp, peer: &file::Peer) -> PeerSession {
             .as_ref()
             .filter(|_| !internal)
             .and_then(|hops| u8::try_from(hops.0).ok()),
-        bfd: value(&peer.bfd, false),
+        bfd: bfd(bgp, peer),
     }
 }
 
@@ -260,7 +280,7 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
         export: PolicyRef::All,
         local_address: None,
         multihop: None,
-        bfd: false,
+        bfd: None,
     };
     let peer = |node: &At<Node>| {
         Some(Peer {

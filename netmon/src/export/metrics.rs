@@ -63,6 +63,11 @@ metrics! {
         "How long the session has been Established; 0 while it is not."
     BGP_SESSION_ESTABLISHED Counter "bgp_session_established_total" ["peer"]
         "Times the session reached Established since bgpd started."
+    BGP_BFD_UP Gauge "bgp_bfd_up" ["peer"]
+        "1 while BFD finds the path to the peer up; only of peers that are to be watched."
+    BGP_BFD_UPS Counter "bgp_bfd_up_total" ["peer"] "Times BFD with the peer has come up."
+    BGP_BFD_DETECT Gauge "bgp_bfd_detection_seconds" ["peer"]
+        "After so long a silence BFD takes the peer for dead."
     BGP_PREFIXES Gauge "bgp_prefixes" ["peer", "family", "kind"]
         "Prefixes of a peer: received, accepted by the import policy, advertised to it, stale (kept while it restarts)."
     BGP_MESSAGES Counter "bgp_messages_total" ["peer", "direction", "type"]

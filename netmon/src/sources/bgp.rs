@@ -82,6 +82,11 @@ fn session(samples: &mut Samples, peer: &pb::Peer) {
     samples.add(&metrics::BGP_SESSION_INFO, &[name, &peer.address, &asn], true);
     samples.add(&metrics::BGP_SESSION_ESTABLISHED_SECONDS, &[name], up_for);
     samples.add(&metrics::BGP_SESSION_ESTABLISHED, &[name], peer.established_count);
+    if let Some(bfd) = &peer.bfd {
+        samples.add(&metrics::BGP_BFD_UP, &[name], bfd.state == "Up");
+        samples.add(&metrics::BGP_BFD_UPS, &[name], u64::from(bfd.up_count));
+        samples.add(&metrics::BGP_BFD_DETECT, &[name], f64::from(bfd.detect_ms) / 1000.0);
+    }
     for f in &peer.families {
         let kinds = [
             ("received", f.received),
@@ -136,6 +141,12 @@ mod tests {
                 ..Default::default()
             }],
             received: Some(pb::Messages { update: 7, ..Default::default() }),
+            bfd: Some(pb::Bfd {
+                state: "Up".into(),
+                detect_ms: 900,
+                up_count: 2,
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
@@ -163,6 +174,9 @@ mod tests {
             r#"mainstay_bgp_prefixes{peer="tor-a",family="ipv4",kind="accepted"} 9"#,
             r#"mainstay_bgp_messages_total{peer="tor-a",direction="received",type="update"} 7"#,
             r#"mainstay_bgp_session_up{peer="tor-b"} 0"#,
+            r#"mainstay_bgp_bfd_up{peer="tor-a"} 1"#,
+            r#"mainstay_bgp_bfd_up_total{peer="tor-a"} 2"#,
+            r#"mainstay_bgp_bfd_detection_seconds{peer="tor-a"} 0.9"#,
             r#"mainstay_bgp_session_state{peer="tor-b"} 3"#,
             r#"mainstay_bgp_session_established_seconds{peer="tor-b"} 0"#,
             r#"mainstay_bgp_sessions{state="Active"} 1"#,

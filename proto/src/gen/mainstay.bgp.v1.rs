@@ -163,6 +163,38 @@ pub struct Peer {
     /// is left. Empty while it is not up.
     #[prost(string, tag = "40")]
     pub survival: ::prost::alloc::string::String,
+    /// not set: the path to it is not to be watched
+    #[prost(message, optional, tag = "45")]
+    pub bfd: ::core::option::Option<Bfd>,
+}
+/// What BFD (RFC 5880) finds about the path to a peer.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Bfd {
+    /// Up, Init, Down, AdminDown; Unwatched: nobody does
+    #[prost(string, tag = "1")]
+    pub state: ::prost::alloc::string::String,
+    /// why it was last not up
+    #[prost(string, tag = "2")]
+    pub diagnostic: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub remote_state: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub remote_diagnostic: ::prost::alloc::string::String,
+    /// the peer's BFD lives on when its BGP restarts
+    #[prost(bool, tag = "5")]
+    pub remote_c_bit: bool,
+    /// after so long a silence the peer is dead
+    #[prost(uint32, tag = "6")]
+    pub detect_ms: u32,
+    /// between our packets, before jitter
+    #[prost(uint32, tag = "7")]
+    pub interval_ms: u32,
+    #[prost(uint32, tag = "8")]
+    pub up_count: u32,
+    /// why nothing can be sent or heard
+    #[prost(string, tag = "9")]
+    pub fault: ::prost::alloc::string::String,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

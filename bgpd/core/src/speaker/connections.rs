@@ -120,7 +120,7 @@ impl Speaker {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        match self.admit(link.remote, now) {
+        match self.admit(link.remote, now).and_then(|id| self.may_begin(id)) {
             Ok(id) => {
                 self.conns.insert(conn, id);
                 self.open(id, conn, link, now);

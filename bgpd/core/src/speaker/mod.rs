@@ -1,5 +1,6 @@
 //! The whole speaker: peers, RIBs and FIB behind one door.
 //!
+//! - `bfd`: what follows from what BFD finds (RFC 5882)
 //! - `connections`: dialling, accepting, collisions; what ends a session
 //! - `messages`: bytes to messages to what they mean
 //! - `routes`: UPDATEs into the RIBs, own prefixes, the FIB
@@ -14,6 +15,7 @@
 //! Sending is pulled: a change wakes the connections it concerns, and the UPDATEs are made when
 //! the socket has room.
 
+mod bfd;
 mod connections;
 mod drain;
 mod long_lived;
@@ -125,6 +127,7 @@ impl Speaker {
             Event::Left { conn } => self.left(conn),
             Event::Closed { conn, why } => self.ended(conn, Cause::Closed(why), now, out),
             Event::Due => self.due(now, out),
+            Event::Path { peer, path } => self.path(peer, path, now, out),
             Event::Blocks(blocks) => {
                 self.blocks = Some(blocks);
                 self.originate(now, out);

@@ -1,6 +1,7 @@
 //! The speaker as the shell sees it: events in, actions and bytes out.
 
 mod bad_input;
+mod bfd;
 mod drain;
 mod refresh;
 mod reload;
