@@ -15,6 +15,8 @@ const MAX_FDS: usize = 2;
 pub struct Packet {
     pub bytes: Vec<u8>,
     pub fds: Vec<OwnedFd>,
+    /// Descriptors came that could not be taken: this process may have no more open.
+    pub cut: bool,
 }
 
 /// `WouldBlock` when there is no room.
@@ -54,11 +56,12 @@ pub fn receive(socket: impl AsFd, max: usize) -> io::Result<Option<Packet>> {
         })
         .flatten()
         .collect();
-    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the packet is too long"));
     }
     bytes.truncate(got.bytes);
-    Ok((got.bytes > 0).then_some(Packet { bytes, fds }))
+    let cut = got.flags.contains(ReturnFlags::CTRUNC);
+    Ok((got.bytes > 0).then_some(Packet { bytes, fds, cut }))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub use start::{Args, ArgsError, StartError, USAGE, run};
 
 use crate::keeper::{ConnId, Event, Keeper, ProcessId, SessionId};
 use crate::orphan::Why;
+use crate::os::packet::Packet;
 use crate::os::{clock, process};
 use crate::protocol::{Reply, Request, Status, Version};
 use bfd::{Bfd, Kind};
@@ -194,7 +195,7 @@ impl Shell {
         for _ in 0..BATCH {
             let Some(conn) = self.conns.get(&id).filter(|c| !c.broken()) else { break };
             match conn.receive() {
-                Ok(Some(packet)) => self.request(id, &packet.bytes, packet.fds),
+                Ok(Some(packet)) => self.request(id, packet),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::InvalidData => self.refuse(id, 0, &e),
                 Ok(None) | Err(_) => break,
@@ -230,8 +231,12 @@ impl Shell {
         }
     }
 
-    fn request(&mut self, id: ConnId, bytes: &[u8], fds: Vec<OwnedFd>) {
-        match Request::decode(bytes) {
+    fn request(&mut self, id: ConnId, packet: Packet) {
+        let Packet { bytes, fds, cut } = packet;
+        match Request::decode(&bytes) {
+            Ok(Request::Hold { token } | Request::SetBfd { token }) if cut => {
+                self.refuse(id, token, &"its descriptors cannot be taken: too many files are open");
+            }
             Ok(Request::Attach { generation, max_orphan }) => {
                 let Some(process) = self.conns.get(&id).map(|c| c.process) else { return };
                 self.tell(Event::Attach { conn: id, process, generation, max_orphan });

@@ -11,6 +11,7 @@ use keeper::snapshot::{Snapshot, Timing};
 use keeper::walk::{KEEPALIVE, message_len, whole_messages};
 use mainstay_tests::proc::Proc;
 use mainstay_tests::scratch::Scratch;
+use mainstay_tests::state_file;
 use mainstay_tests::wait::until;
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use std::io::{Read, Write};
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+const LIMIT: Duration = Duration::from_secs(10);
 const KEEPER: &str = env!("CARGO_BIN_EXE_mainstay-keeper");
 
 /// Establishes one session and records every byte of it.
@@ -488,6 +490,110 @@ fn a_damaged_session_is_lost_alone_and_the_others_go_on() {
     let mut bytes = [0; 16];
     let _ = peers[1].read(&mut bytes);
     assert!(matches!(peers[1].read(&mut bytes), Ok(0) | Err(_)), "reset");
+}
+
+#[test]
+fn where_no_descriptor_is_left_that_session_alone_is_refused_and_says_why() {
+    let dir = Scratch::new("keeper");
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -n 16; exec "$0" "$@""#, KEEPER, "--run-dir"]);
+    command.arg(dir.path());
+    let _keeper = started(command, &dir);
+    let limit = Duration::from_secs(10);
+    let mut client = Client::connect(dir.path()).unwrap();
+    let generation = generation_of_now();
+    client.attach(generation, None, limit).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut held = Vec::new();
+    let refused = loop {
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let rings = established(&socket, generation);
+        let token = client.hold(&socket, &rings).unwrap();
+        match client.next_within(limit).unwrap() {
+            Answer::Held { session, .. } => held.push((session, socket, rings)),
+            Answer::Refused { token: t, why } if t == token => break why,
+            other => panic!("{other:?}"),
+        }
+        assert!(held.len() < 16);
+    };
+    assert!(refused.contains("too many files are open"), "{refused}");
+    // One goes, and there is room again.
+    let (session, ..) = held.pop().unwrap();
+    client.release(session, Release::Forget).unwrap();
+    assert_eq!(client.next_within(limit).unwrap(), Answer::Released { session });
+    let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let rings = established(&socket, generation);
+    client.hold(&socket, &rings).unwrap();
+    assert!(matches!(client.next_within(limit).unwrap(), Answer::Held { .. }));
+    client.ask_status().unwrap();
+    let Answer::Status(status) = client.next_within(limit).unwrap() else { panic!("no status") };
+    assert_eq!((status.held as usize, status.orphaned), (held.len() + 1, 0));
+    assert!(status.memory_bytes > 0 && status.version.to_string() == env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn a_session_of_the_next_release_is_kept_if_it_can_be_read_and_lost_alone_if_not() {
+    let dir = Scratch::new("keeper");
+    let keeper = start_keeper(&dir, &[]);
+    let limit = Duration::from_secs(10);
+    let mut client = Client::connect(dir.path()).unwrap();
+    let generation = generation_of_now();
+    client.attach(generation, None, limit).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hold = |client: &mut Client| {
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let rings = established(&socket, client_generation(client));
+        client.hold(&socket, &rings).unwrap();
+        assert!(matches!(client.next_within(limit).unwrap(), Answer::Held { .. }));
+        socket
+    };
+    let first = hold(&mut client);
+    assert_eq!(state_file::write_version(keeper.pid(), 2, 1), 1);
+    let mut client = Client::connect(dir.path()).unwrap();
+    let attached = client.attach(generation_of_now(), None, limit).unwrap();
+    assert_eq!((attached.sessions.len(), attached.lost.len()), (1, 0), "version 2, from 1 on");
+    // What it says now only a later release understands; a session of ours beside it goes on.
+    assert_eq!(state_file::write_version(keeper.pid(), 3, 2), 1);
+    let second = hold(&mut client);
+    let mut client = Client::connect(dir.path()).unwrap();
+    let attached = client.attach(generation_of_now(), None, limit).unwrap();
+    assert_eq!((attached.sessions.len(), attached.lost.len()), (1, 1));
+    let why = &attached.lost[0].why;
+    assert!(why.contains("version 3, readable from 2 on; this is 1"), "{why}");
+    drop((first, second));
+}
+
+fn client_generation(client: &Client) -> u64 {
+    client.ask_status().unwrap();
+    match client.next_within(Duration::from_secs(5)).unwrap() {
+        Answer::Status(status) => status.generation,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn another_user_is_refused_also_where_the_socket_would_let_it_in() {
+    let dir = Scratch::new("keeper");
+    let keeper = start_keeper(&dir, &[]);
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(dir.path(), 0o755);
+    open(&dir.path().join(SOCKET), 0o666);
+    // This program lies where another user may not look.
+    let socket = dir.path().join(SOCKET);
+    let stranger = std::thread::spawn(move || {
+        // SAFETY: a system call on this thread alone, which ends with it.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) }, 0);
+        Client::connect(socket.parent().unwrap())
+            .and_then(|mut c| c.attach(generation_of_now(), None, Duration::from_secs(5)).map(drop))
+            .unwrap_err()
+            .to_string()
+    });
+    let why = stranger.join().unwrap();
+    assert!(why.contains("closed"), "{why}");
+    log_has(&keeper, "user 65534 is not this keeper's");
+    Client::connect(dir.path()).unwrap().attach(generation_of_now(), None, LIMIT).unwrap();
 }
 
 #[test]
