@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 const CHUNK: usize = 64 * 1024;
 /// How much may wait to be sent.
 const OUT: usize = 128 * 1024;
-/// Only pages that were written take memory. The log holds some two million prefixes in each half.
-const SIZES: Sizes = Sizes { tx: OUT as u64, rx: CHUNK as u64, journal: 64 << 20 };
+/// Only pages that were written take memory. Each half of the log has room for two full tables.
+const SIZES: Sizes = Sizes { tx: OUT as u64, rx: CHUNK as u64, journal: 256 << 20 };
 
 #[derive(Debug)]
 pub(crate) enum Buffers {

@@ -158,9 +158,18 @@ impl Conn {
         log.sent(record, rings.positions().tx_appended)
     }
 
-    pub(crate) fn rewrite_log(&mut self, told: &[Record]) -> Result<(), JournalError> {
+    /// The first `n` octets of what waits have taken effect; true: the log is to be written anew.
+    pub(crate) fn log_heard(&mut self, n: usize) -> bool {
+        let (Some(rings), Some(log)) = (self.buffers.rings(), self.kept.log()) else {
+            return false;
+        };
+        let messages = rings.unapplied().get(..n).unwrap_or_default();
+        log.heard(messages, rings.positions().tx_appended)
+    }
+
+    pub(crate) fn rewrite_log(&mut self, records: &[Record]) -> Result<(), JournalError> {
         match (self.buffers.rings(), self.kept.log()) {
-            (Some(rings), Some(log)) => log.rewrite(rings, told),
+            (Some(rings), Some(log)) => log.rewrite(rings, records),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
-//! What a peer has been told, written where the next process finds it: the session's journal.
+//! What was said in a session, written where the next process finds it: the session's journal.
 //!
-//! Every batch of messages goes into the session's ring first and in here next. When the log has
+//! What is sent goes into the session's ring first and in here next; what is received comes in here
+//! before it counts as applied. When the log has
 //! grown to a multiple of what it says, it is written anew.
 
 use bgp_core::told::Record;
@@ -34,9 +35,9 @@ pub(crate) enum LogError {
 
 impl Log {
     /// For a session that is new to the keeper.
-    pub(crate) fn begin(rings: &SessionRings, told: &[Record]) -> Result<Self, LogError> {
+    pub(crate) fn begin(rings: &SessionRings, records: &[Record]) -> Result<Self, LogError> {
         let mut log = Self { journal: rings.journal()?, grown: 0, fresh: 0 };
-        log.rewrite(rings, told)?;
+        log.rewrite(rings, records)?;
         Ok(log)
     }
 
@@ -63,19 +64,25 @@ impl Log {
     /// `record`: [`Record::SENT`] and the messages behind it, which now end at `covers`. True: it
     /// is time to write the log anew, or there is no room for the record.
     pub(crate) fn sent(&mut self, record: &[u8], covers: u64) -> bool {
-        if !record.get(1..).is_some_and(says_something) {
-            return false;
-        }
-        self.grown += record.len() as u64;
-        self.journal.append(record, covers).is_err() || self.grown > SMALL + 2 * self.fresh
+        record.get(1..).is_some_and(says_something) && self.append(&[record], covers)
+    }
+
+    /// Messages from the peer, while what was sent ends at `covers`.
+    pub(crate) fn heard(&mut self, messages: &[u8], covers: u64) -> bool {
+        says_something(messages) && self.append(&[&[Record::HEARD], messages], covers)
+    }
+
+    fn append(&mut self, parts: &[&[u8]], covers: u64) -> bool {
+        self.grown += parts.iter().map(|p| p.len() as u64).sum::<u64>();
+        self.journal.append_parts(parts, covers).is_err() || self.grown > SMALL + 2 * self.fresh
     }
 
     pub(crate) fn rewrite(
         &mut self,
         rings: &SessionRings,
-        told: &[Record],
+        records: &[Record],
     ) -> Result<(), JournalError> {
-        let mut records: Vec<Vec<u8>> = told.iter().map(Record::encode).collect();
+        let mut records: Vec<Vec<u8>> = records.iter().map(Record::encode).collect();
         if records.is_empty() {
             // A log without a record could not say where in the stream it stands.
             records.push(Record::Sent(Vec::new()).encode());

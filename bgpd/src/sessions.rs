@@ -105,13 +105,19 @@ impl Run {
         let mut actions = std::mem::take(&mut self.tables.actions);
         let bytes = conn.buffers.messages();
         let n = bytes.len();
+        let mut grown = false;
         if n > 0 {
             conn.buffers.applying();
             self.speaker.handle(Event::Received { conn: id, bytes }, Instant::now(), &mut actions);
+            // In the log before it counts as applied: what is read twice does no harm.
+            grown = conn.log_heard(n);
             conn.buffers.applied(n);
             conn.heard();
         }
         self.carry_out(actions);
+        if grown {
+            self.shorten(id);
+        }
     }
 
     /// Sends what there is to be sent, a chunk; the kernel's room for more brings us back.
@@ -192,7 +198,7 @@ impl Run {
             negotiated: since(clock::now()),
         };
         rings.write_snapshot(&snapshot).map_err(|e| e.to_string())?;
-        let log = Log::begin(rings, &self.speaker.told(id)).map_err(|e| e.to_string())?;
+        let log = Log::begin(rings, &self.speaker.log(id)).map_err(|e| e.to_string())?;
         self.keeper.hold(id, conn.socket().map_err(|e| e.to_string())?, rings)?;
         Ok(Kept::Asked { log })
     }
@@ -208,9 +214,9 @@ impl Run {
 
     /// The log has grown long, or full.
     fn shorten(&mut self, id: ConnId) {
-        let told = self.speaker.told(id);
+        let records = self.speaker.log(id);
         let Some(conn) = self.tables.conns.get_mut(&id) else { return };
-        let Err(error) = conn.rewrite_log(&told) else { return };
+        let Err(error) = conn.rewrite_log(&records) else { return };
         let (remote, session) = (conn.remote, conn.kept.session());
         tracing::warn!(%remote, %error, "the session is no longer held: its log has no room");
         conn.kept = Kept::Not(error.to_string());
@@ -299,7 +305,7 @@ impl Run {
         if held.rings.died_applying() >= DEADLY {
             return Err("what it sent last has ended every process that read it".into());
         }
-        let (log, told) = Log::go_on(&held.rings).map_err(|e: LogError| e.to_string())?;
+        let (log, records) = Log::go_on(&held.rings).map_err(|e: LogError| e.to_string())?;
         let now = clock::now();
         let silent = now.saturating_sub(held.rings.positions().last_rx);
         let buffers = Buffers::Shared(Box::new(held.rings));
@@ -314,7 +320,7 @@ impl Run {
             open_received: held.snapshot.open_received,
             age: now.saturating_sub(began(&negotiated).unwrap_or(now)),
             silent,
-            told,
+            log: records,
         };
         self.tell(Event::Resumed { conn: id, session: Box::new(session) });
         // Whole messages that were read by the last process, and that it did not come to.

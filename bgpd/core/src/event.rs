@@ -122,8 +122,8 @@ pub struct Resumed {
     pub age: Duration,
     /// For how long nothing has come from the peer.
     pub silent: Duration,
-    /// What the peer has been told (`Speaker::told`, and what was sent since), oldest first.
-    pub told: Vec<Record>,
+    /// What was said (`Speaker::log`, and what was sent and received since), oldest first.
+    pub log: Vec<Record>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

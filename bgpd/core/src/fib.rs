@@ -7,6 +7,7 @@
 //! Each peer thaws its own at its EoR or at its timer; none waits for another.
 
 use crate::event::{Action, InstalledRoute};
+use crate::rib::PerFamily;
 use crate::rib::prefix_map::PrefixMap;
 use crate::types::{Family, NextHop, Prefix};
 use crate::view::FibView;
@@ -27,6 +28,8 @@ pub(crate) struct Fib {
     adopted: usize,
     failed: BTreeMap<Prefix, Failure>,
     last_error: Option<String>,
+    /// While history is told again: what it has touched. The kernel is to see its end alone.
+    paused: Option<Vec<Prefix>>,
 }
 
 #[derive(Debug, Default)]
@@ -113,24 +116,6 @@ impl Fib {
         swept
     }
 
-    /// The peer at this address no longer has this route, of which we know from the kernel only.
-    pub(crate) fn disown(&mut self, prefix: Prefix, peer: IpAddr, out: &mut Vec<Action>) {
-        let Some(entry) = self.routes.get_mut(&prefix) else { return };
-        let Some(held) = &entry.held else { return };
-        let left: Box<[NextHop]> =
-            held.iter().filter(|hop| !speaks_for(hop, &|a| a == peer)).copied().collect();
-        if left.len() < held.len() {
-            entry.held = (!left.is_empty()).then_some(left);
-            self.settle(prefix, out);
-        }
-    }
-
-    /// Whether an adopted route still waits for somebody's word about such a next hop.
-    pub(crate) fn holds(&self, family: Family, such: impl Fn(IpAddr) -> bool) -> bool {
-        let mut held = self.routes.iter().filter(|(p, _)| Family::of(p) == family);
-        held.any(|(_, e)| e.held.iter().flatten().any(|hop| speaks_for(hop, &such)))
-    }
-
     /// The kernel did not do what it was asked.
     pub(crate) fn failed(&mut self, prefix: Prefix, why: &str, now: Instant) {
         let attempts = self.failed.get(&prefix).map_or(0, |f| f.attempts);
@@ -154,6 +139,23 @@ impl Fib {
             failure.asked = true;
             failure.due = now + ANSWER_TIME;
         }
+    }
+
+    /// From now on changes are collected.
+    pub(crate) fn pause(&mut self) {
+        self.paused.get_or_insert_default();
+    }
+
+    /// What has changed since [`pause`](Self::pause) goes to the kernel; how many routes of which
+    /// family were removed.
+    pub(crate) fn unpause(&mut self, out: &mut Vec<Action>) -> PerFamily<usize> {
+        let mut removed = PerFamily::default();
+        for prefix in self.paused.take().unwrap_or_default() {
+            if self.settle(prefix, out) == Settled::Removed {
+                *removed.get_mut(Family::of(&prefix)) += 1;
+            }
+        }
+        removed
     }
 
     /// From now on the kernel is left as it is.
@@ -193,6 +195,10 @@ impl Fib {
 
     /// Makes the kernel hold what it should.
     fn settle(&mut self, prefix: Prefix, out: &mut Vec<Action>) -> Settled {
+        if let Some(touched) = &mut self.paused {
+            touched.push(prefix);
+            return Settled::Unchanged;
+        }
         let Some(entry) = self.routes.get(&prefix) else { return Settled::Unchanged };
         let target = match &entry.held {
             None => entry.wanted.clone(),

@@ -60,8 +60,13 @@ impl<A: Area> Journal<A> {
     }
 
     pub fn append(&mut self, record: &[u8], covers: u64) -> Result<(), JournalError> {
+        self.append_parts(&[record], covers)
+    }
+
+    /// One record made of several parts.
+    pub fn append_parts(&mut self, parts: &[&[u8]], covers: u64) -> Result<(), JournalError> {
         let (start, used) = self.state()?;
-        let end = self.write(start, used, record, covers)?;
+        let end = self.write(start, used, parts, covers)?;
         self.area.store(0, self.word(start, end));
         Ok(())
     }
@@ -76,7 +81,7 @@ impl<A: Area> Journal<A> {
         let other = if start == HEAD { HEAD + self.half() } else { HEAD };
         let mut end = 0;
         for record in records {
-            end = self.write(other, end, record, covers)?;
+            end = self.write(other, end, &[record], covers)?;
         }
         self.area.store(0, self.word(other, end));
         Ok(())
@@ -115,15 +120,25 @@ impl<A: Area> Journal<A> {
     }
 
     /// Not yet said to be there; where it ends.
-    fn write(&self, start: u64, at: u64, record: &[u8], covers: u64) -> Result<u64, JournalError> {
-        let wanted = record.len() as u64;
+    fn write(
+        &self,
+        start: u64,
+        at: u64,
+        parts: &[&[u8]],
+        covers: u64,
+    ) -> Result<u64, JournalError> {
+        let wanted = parts.iter().map(|p| p.len() as u64).sum();
         let free = self.half().saturating_sub(at);
         let end = padded(wanted + RECORD_HEAD).filter(|n| *n <= free).map(|n| at + n);
         let room = free.saturating_sub(RECORD_HEAD);
         let end = end.ok_or(JournalError::Full { wanted, room })?;
         self.area.store(start + at, wanted);
         self.area.store(start + at + 8, covers);
-        self.area.write(start + at + RECORD_HEAD, record);
+        let mut to = start + at + RECORD_HEAD;
+        for part in parts {
+            self.area.write(to, part);
+            to += part.len() as u64;
+        }
         Ok(end)
     }
 }

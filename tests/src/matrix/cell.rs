@@ -54,11 +54,7 @@ impl Cell {
     }
 
     #[must_use]
-    pub fn promise(&self) -> Promise {
-        // OpenBGPD 7.7 does not answer a ROUTE-REFRESH; after 30 s its session begins anew.
-        if self.peer == Kind::OpenBgpd && self.watch > 30 && self.event == Event::Kill {
-            return Promise::Heals;
-        }
+    pub const fn promise(&self) -> Promise {
         promise(self.event, self.gr)
     }
 

@@ -16,8 +16,6 @@ packet was lost, and the peer's log has no new line about us. Otherwise a cell r
 
 and a cell in *italics* falls short of what is promised: with the keeper at work nothing is seen, whatever the peer is
 able to; without it, a peer with graceful restart keeps routes and packets; without that, all heals by itself.
-OpenBGPD 7.7 takes no ROUTE-REFRESH and writes a line for each; those are counted and not held against us. Since it cannot
-be made to tell its routes again, its session begins anew half a minute after the speaker has come back.
 GoBGP and OpenBGPD stand beside the switch as route servers: no kernel has their routes but the one behind.
 ";
 

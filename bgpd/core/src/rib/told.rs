@@ -1,8 +1,8 @@
-//! What a peer has been told, as a log that the next process of this speaker reads.
+//! What was said between us and a peer, as a log that the next process of this speaker reads.
 //!
-//! The log is made of the UPDATEs themselves: replaying them gives the Adj-RIB-Out. Where a process
-//! cannot know whether the peer holds a route, because it was about to say so, the log says that
-//! too, and the next process tells that route again.
+//! The log is made of the UPDATEs themselves: replaying them gives the Adj-RIB-Out and the
+//! Adj-RIB-In. Where a process cannot know whether the peer holds a route, because it was about to
+//! say so, the log says that too, and the next process tells that route again.
 
 use super::PerFamily;
 use super::attrs::Interner;
@@ -19,6 +19,9 @@ pub enum Record {
     Sent(Vec<u8>),
     /// UPDATEs that withdraw, of prefixes of which nobody knows what the peer holds.
     Unsure(Vec<u8>),
+    /// Whole messages from the peer that have taken effect. UPDATEs count, and the marks of a
+    /// refresh. A log has at least one of these, be it empty.
+    Heard(Vec<u8>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,14 +32,19 @@ pub enum BadRecord {
     Kind(u8),
     #[error("a record that is not made of UPDATEs")]
     Message,
+    #[error("nothing about what the peer has told")]
+    Unheard,
 }
 
 const SENT: u8 = 1;
 const UNSURE: u8 = 2;
+const HEARD: u8 = 3;
 
 impl Record {
     /// The first octet of a record of sent messages; the messages follow.
     pub const SENT: u8 = SENT;
+    /// The same of messages from the peer.
+    pub const HEARD: u8 = HEARD;
 
     /// The peer has asked for everything again and was not answered yet (RFC 7313): an answer that
     /// was begun is begun anew by the next process.
@@ -52,6 +60,7 @@ impl Record {
         let (kind, messages) = match self {
             Self::Sent(messages) => (SENT, messages),
             Self::Unsure(messages) => (UNSURE, messages),
+            Self::Heard(messages) => (HEARD, messages),
         };
         [&[kind], messages.as_slice()].concat()
     }
@@ -60,6 +69,7 @@ impl Record {
         match bytes.split_first() {
             Some((&SENT, messages)) => Ok(Self::Sent(messages.to_vec())),
             Some((&UNSURE, messages)) => Ok(Self::Unsure(messages.to_vec())),
+            Some((&HEARD, messages)) => Ok(Self::Heard(messages.to_vec())),
             Some((kind, _)) => Err(BadRecord::Kind(*kind)),
             None => Err(BadRecord::Empty),
         }
@@ -85,8 +95,17 @@ impl Told {
         let mut told = Self::default();
         for record in records {
             match record {
+                Record::Heard(_) => {}
                 Record::Sent(messages) => {
-                    each(messages, context, |message| told.sent(message, interner))?;
+                    let mut foreign = false;
+                    each(messages, context, |message| {
+                        // An UPDATE of ours that we would not accept: somebody else wrote it.
+                        foreign |= matches!(message, Message::Update(u) if u.fault.is_some());
+                        told.sent(message, interner);
+                    })?;
+                    if foreign {
+                        return Err(BadRecord::Message);
+                    }
                 }
                 Record::Unsure(messages) => each(messages, context, |message| {
                     let Message::Update(update) = message else { return };
@@ -129,7 +148,8 @@ impl Told {
     }
 }
 
-fn each(
+/// Every message of a record.
+pub(crate) fn each(
     messages: &[u8],
     context: &Context,
     mut take: impl FnMut(&Message<'_>),
@@ -138,10 +158,6 @@ fn each(
     framer.push(messages);
     while let Some(frame) = framer.next().map_err(|_| BadRecord::Message)? {
         match wire::decode(frame, context) {
-            // An UPDATE of our own that we would not accept: somebody else wrote it.
-            Ok(Message::Update(update)) if update.fault.is_some() => {
-                return Err(BadRecord::Message);
-            }
             Ok(message) => take(&message),
             Err(_) => return Err(BadRecord::Message),
         }
@@ -186,7 +202,8 @@ impl Writer {
     }
 }
 
-fn all(mut prefixes: &[Prefix], mut write: impl FnMut(&[Prefix]) -> usize) {
+/// Writes messages until all prefixes are in one.
+pub(crate) fn all(mut prefixes: &[Prefix], mut write: impl FnMut(&[Prefix]) -> usize) {
     while let n @ 1.. = write(prefixes) {
         prefixes = prefixes.get(n..).unwrap_or_default();
     }

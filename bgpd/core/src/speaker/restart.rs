@@ -64,13 +64,8 @@ impl Recovery {
         self.over
     }
 
-    fn has_spoken(&self, peer: PeerId, family: Family) -> bool {
+    pub(super) fn has_spoken(&self, peer: PeerId, family: Family) -> bool {
         !self.waiting.contains(&(peer, family))
-    }
-
-    pub(super) fn waits_for_none_but(&self, peer: PeerId, family: Family) -> bool {
-        let mut others = self.waiting.iter().filter(|(p, f)| *p != peer && *f == family);
-        !self.strangers && others.next().is_none()
     }
 
     fn all_have_spoken(&self, family: Family) -> bool {
@@ -212,10 +207,7 @@ impl Speaker {
         if let Some(peer) = self.peers.get_mut(&id).filter(|p| p.stale() == 0) {
             peer.stale_until = None;
         }
-        // That EoR was meant for an earlier process; what came before it is not here.
-        if !self.peers.get(&id).is_some_and(|p| p.refreshing.get(family).is_retelling()) {
-            self.spoken(id, family, out);
-        }
+        self.spoken(id, family, out);
     }
 
     pub(super) fn stale_due(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {

@@ -93,7 +93,6 @@ impl Speaker {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        self.not_quiet(id, now);
         let withdrawn = self.withdraw(id, update, out);
         if let Some(attributes) = &update.attributes {
             self.announce(id, update, attributes, now, out);
@@ -117,10 +116,6 @@ impl Speaker {
             for prefix in section.nlri {
                 let was = peer.adj_in.get_mut(section.family).remove(&prefix);
                 count += usize::from(was.is_some());
-                if was.is_none() && peer.refreshing.get(section.family).is_retelling() {
-                    // Told to an earlier process, and taken back before it was told again.
-                    tables.fib.disown(prefix, peer.address, tables.out);
-                }
                 if was.is_some_and(Verdict::accepted) {
                     tables.remove(prefix, Some(id));
                 }

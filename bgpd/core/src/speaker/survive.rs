@@ -1,19 +1,24 @@
 //! Sessions that outlive the process: what the next one needs, and how it goes on.
 //!
-//! The OPENs say what was agreed on. What we have told the peer is in a log ([`Record`]), so that
-//! only differences are told. What the peer has told us is asked for again (RFC 2918); until it has
-//! come, the kernel's routes through this peer stand still, as they do in a graceful restart: what
-//! an EoR is there, the end of the refresh is here.
+//! The OPENs say what was agreed on. What was said since is in a log ([`Record`]): what we have told
+//! the peer, so that only differences are told, and what the peer has told us, so that it is asked
+//! for nothing. When that is replayed, the kernel's routes through this peer are those we want,
+//! unless the log begins in the middle of a restart: then its EoR is waited for, as ever.
 
 use super::Speaker;
 use crate::event::{Action, Resumed, Survivor};
 use crate::peer::Peer;
 use crate::report::Report;
-use crate::rib::told::{Record, Told};
+use crate::rib::adj_in::InPath;
+use crate::rib::told::{BadRecord, Record, Told, all, each};
 use crate::session::Session;
 use crate::session::agree::agree;
-use crate::types::{ConnId, Family, PeerId};
-use crate::wire::{self, Context, Message, Notification, Open, cease};
+use crate::types::{ConnId, Family, PeerId, Prefix};
+use crate::wire::{
+    self, AfiSafi, Attributes, Context, Message, Notification, Open, RefreshMark, cease,
+};
+use hashbrown::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Why a session cannot go on.
@@ -37,12 +42,6 @@ impl Speaker {
         let session = peer.and_then(|p| p.session(conn)).filter(|s| s.is_established());
         let (Some(peer), Some(session)) = (peer, session) else { return Err("it is not up") };
         let Some(agreed) = session.agreed() else { return Err("it is not up") };
-        if !agreed.refresh {
-            return Err(
-                "the peer does not speak ROUTE-REFRESH (RFC 2918), so its routes could not \
-                        be asked for again",
-            );
-        }
         let (mut open_sent, mut open_received) = (Vec::new(), Vec::new());
         wire::open(&session.ours, &mut open_sent);
         wire::open(&agreed.theirs, &mut open_received);
@@ -55,14 +54,47 @@ impl Speaker {
         })
     }
 
-    /// Everything this peer has been told, as a log that stands in for all that was sent so far.
+    /// Everything that was said in this session and still counts, as a log that stands in for all
+    /// that was sent and received so far.
     #[must_use]
-    pub fn told(&self, conn: ConnId) -> Vec<Record> {
+    pub fn log(&self, conn: ConnId) -> Vec<Record> {
         let peer = self.peer_of(conn).and_then(|id| self.peers.get(&id));
         let Some((peer, session)) = peer.and_then(|p| Some((p, p.session(conn)?))) else {
             return Vec::new();
         };
-        peer.adj_out.log(&session.context())
+        let context = session.context();
+        let mut log = peer.adj_out.log(&context);
+        log.push(Record::Heard(self.heard(peer, &context)));
+        log
+    }
+
+    /// The Adj-RIB-In as messages. What a restarting peer has not told again yet (RFC 4724) is none
+    /// of this session's; what is stale for the sake of a refresh is told before its BoRR.
+    fn heard(&self, peer: &Peer, context: &Context) -> Vec<u8> {
+        let mut out = Vec::new();
+        for family in Family::ALL {
+            let adj_in = peer.adj_in.get(family);
+            if peer.refreshing.get(family).is_under_way() {
+                let stale = adj_in.iter().filter(|(_, path)| adj_in.is_stale(path));
+                write_paths(context, family, stale, &mut out);
+                wire::refresh_mark(family.into(), RefreshMark::Begin, &mut out);
+            }
+            let fresh = adj_in.iter().filter(|(_, path)| !adj_in.is_stale(path));
+            write_paths(context, family, fresh, &mut out);
+            if self.is_whole(peer, family) {
+                wire::end_of_rib(family, &mut out);
+            }
+        }
+        out
+    }
+
+    /// Nothing but what this session has brought can be in the kernel by this peer, so that the next
+    /// process need not wait for its EoR.
+    fn is_whole(&self, peer: &Peer, family: Family) -> bool {
+        let waits = self.start.restarting && !self.recovery.has_spoken(peer.id, family);
+        let refreshing = peer.refreshing.get(family).is_under_way();
+        *peer.end_of_rib.get(family)
+            || !waits && (refreshing || peer.adj_in.get(family).stale() == 0)
     }
 
     pub(super) fn left(&mut self, conn: ConnId) {
@@ -80,7 +112,7 @@ impl Speaker {
     ) {
         let remote = resumed.link.remote;
         match self.take_up(conn, resumed, now) {
-            Ok(id) => self.go_on(id, conn, now, out),
+            Ok((id, heard)) => self.go_on(id, conn, &heard, now, out),
             Err(refusal) => {
                 let why = match refusal {
                     Refusal::Unwanted(why, notification) => {
@@ -97,8 +129,13 @@ impl Speaker {
         }
     }
 
-    fn take_up(&mut self, conn: ConnId, resumed: Resumed, now: Instant) -> Result<PeerId, Refusal> {
-        let Resumed { link, open_sent, open_received, age, silent, told } = resumed;
+    fn take_up(
+        &mut self,
+        conn: ConnId,
+        resumed: Resumed,
+        now: Instant,
+    ) -> Result<(PeerId, Vec<Record>), Refusal> {
+        let Resumed { link, open_sent, open_received, age, silent, log } = resumed;
         let unreadable = |what: &str| Refusal::Unreadable(format!("{what} cannot be read"));
         let ours = open(&open_sent).ok_or_else(|| unreadable("our OPEN"))?;
         let theirs = open(&open_received).ok_or_else(|| unreadable("the peer's OPEN"))?;
@@ -117,8 +154,11 @@ impl Speaker {
                 Notification::cease(cease::OTHER_CONFIGURATION_CHANGE),
             ));
         };
-        let told = Told::replay(&told, &agreed.context, &mut self.interner);
-        let told = told.map_err(|e| Refusal::Unreadable(format!("what the peer was told: {e}")))?;
+        let bad = |e| Refusal::Unreadable(format!("the log of the session: {e}"));
+        let told = Told::replay(&log, &agreed.context, &mut self.interner).map_err(bad)?;
+        let heard: Vec<Record> =
+            log.into_iter().filter(|r| matches!(r, Record::Heard(_))).collect();
+        check(&heard, &agreed.context).map_err(bad)?;
         self.note_own_addresses(&link);
         let Self { peers, rib, interner, .. } = self;
         let Some(peer) = peers.get_mut(&id) else { return Err(unreadable("the peer")) };
@@ -129,7 +169,7 @@ impl Speaker {
         peer.history.state = session.state.name();
         peer.sessions.push(session);
         self.conns.insert(conn, id);
-        Ok(id)
+        Ok((id, heard))
     }
 
     /// Whether this process would have said the same where it cannot be changed any more.
@@ -142,7 +182,14 @@ impl Speaker {
         same && peer.established().is_none()
     }
 
-    fn go_on(&mut self, id: PeerId, conn: ConnId, now: Instant, out: &mut Vec<Action>) {
+    fn go_on(
+        &mut self,
+        id: PeerId,
+        conn: ConnId,
+        heard: &[Record],
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
         let Some(up) = self.peers.get(&id).and_then(|p| self.up(p, conn)) else { return };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(session) = peer.session(conn) else { return };
@@ -150,18 +197,73 @@ impl Speaker {
         let Some(agreed) = agreed.cloned() else { return };
         peer.history.established += 1;
         peer.history.restart.clone_from(&agreed.restart);
-        peer.source = Some(std::sync::Arc::clone(&up.source));
+        peer.source = Some(Arc::clone(&up.source));
         peer.up = Some(up);
         let name = peer.name.clone();
         out.push(Action::Established { conn });
         out.push(Action::Report(Report::PeerResumed { peer: id, name, age }));
+        self.fib.pause();
+        for record in heard {
+            let Record::Heard(messages) = record else { continue };
+            let _ = each(messages, &agreed.context, |message| match message {
+                Message::Update(update) => self.update(id, update, now, out),
+                Message::RefreshMark(of, mark) => self.mark_heard(id, *of, *mark, now, out),
+                _ => {}
+            });
+        }
+        for family in Family::ALL.into_iter().filter(|f| !agreed.families.contains(f)) {
+            self.spoken(id, family, out);
+        }
+        let swept = self.fib.unpause(out);
         for family in Family::ALL {
-            if agreed.families.contains(&family) {
-                self.retell(id, family, now);
-            } else {
-                self.spoken(id, family, out);
+            let routes = *swept.get(family);
+            if routes > 0 {
+                out.push(Action::Report(Report::FibSwept { family, routes }));
             }
         }
+    }
+}
+
+impl Speaker {
+    /// A BoRR that was heard counts, also where its EoR stands behind it now.
+    fn mark_heard(
+        &mut self,
+        id: PeerId,
+        of: AfiSafi,
+        mark: RefreshMark,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        match (of.family(), mark) {
+            (Some(family), RefreshMark::Begin) => self.refresh_begun(id, family, now),
+            _ => self.refresh_mark(id, of, mark, now, out),
+        }
+    }
+}
+
+/// Before anything takes effect: every message can be read.
+fn check(heard: &[Record], context: &Context) -> Result<(), BadRecord> {
+    for record in heard {
+        if let Record::Heard(messages) = record {
+            each(messages, context, |_| {})?;
+        }
+    }
+    if heard.is_empty() { Err(BadRecord::Unheard) } else { Ok(()) }
+}
+
+fn write_paths<'a>(
+    context: &Context,
+    family: Family,
+    paths: impl Iterator<Item = (&'a Prefix, &'a InPath)>,
+    out: &mut Vec<u8>,
+) {
+    let mut by_attributes: HashMap<*const Attributes, (&Attributes, Vec<Prefix>)> = HashMap::new();
+    for (prefix, path) in paths {
+        let group = by_attributes.entry(Arc::as_ptr(&path.attrs));
+        group.or_insert_with(|| (&path.attrs, Vec::new())).1.push(*prefix);
+    }
+    for (attrs, prefixes) in by_attributes.values() {
+        all(prefixes, |rest| wire::announce(context, family, attrs, rest, out));
     }
 }
 

@@ -1,7 +1,6 @@
 //! Route refresh, plain and enhanced (RFC 2918, RFC 7313).
 
 use super::*;
-use crate::speaker::refresh::Asked;
 use crate::wire::{Capability, RefreshMark};
 
 const V4: Family = Family::Ipv4Unicast;
@@ -111,18 +110,13 @@ fn a_second_beginning_begins_anew() {
 }
 
 #[test]
-fn a_beginning_before_the_end_of_rib_is_not_heard_unless_we_have_asked() {
+fn a_beginning_before_the_end_of_rib_is_not_heard() {
     let mut lab = Lab::new(config(&[(1, 65001)]));
     let conn = lab.establish(1, 65001);
     lab.announce(conn, &[65001], 1, &["10.1.0.0/16"]);
     mark(&mut lab, conn, RefreshMark::Begin);
     mark(&mut lab, conn, RefreshMark::End);
     assert_eq!(lab.peer(1).families[0].received, 1);
-    let id = lab.peer(1).id;
-    assert_eq!(lab.speaker.request_refresh(id, V4), Asked::Marked);
-    mark(&mut lab, conn, RefreshMark::Begin);
-    mark(&mut lab, conn, RefreshMark::End);
-    assert_eq!(lab.peer(1).families[0].received, 0);
 }
 
 #[test]
@@ -150,34 +144,4 @@ fn a_peer_that_dies_in_mid_refresh_keeps_all_its_routes_as_any_that_restarts() {
     lab.tell(Event::Closed { conn, why: "reset".into() });
     assert_eq!(lab.fib(), Vec::<String>::new());
     assert_eq!(lab.peer(1).families[0].stale, 2);
-}
-
-#[test]
-fn asking_sends_a_route_refresh_where_the_peer_has_the_capability() {
-    let mut lab = Lab::new(config(&[(1, 65001), (2, 65002), (3, 65003)]));
-    let (marked, plain) = (lab.establish(1, 65001), establish_plain(&mut lab, 2, 65002));
-    lab.sent(marked);
-    lab.sent(plain);
-    let ids = [1, 2, 3].map(|n| lab.peer(n).id);
-    let asked = ids.map(|id| lab.speaker.request_refresh(id, V4));
-    assert_eq!(asked, [Asked::Marked, Asked::Unmarked, Asked::No]);
-    assert_eq!(lab.sent(marked), ["ROUTE-REFRESH ipv4-unicast"]);
-    assert_eq!(lab.sent(plain), ["ROUTE-REFRESH ipv4-unicast"]);
-}
-
-#[test]
-fn adopted_routes_thaw_when_the_refresh_we_asked_for_has_ended() {
-    let mut lab = Lab::starting(config(&[(1, 65001)]), Start::again(true));
-    let hop = NextHop::V4([192, 0, 2, 1].into());
-    let found = ["10.1.0.0/16", "10.2.0.0/16"]
-        .map(|p| crate::event::InstalledRoute { prefix: prefix(p), next_hops: vec![hop] });
-    lab.tell(Event::Adopted(found.into()));
-    let conn = lab.establish(1, 65001);
-    let id = lab.peer(1).id;
-    lab.speaker.request_refresh(id, V4);
-    mark(&mut lab, conn, RefreshMark::Begin);
-    lab.announce(conn, &[65001], 1, &["10.1.0.0/16"]);
-    assert_eq!(lab.fib(), Vec::<String>::new());
-    mark(&mut lab, conn, RefreshMark::End);
-    assert_eq!(lab.fib(), ["10.2.0.0/16 gone"]);
 }

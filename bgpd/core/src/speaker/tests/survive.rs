@@ -22,12 +22,14 @@ impl Lab {
         bytes
     }
 
-    /// What is left of a session with 192.0.2.`n` of which `told` is the log.
-    fn leave(&self, n: u8, conn: ConnId, told: Vec<Record>) -> (u8, Resumed) {
+    /// What is left of a session with 192.0.2.`n` and this log.
+    fn leave(&self, n: u8, conn: ConnId, log: Vec<Record>) -> (u8, Resumed) {
         let survivor = self.speaker.survivor(conn).unwrap();
         let (open_sent, open_received) = (survivor.open_sent, survivor.open_received);
         let (age, silent) = (seconds(1000), seconds(3));
-        (n, Resumed { link: link(n), open_sent, open_received, age, silent, told })
+        let heard = self.speaker.log(conn).into_iter().filter(|r| matches!(r, Record::Heard(_)));
+        let log = log.into_iter().chain(heard).collect();
+        (n, Resumed { link: link(n), open_sent, open_received, age, silent, log })
     }
 
     /// The next process, with the given blocks, told of everything in the shell's order.
@@ -57,105 +59,83 @@ fn route(p: &str, via: u8) -> InstalledRoute {
     InstalledRoute { prefix: prefix(p), next_hops: vec![NextHop::V4([192, 0, 2, via].into())] }
 }
 
+/// AS 64512 with these peers, of which everything is let in and passed on.
+fn open_config(peers: &[(u8, u32)]) -> SpeakerConfig {
+    let mut config = config(peers);
+    for peer in &mut config.peers {
+        peer.session.export = crate::config::PolicyName::All;
+        peer.session.import = crate::config::PolicyName::All;
+    }
+    config
+}
+
 /// One peer that was told [`BLOCK`] and has told 10.1.0.0/16, in a process that is gone.
 fn orphan() -> Estate {
-    let mut lab = Lab::new(config(&[(1, 65001)]));
+    let mut lab = Lab::new(open_config(&[(1, 65001)]));
     lab.tell(Event::Blocks([prefix(BLOCK)].into()));
     let conn = lab.establish(1, 65001);
+    lab.announce(conn, &[65001], 1, &["10.1.0.0/16"]);
     let sent = lab.bytes(conn);
     let session = lab.leave(1, conn, vec![Record::Sent(sent)]);
     Estate { sessions: vec![session], installed: vec![route("10.1.0.0/16", 1)] }
 }
 
 #[test]
-fn a_session_goes_on_and_nothing_is_said_but_a_refresh_asked_for() {
-    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), orphan(), &[BLOCK]);
+fn a_session_goes_on_and_nothing_is_said() {
+    let (mut lab, conns) = Lab::succeed(open_config(&[(1, 65001)]), orphan(), &[BLOCK]);
     let peer = lab.peer(1);
     assert_eq!((peer.state, peer.in_state), ("Established", seconds(1000)));
     assert_eq!(peer.hold_time, seconds(90));
     assert!(peer.families.iter().all(|f| f.eor_sent), "the EoR was sent before");
-    assert_eq!(peer.families[0].advertised, 1);
-    let refreshes = ["ROUTE-REFRESH ipv4-unicast", "ROUTE-REFRESH ipv6-unicast"];
-    assert_eq!(lab.sent(conns[0]), refreshes);
+    assert_eq!((peer.families[0].advertised, peer.families[0].accepted), (1, 1));
+    assert_eq!(lab.sent(conns[0]), Vec::<String>::new());
     assert_eq!(lab.fib(), Vec::<String>::new());
     assert!(lab.actions.contains(&Action::Established { conn: conns[0] }), "held again");
-}
-
-#[test]
-fn what_the_kernel_holds_stands_until_the_peer_has_told_everything_again() {
-    let mut estate = orphan();
-    estate.installed.push(route("10.9.0.0/16", 1));
-    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &[BLOCK]);
-    // The EoR of the session's first table, to the process before: it proves nothing here.
-    lab.receive(conns[0], |out| wire::end_of_rib(V4, out));
-    assert_eq!(lab.fib(), Vec::<String>::new());
-    lab.mark(conns[0], RefreshMark::Begin);
-    lab.announce(conns[0], &[65001], 1, &["10.1.0.0/16"]);
-    assert_eq!(lab.fib(), Vec::<String>::new());
-    lab.mark(conns[0], RefreshMark::End);
-    assert_eq!(lab.fib(), ["10.9.0.0/16 gone"]);
-    assert!(lab.reports().iter().any(|r| matches!(r, Report::FibSwept { routes: 1, .. })));
-}
-
-#[test]
-fn a_route_taken_back_while_nobody_was_there_leaves_the_kernel_at_once() {
-    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), orphan(), &[BLOCK]);
+    assert!(lab.reports().contains(&Report::Restarted), "nobody is waited for");
     lab.withdraw(conns[0], &["10.1.0.0/16"]);
     assert_eq!(lab.fib(), ["10.1.0.0/16 gone"]);
 }
 
 #[test]
-fn a_peer_without_marks_has_told_everything_when_it_falls_silent() {
-    let mut lab = Lab::new(config(&[(1, 65001)]));
-    let conn = lab.accept(1);
-    let mut open = offer(1, 65001).message();
-    open.capabilities.retain(|c| *c != Capability::EnhancedRouteRefresh);
-    lab.receive(conn, |out| {
-        wire::open(&open, out);
-        wire::keepalive(out);
-    });
-    let sessions = vec![lab.leave(1, conn, Vec::new())];
+fn what_no_log_knows_of_leaves_the_kernel() {
+    let mut estate = orphan();
+    estate.installed.push(route("10.9.0.0/16", 1));
+    let (mut lab, _) = Lab::succeed(open_config(&[(1, 65001)]), estate, &[BLOCK]);
+    assert_eq!(lab.fib(), ["10.9.0.0/16 gone"]);
+    assert!(lab.reports().iter().any(|r| matches!(r, Report::FibSwept { routes: 1, .. })));
+}
+
+#[test]
+fn a_second_crash_in_the_middle_of_a_restart_still_waits_for_the_end_of_rib() {
+    let mut lab = Lab::starting(open_config(&[(1, 65001)]), Start::again(true));
+    let conn = lab.establish(1, 65001);
+    lab.announce(conn, &[65001], 1, &["10.1.0.0/16"]);
+    let sent = lab.bytes(conn);
+    let sessions = vec![lab.leave(1, conn, vec![Record::Sent(sent)])];
     let installed = vec![route("10.1.0.0/16", 1), route("10.2.0.0/16", 1)];
     let estate = Estate { sessions, installed };
-    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &[]);
-    lab.pass(seconds(29));
-    lab.announce(conns[0], &[65001], 1, &["10.1.0.0/16"]);
-    lab.receive(conns[0], wire::keepalive);
-    lab.pass(seconds(29));
+    let (mut lab, conns) = Lab::succeed(open_config(&[(1, 65001)]), estate, &[]);
     assert_eq!(lab.fib(), Vec::<String>::new());
-    lab.pass(seconds(1));
+    lab.receive(conns[0], |out| wire::end_of_rib(V4, out));
     assert_eq!(lab.fib(), ["10.2.0.0/16 gone"]);
 }
 
 #[test]
-fn a_session_with_a_peer_that_does_not_answer_begins_anew_and_the_kernel_keeps_its_routes() {
-    // Its own next hop, and one that is nobody's whom we know.
-    unanswered(1);
-    unanswered(77);
-}
-
-fn unanswered(via: u8) {
-    let mut lab = Lab::new(config(&[(1, 65001)]));
-    let conn = lab.accept(1);
-    let mut open = offer(1, 65001).message();
-    open.capabilities.retain(|c| *c != Capability::EnhancedRouteRefresh);
-    lab.receive(conn, |out| {
-        wire::open(&open, out);
-        wire::keepalive(out);
-    });
+fn a_refresh_of_the_peers_that_was_under_way_ends_where_it_should() {
+    let mut lab = Lab::new(open_config(&[(1, 65001)]));
+    let conn = lab.establish(1, 65001);
+    lab.announce(conn, &[65001], 1, &["10.1.0.0/16", "10.2.0.0/16"]);
+    lab.receive(conn, |out| wire::end_of_rib(V4, out));
+    lab.mark(conn, RefreshMark::Begin);
+    lab.announce(conn, &[65001], 1, &["10.1.0.0/16"]);
     let sessions = vec![lab.leave(1, conn, Vec::new())];
-    let estate = Estate { sessions, installed: vec![route("10.1.0.0/16", via)] };
-    let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &[]);
-    lab.pass(seconds(29));
-    lab.receive(conns[0], wire::keepalive);
-    lab.actions.clear();
-    lab.pass(seconds(1));
-    assert!(
-        lab.actions.iter().any(|a| *a == Action::Close { conn: conns[0] }),
-        "{:?}",
-        lab.actions
-    );
-    assert_eq!(lab.fib(), Vec::<String>::new(), "what it has told stands until it tells anew");
+    let installed = vec![route("10.1.0.0/16", 1), route("10.2.0.0/16", 1)];
+    let estate = Estate { sessions, installed };
+    let (mut lab, conns) = Lab::succeed(open_config(&[(1, 65001)]), estate, &[]);
+    assert_eq!(lab.peer(1).families[0].received, 2);
+    assert_eq!(lab.fib(), Vec::<String>::new());
+    lab.mark(conns[0], RefreshMark::End);
+    assert_eq!(lab.fib(), ["10.2.0.0/16 gone"]);
 }
 
 #[test]
@@ -169,8 +149,7 @@ fn only_what_has_changed_is_told() {
     let estate = Estate { sessions, installed: Vec::new() };
     let now = ["10.244.0.64/26", "10.244.0.128/26"];
     let (mut lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &now);
-    let mut said = lab.sent(conns[0]);
-    said.retain(|s| !s.starts_with("ROUTE-REFRESH"));
+    let said = lab.sent(conns[0]);
     assert_eq!(said, ["+10.244.0.128/26 [64512]", "-10.244.0.0/26"]);
 }
 
@@ -188,7 +167,7 @@ fn what_the_process_was_about_to_say_is_said_and_its_own_log_is_enough() {
     // The OPEN and a little more; the rest is grouped, and waits.
     let mut bytes = Vec::new();
     assert!(lab.speaker.pull(conn, lab.now, 100, &mut bytes));
-    let told = lab.speaker.told(conn);
+    let told = lab.speaker.log(conn);
     assert!(told.iter().any(|r| matches!(r, Record::Unsure(_))), "{told:?}");
     let sessions = vec![lab.leave(1, conn, told)];
     let estate = Estate { sessions, installed: Vec::new() };
@@ -204,29 +183,22 @@ fn what_the_process_was_about_to_say_is_said_and_its_own_log_is_enough() {
 #[test]
 fn a_route_of_a_peer_that_has_not_told_its_routes_again_is_not_taken_back() {
     let peers = [(1, 65001), (2, 65002)];
-    let mut all = config(&peers);
-    for peer in &mut all.peers {
-        peer.session.export = crate::config::PolicyName::All;
-        peer.session.import = crate::config::PolicyName::All;
-    }
-    let mut lab = Lab::new(all.clone());
+    let mut lab = Lab::new(open_config(&peers));
     let (from, to) = (lab.establish(1, 65001), lab.establish(2, 65002));
     lab.announce(from, &[65001], 1, &["10.1.0.0/16", "10.2.0.0/16"]);
     let sent = lab.bytes(to);
-    let sessions = vec![lab.leave(1, from, Vec::new()), lab.leave(2, to, vec![Record::Sent(sent)])];
+    // The other session is lost: graceful restart brings its routes back.
+    let sessions = vec![lab.leave(2, to, vec![Record::Sent(sent)])];
     let installed = vec![route("10.1.0.0/16", 1), route("10.2.0.0/16", 1)];
-    let (mut lab, conns) = Lab::succeed(all, Estate { sessions, installed }, &[]);
-    let updates = |lab: &mut Lab| {
-        let mut said = lab.sent(conns[1]);
-        said.retain(|s| s.starts_with(['+', '-']));
-        said
-    };
-    assert_eq!(updates(&mut lab), Vec::<String>::new());
-    lab.mark(conns[0], RefreshMark::Begin);
-    lab.announce(conns[0], &[65001], 1, &["10.1.0.0/16"]);
-    assert_eq!(updates(&mut lab), Vec::<String>::new(), "as it was told");
-    lab.mark(conns[0], RefreshMark::End);
-    assert_eq!(updates(&mut lab), ["-10.2.0.0/16"]);
+    let estate = Estate { sessions, installed };
+    let (mut lab, conns) = Lab::succeed(open_config(&peers), estate, &[]);
+    assert_eq!(lab.sent(conns[0]), Vec::<String>::new());
+    let from = lab.establish(1, 65001);
+    lab.announce(from, &[65001], 1, &["10.1.0.0/16"]);
+    assert_eq!(lab.sent(conns[0]), Vec::<String>::new(), "as it was told");
+    lab.receive(from, |out| wire::end_of_rib(V4, out));
+    assert_eq!(lab.sent(conns[0]), ["-10.2.0.0/16"]);
+    assert_eq!(lab.fib(), ["10.2.0.0/16 gone"]);
 }
 
 #[test]
@@ -265,7 +237,8 @@ fn a_session_that_the_configuration_no_longer_wants_is_told_so() {
 #[test]
 fn a_session_whose_state_cannot_be_read_ends_without_a_word_and_the_others_go_on() {
     let mut estate = orphan();
-    let damaged = Resumed { told: vec![Record::Sent(vec![7; 30])], ..estate.sessions[0].1.clone() };
+    let mut damaged = estate.sessions[0].1.clone();
+    damaged.log.push(Record::Heard(vec![7; 30]));
     let mut other = orphan().sessions.remove(0).1;
     other.link = link(2);
     other.open_received.clear();
@@ -275,18 +248,22 @@ fn a_session_whose_state_cannot_be_read_ends_without_a_word_and_the_others_go_on
     assert_eq!(lab.sent(conns[0]), Vec::<String>::new());
     assert!(lab.actions.contains(&Action::Close { conn: conns[0] }));
     assert_eq!((lab.peer(1).state, lab.peer(2).state), ("Active", "Established"));
+    let mut deaf = orphan();
+    deaf.sessions[0].1.log.retain(|r| matches!(r, Record::Sent(_)));
+    let (lab, conns) = Lab::succeed(config(&[(1, 65001)]), deaf, &[BLOCK]);
+    assert!(lab.actions.contains(&Action::Close { conn: conns[0] }), "without what was heard");
 }
 
 #[test]
-fn a_peer_that_cannot_tell_its_routes_again_is_no_survivor() {
+fn only_a_session_that_is_up_is_a_survivor() {
     let mut lab = Lab::new(config(&[(1, 65001)]));
     let conn = lab.accept(1);
     let mut open = offer(1, 65001).message();
     open.capabilities.retain(|c| *c != Capability::RouteRefresh);
     lab.receive(conn, |out| wire::open(&open, out));
-    assert!(lab.speaker.survivor(conn).is_err(), "not up yet");
+    assert!(lab.speaker.survivor(conn).is_err());
     lab.receive(conn, wire::keepalive);
-    assert!(lab.speaker.survivor(conn).unwrap_err().contains("ROUTE-REFRESH"));
+    assert!(lab.speaker.survivor(conn).is_ok(), "whatever the peer is able to");
 }
 
 #[test]
@@ -333,6 +310,10 @@ mod crashes {
         Send(usize),
         /// The peer wants everything again.
         Refresh,
+        /// The peer has another set of routes.
+        Hear(u16),
+        /// The peer tells everything again, as far as here.
+        Retell(bool),
         /// The log is written anew.
         Shorten,
         /// The process ends, with this much of its last batch in the log.
@@ -344,6 +325,8 @@ mod crashes {
             3 => (0..1024u16).prop_map(Deed::Blocks),
             4 => (1..400usize).prop_map(Deed::Send),
             1 => Just(Deed::Refresh),
+            3 => (0..1024u16).prop_map(Deed::Hear),
+            1 => any::<bool>().prop_map(Deed::Retell),
             1 => Just(Deed::Shorten),
             2 => Just(Deed::Crash),
         ]
@@ -353,6 +336,11 @@ mod crashes {
     fn blocks(bits: u16) -> Vec<String> {
         let chosen = (0..10).filter(|n| *n == 0 || bits >> n & 1 == 1);
         chosen.map(|n| format!("10.244.{n}.0/26")).collect()
+    }
+
+    /// One of the peer's routes.
+    fn route_of(n: u16) -> Prefix {
+        prefix(&format!("10.{n}.0.0/16"))
     }
 
     /// The peer: its Adj-RIB-In as RFC 7313 has it, and what happened to the first block.
@@ -401,14 +389,16 @@ mod crashes {
         log: Vec<Record>,
         other: Other,
         bits: u16,
+        theirs: u16,
     }
 
     impl World {
         fn new() -> Self {
-            let mut lab = Lab::new(config(&[(1, 65001)]));
+            let mut lab = Lab::new(open_config(&[(1, 65001)]));
             lab.tell(Event::Blocks(blocks(0).iter().map(|b| prefix(b)).collect()));
             let conn = lab.establish(1, 65001);
-            let mut world = Self { lab, conn, log: Vec::new(), other: Other::default(), bits: 0 };
+            let log = lab.speaker.log(conn);
+            let mut world = Self { lab, conn, log, other: Other::default(), bits: 0, theirs: 0 };
             world.send(usize::MAX);
             world
         }
@@ -422,16 +412,43 @@ mod crashes {
             more
         }
 
+        /// In the log before it counts.
+        fn hear(&mut self, write: impl Fn(&mut Vec<u8>)) {
+            let mut bytes = Vec::new();
+            write(&mut bytes);
+            self.lab.tell(Event::Received { conn: self.conn, bytes: &bytes });
+            self.log.push(Record::Heard(bytes));
+        }
+
+        fn announce(&mut self, bits: u16) {
+            let attrs = attributes(&[65001], 1);
+            let (come, gone): (Vec<u16>, Vec<u16>) = (0..10).partition(|n| bits >> n & 1 == 1);
+            let them = |of: Vec<u16>| of.iter().map(|n| route_of(*n)).collect::<Vec<Prefix>>();
+            let (come, gone) = (them(come), them(gone));
+            self.hear(|out| {
+                wire::announce(&OTHER_SIDE, V4, &attrs, &come, out);
+                wire::withdraw(&OTHER_SIDE, V4, &gone, out);
+            });
+            self.theirs = bits;
+        }
+
         fn crash(&mut self) {
-            let told = std::mem::take(&mut self.log);
-            let mut again = told.clone();
-            std::mem::swap(&mut self.log, &mut again);
-            let sessions = vec![self.lab.leave(1, self.conn, told)];
-            let estate = Estate { sessions, installed: Vec::new() };
+            let survivor = self.lab.speaker.survivor(self.conn).unwrap();
+            let (open_sent, open_received) = (survivor.open_sent, survivor.open_received);
+            let (age, silent) = (seconds(9), seconds(1));
+            // The process died before what it had applied last counted as applied.
+            let mut log = self.log.clone();
+            let last = log.iter().rev().find(|r| matches!(r, Record::Heard(_))).cloned();
+            log.extend(last);
+            let session = Resumed { link: link(1), open_sent, open_received, age, silent, log };
+            let installed = (0..10).filter(|n| self.theirs >> n & 1 == 1);
+            let installed = installed.map(|n| route(&route_of(n).to_string(), 1)).collect();
+            let estate = Estate { sessions: vec![(1, session)], installed };
             let wanted = blocks(self.bits);
             let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-            let (lab, conns) = Lab::succeed(config(&[(1, 65001)]), estate, &wanted);
-            assert_eq!(lab.peer(1).state, "Established");
+            let (mut lab, conns) = Lab::succeed(open_config(&[(1, 65001)]), estate, &wanted);
+            assert_eq!(lab.peer(1).state, "Established", "{:?}", lab.reports());
+            assert_eq!(lab.fib(), Vec::<String>::new(), "the kernel sees nothing");
             (self.lab, self.conn) = (lab, conns[0]);
         }
 
@@ -446,7 +463,15 @@ mod crashes {
                 Deed::Refresh => {
                     self.lab.receive(self.conn, |out| wire::route_refresh(V4.into(), out));
                 }
-                Deed::Shorten => self.log = self.lab.speaker.told(self.conn),
+                Deed::Hear(bits) => self.announce(bits),
+                Deed::Retell(all) => {
+                    self.hear(|out| wire::refresh_mark(V4.into(), Begin, out));
+                    self.announce(self.theirs);
+                    if all {
+                        self.hear(|out| wire::refresh_mark(V4.into(), End, out));
+                    }
+                }
+                Deed::Shorten => self.log = self.lab.speaker.log(self.conn),
                 Deed::Crash => self.crash(),
             }
         }
@@ -469,6 +494,10 @@ mod crashes {
             prop_assert_eq!(holds, wanted);
             prop_assert_eq!(world.other.moved, 0);
             prop_assert!(!world.other.refreshing);
+            let theirs = (0..10).filter(|n| world.theirs >> n & 1 == 1);
+            let known = world.lab.table(RibKind::AdjIn, Some("p1"), None);
+            let known: Vec<Prefix> = known.iter().map(|r| r.prefix).collect();
+            prop_assert_eq!(known, theirs.map(route_of).collect::<Vec<_>>());
         }
     }
 }
