@@ -46,6 +46,7 @@ data() { # file, directory
 for unit in "$here"/systemd/*.service; do
 	data "systemd/$(basename "$unit")" /usr/local/lib/systemd/system
 done
+data systemd/logind.conf.d/50-mainstay.conf /usr/local/lib/systemd/logind.conf.d
 data iproute2/mainstay.conf /etc/iproute2/rt_protos.d
 for file in cni/10-mainstay.conflist cni/10-mainstay-none.conflist examples/mainstay.yaml \
 	prometheus/mainstay-alerts.yaml grafana/mainstay-node.json; do
@@ -76,4 +77,5 @@ if [ "$mode" = none ]; then
 	echo "      systemctl enable --now mainstay-netmon"
 else
 	echo "      systemctl enable --now mainstay-ipamd mainstay-keeper mainstay-bgpd mainstay-netmon"
+	echo "      systemctl kill --signal=HUP systemd-logind; systemctl enable --now mainstay-shutdown"
 fi

@@ -3,6 +3,7 @@
 //! Each call becomes an [`Ask`] to the loop, which answers at once; long lists are fetched page by
 //! page, so that a slow reader holds up nobody.
 
+use crate::intent::For;
 use crate::show;
 use bgp_core::types::{Family, Prefix};
 use bgp_core::view::{Match, RibKind, RouteQuery, RouteView};
@@ -10,11 +11,13 @@ use futures_util::stream::{self, Stream, StreamExt};
 use mainstay_prefix::ParsePrefixError;
 use mainstay_proto::bgp::v1::bgp_server::{Bgp, BgpServer};
 use mainstay_proto::bgp::v1::{
-    self as proto, ConfigurationReply, ConfigurationRequest, ListPeersReply, ListPeersRequest,
-    ListRoutesRequest, ReloadReply, ReloadRequest, StatusReply, StatusRequest,
+    self as proto, ConfigurationReply, ConfigurationRequest, DrainReply, DrainRequest, LeaveReply,
+    LeaveRequest, ListPeersReply, ListPeersRequest, ListRoutesRequest, ReloadReply, ReloadRequest,
+    StatusReply, StatusRequest, UndrainReply, UndrainRequest,
 };
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -22,6 +25,8 @@ use tonic::{Request, Response, Status};
 
 /// A page costs the core a pass over its table.
 const PAGE: usize = 4096;
+/// From GRACEFUL_SHUTDOWN to the withdrawal.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// What the loop is asked.
 #[derive(Debug)]
@@ -31,7 +36,13 @@ pub(crate) enum Ask {
     Routes { query: RouteQuery, after: Option<Prefix>, limit: usize, to: RoutesTo },
     Reload(oneshot::Sender<Result<ReloadReply, String>>),
     Configuration(oneshot::Sender<ConfigurationReply>),
+    Drain { wait: Duration, on: For, to: IntentTo },
+    Undrain { by: For, to: IntentTo },
+    Leave { wait: Duration, to: IntentTo },
 }
+
+/// The word for what the node is meant for now.
+pub(crate) type IntentTo = oneshot::Sender<Result<&'static str, String>>;
 
 /// `None`: there is no such peer.
 pub(crate) type RoutesTo = oneshot::Sender<Option<Vec<RouteView>>>;
@@ -57,6 +68,11 @@ impl Api {
         let (to, answer) = oneshot::channel();
         self.0.send(ask(to)).await.map_err(|_| stopping(()))?;
         answer.await.map_err(|_| stopping(()))
+    }
+
+    async fn intend(&self, ask: impl FnOnce(IntentTo) -> Ask) -> Result<String, Status> {
+        let intent = self.ask(ask).await?.map_err(Status::failed_precondition)?;
+        Ok(intent.to_owned())
     }
 
     async fn page(
@@ -127,6 +143,42 @@ impl Bgp for Api {
     ) -> Result<Response<ConfigurationReply>, Status> {
         Ok(Response::new(self.ask(Ask::Configuration).await?))
     }
+
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        let DrainRequest { wait_seconds, shutdown } = request.into_inner();
+        let (wait, on) = (wait(wait_seconds)?, on_word(shutdown));
+        let intent = self.intend(|to| Ask::Drain { wait, on, to }).await?;
+        Ok(Response::new(DrainReply { intent }))
+    }
+
+    async fn undrain(
+        &self,
+        request: Request<UndrainRequest>,
+    ) -> Result<Response<UndrainReply>, Status> {
+        let by = on_word(request.into_inner().shutdown);
+        let intent = self.intend(|to| Ask::Undrain { by, to }).await?;
+        Ok(Response::new(UndrainReply { intent }))
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
+        let wait = wait(request.into_inner().wait_seconds)?;
+        let intent = self.intend(|to| Ask::Leave { wait, to }).await?;
+        Ok(Response::new(LeaveReply { intent }))
+    }
+}
+
+const fn on_word(shutdown: bool) -> For {
+    if shutdown { For::Shutdown } else { For::Operator }
+}
+
+/// How long peers have to find other ways.
+fn wait(seconds: f64) -> Result<Duration, Status> {
+    let wait = Duration::try_from_secs_f64(seconds).ok().filter(|wait| *wait <= LONGEST_WAIT);
+    let refused = || {
+        let longest = LONGEST_WAIT.as_secs();
+        Status::invalid_argument(format!("wait: {seconds} s is not between 0 and {longest} s"))
+    };
+    wait.ok_or_else(refused)
 }
 
 fn query(request: &ListRoutesRequest) -> Result<RouteQuery, Status> {
@@ -189,6 +241,15 @@ mod tests {
             r#match: proto::list_routes_request::Match::Longest.into(),
         };
         query(&request).map_err(|status| status.message().to_owned())
+    }
+
+    #[test]
+    fn no_wait_is_too_odd_to_be_refused() {
+        assert_eq!(wait(2.5).unwrap(), Duration::from_millis(2500));
+        for odd in [-1.0, f64::NAN, f64::INFINITY, 3600.5] {
+            let said = wait(odd).unwrap_err();
+            assert!(said.message().contains("between 0 and 3600 s"), "{said}");
+        }
     }
 
     #[test]

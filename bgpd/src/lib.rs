@@ -8,6 +8,8 @@ mod api;
 mod bfd;
 mod buffers;
 mod conn;
+mod drain;
+mod intent;
 mod keep;
 pub mod kernel;
 mod leave;

@@ -7,6 +7,7 @@
 use crate::api::Ask;
 use crate::bfd::Bfd;
 use crate::conn::{Conn, Kept};
+use crate::intent::Intent;
 use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Notice};
@@ -40,6 +41,7 @@ const TURNS: usize = 64;
 pub(crate) struct Run {
     pub(crate) args: Args,
     pub(crate) plan: Plan,
+    pub(crate) intent: Intent,
     /// Of the configuration in force.
     pub(crate) warnings: Vec<String>,
     /// The file in force.
@@ -76,6 +78,8 @@ pub(crate) struct Tables {
     pub(crate) unshared: u64,
     /// What the last `Configure` has changed.
     pub(crate) changes: Vec<String>,
+    /// The core has done its last.
+    left: bool,
 }
 
 /// Where events come from.
@@ -85,6 +89,15 @@ pub(crate) struct Sources {
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) signals: Signals,
     pub(crate) watchdog: Watchdog,
+}
+
+/// Why the loop has ended, all being well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Another process will go on.
+    Stopped,
+    /// Nobody will.
+    Left,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,9 +111,9 @@ pub(crate) enum Ended {
 }
 
 impl Run {
-    /// Until somebody asks the daemon to stop.
-    pub(crate) async fn attend(&mut self, from: &mut Sources) -> Result<(), Ended> {
-        loop {
+    /// Until somebody asks the daemon to stop, or it has left.
+    pub(crate) async fn attend(&mut self, from: &mut Sources) -> Result<End, Ended> {
+        while !self.tables.left {
             self.watch_paths();
             let deadlines = self.speaker.deadline().into_iter().chain(self.keeper.deadline());
             let due = deadlines.min().map(tokio::time::Instant::from_std);
@@ -113,7 +126,7 @@ impl Run {
                 Some(notice) = from.notices.recv() => self.notice(notice)?,
                 Some(ask) = from.asks.recv() => self.answer(ask),
                 signal = from.signals.next() => match signal {
-                    Signal::Stop => return Ok(()),
+                    Signal::Stop => return Ok(End::Stopped),
                     Signal::Reload => drop(self.reload()),
                 },
                 () = from.watchdog.due() => from.watchdog.tell(),
@@ -124,6 +137,7 @@ impl Run {
                 }
             }
         }
+        Ok(End::Left)
     }
 
     /// Whatever has arrived before a deadline counts before it: a process that was held up for a
@@ -206,17 +220,16 @@ impl Run {
             self.owe_refresh(*peer, *family);
         }
         self.tables.observer.report(&report, Instant::now());
-        if matches!(
-            report,
-            Report::PeerUp { .. } | Report::PeerResumed { .. } | Report::PeerDown { .. }
-        ) {
-            self.bfd.changed();
-        }
-        if matches!(report, Report::Left) {
-            self.leave_paths();
-        }
-        if let Report::Reconfigured { changes } = report {
-            self.tables.changes = changes;
+        match report {
+            Report::PeerUp { .. } | Report::PeerResumed { .. } | Report::PeerDown { .. } => {
+                self.bfd.changed();
+            }
+            Report::Reconfigured { changes } => self.tables.changes = changes,
+            Report::Left => {
+                self.tables.left = true;
+                self.leave_paths();
+            }
+            _ => {}
         }
     }
 
@@ -319,6 +332,9 @@ impl Run {
                 drop(to.send(known.then(page)));
             }
             Ask::Reload(to) => drop(to.send(self.reload())),
+            Ask::Drain { wait, on, to } => drop(to.send(self.drain(wait, on))),
+            Ask::Undrain { by, to } => drop(to.send(self.undrain(by))),
+            Ask::Leave { wait, to } => drop(to.send(self.leave(wait))),
             Ask::Configuration(to) => drop(to.send(self.configuration())),
         }
     }
@@ -381,6 +397,7 @@ impl Run {
             survival: if self.keeper.is_there() { "tier0" } else { "graceful-restart" }.into(),
             keeper: Some(self.keeping()),
             warnings: self.all_warnings().into_iter().chain(of_speaker).collect(),
+            intent: self.speaker.intent().into(),
             ..status
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::api::{self, Ask};
 use crate::bfd::Bfd;
+use crate::intent::{For, Intent};
 use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Found, Notice};
@@ -10,7 +11,7 @@ use crate::listen::Listeners;
 use crate::marker;
 use crate::plan::Plan;
 use crate::poller::Poller;
-use crate::run::{Run, Sources, Tables};
+use crate::run::{End, Run, Sources, Tables};
 use crate::sockopt;
 use crate::tcp::Input;
 use bgp_core::event::{Event, Start};
@@ -45,10 +46,25 @@ pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
     // The state's first: two daemons with run directories of their own may share it.
     let state = args.state(NAME)?;
     let _locks = (Lock::take(&state, NAME)?, Lock::take(&args.run_dir, NAME)?);
-    let was_running = marker::set(&state, &mainstay_daemon::boot_id()?, sockopt::netns_cookie())?;
+    let here = marker::here(&mainstay_daemon::boot_id()?, sockopt::netns_cookie());
+    let was_running = marker::set(&state, &here)?;
+    let intent = Intent::read(&state, &here)?;
     end_process_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(args, loaded, plan, was_running, ready))
+    let before = Before { was_running, intent };
+    let end = runtime.block_on(serve(args, loaded, plan, before, ready))?;
+    if end == End::Left {
+        // Whoever starts next is the first, and is there to serve.
+        marker::clear(&state)?;
+        Intent::read(&state, &here)?.undrain(For::Operator)?;
+    }
+    Ok(())
+}
+
+/// What an earlier process has left.
+struct Before {
+    was_running: bool,
+    intent: Intent,
 }
 
 /// A core that panicked may be half changed. A process that dies is what graceful restart is for.
@@ -64,9 +80,9 @@ async fn serve(
     args: Args,
     loaded: Loaded,
     plan: Plan,
-    was_running: bool,
+    Before { was_running, intent }: Before,
     ready: Ready,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<End, Box<dyn Error>> {
     let signals = Signals::new()?;
     let (tell, notices) = mpsc::channel::<Notice>(NOTICES);
     // Refused only when the loop has ended.
@@ -79,8 +95,8 @@ async fn serve(
         restarting,
         // The kernel has just shown what it holds of ours.
         forwarding_kept: restarting && plan.target.install,
+        drained: intent.drained().is_some(),
         elapsed: mainstay_daemon::age(),
-        ..Start::default()
     };
     let (inputs_to, inputs) = mpsc::channel::<Input>(INPUTS);
     let (asks_to, asks) = mpsc::channel::<Ask>(ASKS);
@@ -90,6 +106,7 @@ async fn serve(
     let survivors = !attached.sessions.is_empty();
     let start = Start { restarting: was_running || survivors, ..start };
     let mut run = Run {
+        intent,
         speaker: Speaker::new(plan.speaker.clone(), start, now),
         warnings: loaded.warnings,
         text: loaded.text,
@@ -126,8 +143,11 @@ async fn serve(
     let _ = tokio::time::timeout(Duration::from_secs(5), run.stop()).await;
     let _ = tokio::time::timeout(Duration::from_millis(200), api).await;
     let _ = std::fs::remove_file(&socket);
-    tracing::info!("stopped; the kernel's routes stay, and peers that can keep ours");
-    Ok(ended?)
+    let end = ended?;
+    if end == End::Stopped {
+        tracing::info!("stopped; the kernel's routes stay, and peers that can keep ours");
+    }
+    Ok(end)
 }
 
 fn announce(run: &Run, start: Start, found: &Found) {
@@ -140,6 +160,7 @@ fn announce(run: &Run, start: Start, found: &Found) {
         inherited = found.inherited,
         blocks = found.blocks.len(),
         restarting = start.restarting,
+        drained = start.drained,
         "serving"
     );
     if let Some(problem) = run.keeper.problem() {

@@ -1,6 +1,6 @@
 //! The command line, and the help a newcomer works from.
 
-use crate::{bgp, config, ipam};
+use crate::{bgp, config, drain, guard, ipam};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -99,6 +99,17 @@ pub(crate) enum Verb {
     /// Make the running daemons read the configuration again
     #[command(after_help = crate::reload::HELP)]
     Reload,
+    /// Take traffic away from this node, keeping its sessions
+    #[command(after_help = drain::DRAIN)]
+    Drain(drain::Args),
+    /// Take a drain back
+    Undrain,
+    /// Drain, end all sessions, remove the speaker's kernel routes and end it
+    #[command(after_help = drain::LEAVE)]
+    Leave(drain::Args),
+    /// Drain this node when it shuts down (mainstay-shutdown.service runs it)
+    #[command(after_help = guard::HELP)]
+    ShutdownGuard(guard::Args),
     /// Which release this is
     Version,
 }

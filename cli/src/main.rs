@@ -9,8 +9,10 @@ mod args;
 mod ask;
 mod bgp;
 mod config;
+mod drain;
 mod drill;
 mod failure;
+mod guard;
 mod ipam;
 mod peer_config;
 mod peers;
@@ -63,6 +65,10 @@ async fn run(cli: Cli, out: &mut Printer) -> Result<Verdict, Failure> {
         Verb::Drill(args) => drill::run(&daemons, args, out).await,
         Verb::PeerConfig(args) => peer_config::run(&args, &cli.config, out),
         Verb::Reload => reload::run(&daemons, out).await,
+        Verb::Drain(args) => drain::drain(&daemons, &args, out).await,
+        Verb::Undrain => drain::undrain(&daemons, out).await,
+        Verb::Leave(args) => drain::leave(&daemons, &args, out).await,
+        Verb::ShutdownGuard(args) => guard::run(&daemons, &args).await,
         Verb::Version => version::run(out),
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn speaker() -> StatusReply {
         }),
         restarting: false,
         survival: "graceful-restart".into(),
+        intent: "serving".into(),
         keeper: None,
         warnings: strings(&["mainstay.yaml:15:116: warning: bgp.peers[0].bfd: true has no effect"]),
     }

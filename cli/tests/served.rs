@@ -85,6 +85,20 @@ impl Bgp for Served {
     async fn reload(&self, _: Request<bgp::v1::ReloadRequest>) -> Reply<bgp::v1::ReloadReply> {
         Err(Status::invalid_argument(self.refusal.clone()))
     }
+
+    async fn drain(&self, asked: Request<bgp::v1::DrainRequest>) -> Reply<bgp::v1::DrainReply> {
+        let at_once = asked.into_inner().wait_seconds == 0.0;
+        let intent = if at_once { "drained" } else { "draining" }.into();
+        Ok(Response::new(bgp::v1::DrainReply { intent }))
+    }
+
+    async fn undrain(&self, _: Request<bgp::v1::UndrainRequest>) -> Reply<bgp::v1::UndrainReply> {
+        Ok(Response::new(bgp::v1::UndrainReply { intent: "serving".into() }))
+    }
+
+    async fn leave(&self, _: Request<bgp::v1::LeaveRequest>) -> Reply<bgp::v1::LeaveReply> {
+        Err(Status::failed_precondition("no place to keep it"))
+    }
 }
 
 #[tonic::async_trait]
@@ -255,6 +269,24 @@ fn a_drill_that_would_hurt_or_hit_the_wrong_node_is_refused() {
     let other = mainstay(&dir, "drill kill --node node-b");
     assert!(text(&other.stderr).starts_with("mainstay: this node is node-a, not node-b"));
     assert_eq!(mainstay(&dir, "drill upgrade").status.code(), Some(2), "without a binary");
+}
+
+#[test]
+fn a_drain_is_waited_for_and_the_exit_code_tells_whether_it_came_about() {
+    let dir = serve("", 3);
+    for (words, code, said) in [
+        ("drain --wait 0s", 0, "bgpd: drained\n"),
+        ("drain --wait 5s", 1, "bgpd: serving\n"),
+        ("undrain", 0, "bgpd: serving\n"),
+        ("leave", 1, ""),
+    ] {
+        let out = mainstay(&dir, words);
+        assert_eq!((out.status.code(), text(&out.stdout).as_str()), (Some(code), said), "{words}");
+    }
+    assert_eq!(json(&dir, "drain --wait 0s")["intent"], "drained");
+    let refused = text(&mainstay(&dir, "leave").stderr);
+    assert_eq!(refused, "mainstay: mainstay-bgpd: no place to keep it\n");
+    assert_eq!(mainstay(&dir, "drain --wait soon").status.code(), Some(2));
 }
 
 #[test]

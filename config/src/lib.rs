@@ -20,4 +20,5 @@ mod yaml;
 pub use cluster::{Cluster, ReadConfigError, ResolveError, parse, read};
 pub use fault::{Fault, Faults, Severity};
 pub use model::*;
+pub use scalar::duration;
 pub use schema::schema;

@@ -90,8 +90,9 @@ impl Scalar for Duration {
     }
 }
 
-/// Numbers with a unit each, the larger unit first, none twice.
-fn duration(text: &str) -> Option<Duration> {
+/// Numbers with a unit each, the larger unit first, none twice: `90s`, `1h30m`, `500ms`.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
     let mut rest = text;
     let mut units = UNITS.iter();

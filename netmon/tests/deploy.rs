@@ -241,7 +241,7 @@ fn the_units_are_valid_where_install_puts_them() {
     let said = run(Command::new(analyze)
         .arg(format!("--root={}", root.path().display()))
         .args(["verify", "mainstay-bgpd.service", "mainstay-keeper.service"])
-        .args(["mainstay-ipamd.service", "mainstay-netmon.service"]));
+        .args(["mainstay-ipamd.service", "mainstay-netmon.service", "mainstay-shutdown.service"]));
     assert_eq!(said, "");
 }
 

@@ -49,7 +49,10 @@ pub enum Event<'a> {
     /// A deadline has passed (see `Speaker::deadline`).
     Due,
     /// What BFD finds about the path to a peer (RFC 5882), whenever it is another than before.
-    Path { peer: IpAddr, path: Path },
+    Path {
+        peer: IpAddr,
+        path: Path,
+    },
     /// The whole set of prefixes this node owns: the kernel's protocol-97 blocks.
     Blocks(BTreeSet<Prefix>),
     /// What the kernel holds of ours (protocol 96), once, before the first peer is dialled.

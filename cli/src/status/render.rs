@@ -83,6 +83,7 @@ fn speaker(speaker: &Speaker) -> Vec<Line> {
         ("", format!("announced by this node: {}", or_dash(&s.originated.join(", ")))),
         ("", survival(s, up)),
     ];
+    lines.extend(intent(&s.intent).map(|text| ("", text.to_owned())));
     if s.restarting {
         lines.push((
             "",
@@ -90,6 +91,16 @@ fn speaker(speaker: &Speaker) -> Vec<Line> {
         ));
     }
     lines
+}
+
+/// What the node is meant for, when it is not to serve.
+fn intent(word: &str) -> Option<&'static str> {
+    match word {
+        "draining" => Some("draining: peers are asked to use other ways (mainstay undrain)"),
+        "drained" => Some("drained: nothing is announced until mainstay undrain"),
+        "leaving" => Some("leaving: about to end for good"),
+        _ => None,
+    }
 }
 
 fn families(counts: &[bgp::v1::FamilyCount]) -> String {

@@ -41,6 +41,9 @@ pub struct StatusReply {
     /// Warnings of the configuration in force.
     #[prost(string, repeated, tag = "15")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// "serving"; "draining" (told with GRACEFUL_SHUTDOWN, not withdrawn yet); "drained"; "leaving".
+    #[prost(string, tag = "20")]
+    pub intent: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "40")]
     pub keeper: ::core::option::Option<SessionKeeping>,
 }
@@ -66,6 +69,48 @@ pub struct SessionKeeping {
     /// connections without memory that the keeper could hold
     #[prost(uint64, tag = "6")]
     pub unshared: u64,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct DrainRequest {
+    /// How long peers have to find other ways, from GRACEFUL_SHUTDOWN to the withdrawal.
+    #[prost(double, tag = "1")]
+    pub wait_seconds: f64,
+    /// The node shuts down: a reboot takes the drain back. One that was asked for otherwise stays until
+    /// Undrain, over restarts and reboots.
+    #[prost(bool, tag = "2")]
+    pub shutdown: bool,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainReply {
+    #[prost(string, tag = "1")]
+    pub intent: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UndrainRequest {
+    /// Only a drain for a shutdown, which did not come about.
+    #[prost(bool, tag = "1")]
+    pub shutdown: bool,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UndrainReply {
+    #[prost(string, tag = "1")]
+    pub intent: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct LeaveRequest {
+    #[prost(double, tag = "1")]
+    pub wait_seconds: f64,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaveReply {
+    #[prost(string, tag = "1")]
+    pub intent: ::prost::alloc::string::String,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -657,6 +702,72 @@ pub mod bgp_client {
                 .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Configuration"));
             self.inner.unary(req, path, codec).await
         }
+        /// Takes traffic away from this node: every path is told with GRACEFUL_SHUTDOWN (RFC 8326), and
+        /// withdrawn after a while. Sessions stay. Returns at once; Status.intent tells how far it is.
+        pub async fn drain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::DrainReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/Drain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Drain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a drain back.
+        pub async fn undrain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UndrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::UndrainReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/Undrain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Undrain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Drains, ends every session by a Hard Reset, removes the kernel's routes of protocol 96, and ends
+        /// the daemon for good: its next start is no restart.
+        pub async fn leave(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LeaveRequest>,
+        ) -> std::result::Result<tonic::Response<super::LeaveReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/Leave",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Leave"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -708,6 +819,23 @@ pub mod bgp_server {
             tonic::Response<super::ConfigurationReply>,
             tonic::Status,
         >;
+        /// Takes traffic away from this node: every path is told with GRACEFUL_SHUTDOWN (RFC 8326), and
+        /// withdrawn after a while. Sessions stay. Returns at once; Status.intent tells how far it is.
+        async fn drain(
+            &self,
+            request: tonic::Request<super::DrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::DrainReply>, tonic::Status>;
+        /// Takes a drain back.
+        async fn undrain(
+            &self,
+            request: tonic::Request<super::UndrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::UndrainReply>, tonic::Status>;
+        /// Drains, ends every session by a Hard Reset, removes the kernel's routes of protocol 96, and ends
+        /// the daemon for good: its next start is no restart.
+        async fn leave(
+            &self,
+            request: tonic::Request<super::LeaveRequest>,
+        ) -> std::result::Result<tonic::Response<super::LeaveReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct BgpServer<T> {
@@ -988,6 +1116,135 @@ pub mod bgp_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConfigurationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/Drain" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::DrainRequest>
+                    for DrainSvc<T> {
+                        type Response = super::DrainReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::drain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/Undrain" => {
+                    #[allow(non_camel_case_types)]
+                    struct UndrainSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::UndrainRequest>
+                    for UndrainSvc<T> {
+                        type Response = super::UndrainReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UndrainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::undrain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UndrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/Leave" => {
+                    #[allow(non_camel_case_types)]
+                    struct LeaveSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::LeaveRequest>
+                    for LeaveSvc<T> {
+                        type Response = super::LeaveReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LeaveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::leave(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LeaveSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
