@@ -109,7 +109,10 @@ impl Cell {
             sessions: self.sessions,
             hold_time: self.event.hold_time(),
             password: self.password.then(|| "correct-horse".to_owned()),
-            bgp: String::new(),
+            bgp: match self.gr {
+                Gr::LongLived => "  graceful_restart: {long_lived: 1h}\n".into(),
+                _ => String::new(),
+            },
             keeper: self.event.keeper(),
         }
     }
