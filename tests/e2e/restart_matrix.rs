@@ -63,5 +63,7 @@ fn what_the_keeper_cannot_give_back_falls_to_graceful_restart() {
         Cell::new(Kind::Bird, Gr::On, Event::BothKilled),
         Cell::new(Kind::Frr, Gr::On, Event::UnreadableVersion),
         Cell::new(Kind::Bird, Gr::Off, Event::PeerCloses),
+        Cell::new(Kind::Bird, Gr::Off, Event::Drain),
+        Cell::new(Kind::Frr, Gr::On, Event::Leave),
     ]);
 }

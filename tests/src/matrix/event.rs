@@ -1,6 +1,6 @@
 //! What happens to us, and how it is made to happen.
 
-use super::net::{Net, Plan, prefix, stands};
+use super::net::{Net, OURS, Plan, prefix, stands};
 use super::promise::Tier;
 use crate::bird::Bird;
 use crate::daemons::Daemon;
@@ -32,6 +32,10 @@ pub enum Event {
     DownPastKeeper,
     BothKilled,
     PeerCloses,
+    /// Drained, killed, started, undrained.
+    Drain,
+    /// Left, and started again.
+    Leave,
 }
 
 /// What an event works on.
@@ -48,7 +52,7 @@ pub(super) struct Bench<'a> {
 const BLOCKS: u32 = 30_000;
 
 impl Event {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Terminate,
         Self::Kill,
         Self::OutOfMemory,
@@ -64,6 +68,8 @@ impl Event {
         Self::DownPastKeeper,
         Self::BothKilled,
         Self::PeerCloses,
+        Self::Drain,
+        Self::Leave,
     ];
 
     #[must_use]
@@ -84,6 +90,8 @@ impl Event {
             Self::DownPastKeeper => "down for longer than the keeper holds",
             Self::BothKilled => "speaker and keeper killed",
             Self::PeerCloses => "peer closes while we are down",
+            Self::Drain => "drained, SIGKILL, undrained",
+            Self::Leave => "left, started again",
         }
     }
 
@@ -93,7 +101,8 @@ impl Event {
             Self::UnreadableVersion | Self::DownPastKeeper | Self::BothKilled => {
                 Tier::GracefulRestart
             }
-            Self::PeerCloses => Tier::Lost,
+            Self::PeerCloses | Self::Leave => Tier::Lost,
+            Self::Drain => Tier::Drained,
             _ => Tier::Session,
         }
     }
@@ -118,7 +127,7 @@ impl Event {
     pub(super) const fn aftermath(self) -> Duration {
         match self.tier() {
             // The next KEEPALIVEs of either side (a third of 9 s) are within.
-            Tier::Session => Duration::from_millis(3500),
+            Tier::Session | Tier::Drained => Duration::from_millis(3500),
             Tier::GracefulRestart | Tier::Lost => Duration::from_secs(3),
         }
     }
@@ -172,6 +181,8 @@ impl Event {
                 bench.keeper = bench.net.start_keeper();
                 bench.away(700);
             }
+            Self::Drain => bench.drain(),
+            Self::Leave => bench.leave(),
             Self::PeerCloses => {
                 bench.bgpd.kill();
                 std::thread::sleep(Duration::from_millis(200));
@@ -242,6 +253,30 @@ impl Bench<'_> {
         self.behind.ask("enable more_4").expect("birdc enable");
         until(10, "input waits to be read", || self.net.queues().0 > 1000);
         self.crash(500);
+    }
+
+    fn drain(&mut self) {
+        self.ask(&["drain", "--wait", "1s"]);
+        until(10, "the switch has lost the node's routes", || !self.peer.has_route(OURS[0]));
+        self.crash(300);
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!self.peer.has_route(OURS[0]), "the next process does not know that it is drained");
+        self.ask(&["undrain"]);
+    }
+
+    fn leave(&mut self) {
+        self.ask(&["leave", "--wait", "1s"]);
+        let status = self.bgpd.wait(Duration::from_secs(10));
+        assert!(status.success(), "bgpd ended with {status}");
+        assert_eq!(self.net.kernel(), "", "its routes are still in the kernel");
+        assert!(!self.peer.has_route(OURS[0]), "the switch still has the node's routes");
+        self.away(300);
+    }
+
+    fn ask(&self, words: &[&str]) {
+        let out = self.net.node.cli(words);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "mainstay {words:?}: {}: {said}", out.status);
     }
 
     /// At ten moments of a start.

@@ -11,7 +11,7 @@ use std::fmt::Write;
 pub const NODE_V4: &str = "192.0.2.2";
 pub const BEHIND_V4: &str = "198.51.100.2";
 /// What the node announces; the traffic is of the first.
-const OURS: [&str; 2] = ["198.18.7.0/24", "2001:db8:7::/48"];
+pub(crate) const OURS: [&str; 2] = ["198.18.7.0/24", "2001:db8:7::/48"];
 /// What it learns.
 const THEIRS: [&str; 2] = ["198.51.100.0/24", "2001:db8:51::/48"];
 

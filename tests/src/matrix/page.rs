@@ -15,7 +15,7 @@ packet was lost, and the peer's log has no new line about us. Otherwise a cell r
     sessions lost · route events at node/switch/behind · packets lost · lines in the peer's log
 
 and a cell in *italics* falls short of what is promised: with the keeper at work nothing is seen, whatever the peer is
-able to; without it, a peer with graceful restart keeps routes and packets; without that, all heals by itself.
+able to; a drained node keeps its session and its way out; without the keeper, a peer with graceful restart keeps routes and packets; without that, all heals by itself.
 GoBGP and OpenBGPD stand beside the switch as route servers: no kernel has their routes but the one behind.
 ";
 

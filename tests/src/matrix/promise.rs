@@ -10,6 +10,9 @@ pub enum Promise {
     /// Tier 1: the session is lost, the peer holds the routes (RFC 4724): none is taken away
     /// anywhere, and no packet is lost.
     Graceful,
+    /// The session stands, and what we have learnt; the peer has none of our routes meanwhile, which
+    /// is what a drain is for.
+    Withdrawn,
     /// The session is lost and the peer forgets us; our own kernel keeps what it has, and all comes
     /// back without help.
     Heals,
@@ -20,6 +23,7 @@ pub enum Promise {
 pub const fn promise(event: Event, gr: Gr) -> Promise {
     match (event.tier(), gr) {
         (Tier::Session, _) => Promise::Nothing,
+        (Tier::Drained, _) => Promise::Withdrawn,
         (Tier::GracefulRestart, Gr::Off) | (Tier::Lost, _) => Promise::Heals,
         (Tier::GracefulRestart, _) => Promise::Graceful,
     }
@@ -29,6 +33,7 @@ pub const fn promise(event: Event, gr: Gr) -> Promise {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
     Session,
+    Drained,
     GracefulRestart,
     Lost,
 }
@@ -39,6 +44,7 @@ impl Promise {
         match self {
             Self::Nothing => "nothing is seen",
             Self::Graceful => "routes and packets stay",
+            Self::Withdrawn => "only our own routes go and come",
             Self::Heals => "heals by itself",
         }
     }
@@ -63,7 +69,15 @@ impl Promise {
             let gone: Vec<_> = seen.events.iter().flatten().filter(gone).collect();
             must(gone.is_empty(), format!("routes were taken away: {gone:#?}"));
         }
-        if self != Self::Heals {
+        if self == Self::Withdrawn {
+            must(seen.sessions_lost == 0, format!("{} session(s) lost", seen.sessions_lost));
+            must(
+                seen.events[0].is_empty(),
+                format!("the node's routes moved: {:#?}", seen.events[0]),
+            );
+            must(seen.from_node.lost() == 0, format!("from the node: {}", seen.from_node));
+        }
+        if matches!(self, Self::Nothing | Self::Graceful) {
             must(
                 seen.packets_lost() == 0,
                 format!("to the node: {}; from it: {}", seen.to_node, seen.from_node),
