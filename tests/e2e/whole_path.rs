@@ -1,6 +1,6 @@
 //! Everything that `make demo` shows, against both switches: three nodes, a client, pods.
 
-use mainstay_tests::bird::Bird;
+use mainstay_tests::bird::{Bird, Since};
 use mainstay_tests::client::tcp_echo;
 use mainstay_tests::daemons::{Daemon, sample};
 use mainstay_tests::frr::Frr;
@@ -19,7 +19,7 @@ enum Switch {
 
 impl Switch {
     /// When its session with that node came up.
-    fn since(&self, n: usize) -> String {
+    fn since(&self, n: usize) -> Since {
         match self {
             Self::Bird(bird) => bird.since(["node_a", "node_b", "node_c"][n]),
             Self::Frr(frr) => frr.since(&format!("192.0.2.{}", n + 11)),

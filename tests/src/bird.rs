@@ -5,6 +5,7 @@ use crate::proc::{Proc, tool};
 use crate::scratch::Scratch;
 use crate::wait::eventually;
 use rustix::process::Signal;
+use std::fmt;
 use std::process::Command;
 
 #[derive(Debug)]
@@ -73,10 +74,10 @@ impl Bird {
 
     /// Since when the session is up, as BIRD tells: it changes when the session was ever lost.
     #[must_use]
-    pub fn since(&self, name: &str) -> String {
+    pub fn since(&self, name: &str) -> Since {
         let text = self.ask(&format!("show protocols {name}")).unwrap_or_default();
         let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_default();
-        line.split_whitespace().nth(4).unwrap_or_default().to_owned()
+        Since(line.split_whitespace().nth(4).unwrap_or_default().to_owned())
     }
 
     /// Whether a route for exactly this prefix is in its table.
@@ -102,5 +103,51 @@ impl Bird {
     #[must_use]
     pub fn console(&self) -> String {
         format!("birdc -s {}", self.dir.path().join("bird.ctl").display())
+    }
+}
+
+/// Since when a session is up, as its peer tells. BIRD reckons it anew each time from how long that
+/// is ago, and comes a millisecond or two off.
+#[derive(Debug, Clone)]
+pub struct Since(pub String);
+
+impl Since {
+    /// "12:34:56.789" in milliseconds.
+    fn millis(&self) -> Option<i64> {
+        let mut parts = self.0.splitn(3, ':');
+        let (hours, minutes) =
+            (parts.next()?.parse::<i64>().ok()?, parts.next()?.parse::<i64>().ok()?);
+        let (seconds, millis) = parts.next()?.split_once('.')?;
+        let seconds = (hours * 60 + minutes) * 60 + seconds.parse::<i64>().ok()?;
+        Some(seconds * 1000 + millis.parse::<i64>().ok()?)
+    }
+}
+
+impl PartialEq for Since {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.millis(), other.millis()) {
+            (Some(a), Some(b)) => (a - b).abs() <= 20,
+            _ => self.0 == other.0,
+        }
+    }
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Since;
+
+    #[test]
+    fn a_time_told_a_millisecond_off_is_the_same() {
+        let since = |text: &str| Since(text.into());
+        assert_eq!(since("09:45:14.999"), since("09:45:15.000"));
+        assert_ne!(since("09:45:14.106"), since("09:45:14.600"));
+        assert_ne!(since(""), since("09:45:14.600"));
+        assert_ne!(since("1 up, 0 lost"), since("2 up, 1 lost"));
     }
 }

@@ -1,5 +1,6 @@
 //! FRR (zebra and bgpd) as a peer.
 
+use crate::bird::Since;
 use crate::netns::Netns;
 use crate::proc::{Proc, start_in, tool};
 use crate::scratch::Scratch;
@@ -109,10 +110,11 @@ impl Frr {
 
     /// How often the session has come up and gone: another text after it was lost.
     #[must_use]
-    pub fn since(&self, peer: &str) -> String {
+    pub fn since(&self, peer: &str) -> Since {
         let all = self.json(&format!("show bgp neighbors {peer}")).expect("FRR answers");
         let session = &all[peer];
-        format!("{} up, {} lost", session["connectionsEstablished"], session["connectionsDropped"])
+        let (up, lost) = (&session["connectionsEstablished"], &session["connectionsDropped"]);
+        Since(format!("{up} up, {lost} lost"))
     }
 
     /// Whether a route for exactly this prefix is in its table.

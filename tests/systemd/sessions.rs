@@ -2,6 +2,7 @@
 //! restart: whatever it would notice, it would act upon.
 
 use crate::site::{OURS, Site};
+use mainstay_tests::bird::Since;
 use mainstay_tests::monitor::RouteMonitor;
 use mainstay_tests::wait::{eventually, until};
 use std::fmt::Write;
@@ -14,7 +15,7 @@ const THEIRS: &str = "198.51.100.0/24";
 /// A site, and what its switch and its kernels have seen since.
 struct Watched {
     site: Site,
-    since: String,
+    since: Since,
     switch: RouteMonitor,
     node: RouteMonitor,
 }

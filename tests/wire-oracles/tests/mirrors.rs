@@ -99,6 +99,10 @@ mod tame {
                 restart.families.retain(|f| family(&f.family));
                 true
             }
+            Capability::LongLived(families) => {
+                families.retain(|f| family(&f.family));
+                true
+            }
             _ => true,
         });
         open
