@@ -1,8 +1,8 @@
 //! What was said in a session, written where the next process finds it: the session's journal.
 //!
 //! What is sent goes into the session's ring first and in here next; what is received comes in here
-//! before it counts as applied. When the log has
-//! grown to a multiple of what it says, it is written anew.
+//! before it counts as applied. When the log has grown to a multiple of what it says, it is written
+//! anew.
 
 use bgp_core::told::Record;
 use keeper::client::SessionRings;
@@ -13,9 +13,15 @@ use std::io;
 /// Below this a log is not worth writing anew.
 const SMALL: u64 = 256 * 1024;
 
+/// KEEPALIVEs are no news, but the ring forgets them: the log must say where it stands before the
+/// ring no longer reaches back to there. So few that the keeper has room for its own behind them.
+const QUIET: u64 = 4096;
+
 #[derive(Debug)]
 pub(crate) struct Log {
     journal: Journal<Mapping>,
+    /// Up to which position of what was sent it says everything.
+    covers: u64,
     /// What was written since it was written anew, and how long it was then.
     grown: u64,
     fresh: u64,
@@ -36,7 +42,7 @@ pub(crate) enum LogError {
 impl Log {
     /// For a session that is new to the keeper.
     pub(crate) fn begin(rings: &SessionRings, records: &[Record]) -> Result<Self, LogError> {
-        let mut log = Self { journal: rings.journal()?, grown: 0, fresh: 0 };
+        let mut log = Self { journal: rings.journal()?, covers: 0, grown: 0, fresh: 0 };
         log.rewrite(rings, records)?;
         Ok(log)
     }
@@ -58,13 +64,17 @@ impl Log {
             journal.append(&bytes, rings.positions().tx_appended)?;
             told.push(record);
         }
-        Ok((Self { journal, grown: 0, fresh }, told))
+        let covers = rings.positions().tx_appended;
+        Ok((Self { journal, covers, grown: 0, fresh }, told))
     }
 
     /// `record`: [`Record::SENT`] and the messages behind it, which now end at `covers`. True: it
     /// is time to write the log anew, or there is no room for the record.
     pub(crate) fn sent(&mut self, record: &[u8], covers: u64) -> bool {
-        record.get(1..).is_some_and(says_something) && self.append(&[record], covers)
+        if record.get(1..).is_some_and(says_something) {
+            return self.append(&[record], covers);
+        }
+        covers.saturating_sub(self.covers) >= QUIET && self.append(&[&[Record::SENT]], covers)
     }
 
     /// Messages from the peer, while what was sent ends at `covers`.
@@ -74,6 +84,7 @@ impl Log {
 
     fn append(&mut self, parts: &[&[u8]], covers: u64) -> bool {
         self.grown += parts.iter().map(|p| p.len() as u64).sum::<u64>();
+        self.covers = covers;
         self.journal.append_parts(parts, covers).is_err() || self.grown > SMALL + 2 * self.fresh
     }
 
@@ -89,6 +100,7 @@ impl Log {
         }
         let covers = rings.positions().tx_appended;
         self.journal.rewrite(records.iter().map(Vec::as_slice), covers)?;
+        self.covers = covers;
         // Without it the memory is only used longer.
         let _ = rings.trim(&self.journal);
         self.fresh = records.iter().map(|r| r.len() as u64).sum();
@@ -116,6 +128,8 @@ mod tests {
     use bgp_core::types::Family;
     use bgp_core::wire;
     use keeper::layout::Sizes;
+    use keeper::os::clock;
+    use std::io::Read;
     use std::net::{TcpListener, TcpStream};
 
     fn rings() -> (TcpStream, TcpListener, SessionRings) {
@@ -164,6 +178,26 @@ mod tests {
             let (_, told) = Log::go_on(&rings).unwrap();
             assert_eq!(told, [nothing.clone(), messages.clone(), messages.clone()]);
         }
+    }
+
+    #[test]
+    fn a_session_that_was_quiet_for_days_goes_on() {
+        let (stream, listener, mut rings) = rings();
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut log = Log::begin(&rings, &[]).unwrap();
+        let mut keepalive = vec![Record::SENT];
+        wire::keepalive(&mut keepalive);
+        let ring = Sizes::default().tx;
+        let mut waste = [0; 19];
+        while rings.positions().tx_appended < 2 * ring {
+            rings.append(&keepalive[1..]).unwrap();
+            rings.send(&stream, clock::now()).unwrap();
+            peer.read_exact(&mut waste).unwrap();
+            assert!(!log.sent(&keepalive, rings.positions().tx_appended));
+        }
+        let (_, told) = Log::go_on(&rings).unwrap();
+        let said = told.iter().any(|r| matches!(r, Record::Sent(m) if says_something(m)));
+        assert!(!said, "nothing but KEEPALIVEs was sent");
     }
 
     #[test]
