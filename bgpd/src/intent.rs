@@ -33,11 +33,11 @@ impl Intent {
     /// `here` is what [`crate::marker::here`] says. Text that is none of ours counts as nothing said.
     pub(crate) fn read(dir: &Path, here: &str) -> Result<Self, IntentError> {
         let failed = |source| IntentError { dir: dir.into(), source };
-        let text = match std::fs::read_to_string(path(dir)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+        let bytes = match std::fs::read(path(dir)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
             other => other.map_err(failed)?,
         };
-        let drained = match text.trim().split_once(' ') {
+        let drained = match String::from_utf8_lossy(&bytes).trim().split_once(' ') {
             Some(("drained", "operator")) => Some(For::Operator),
             Some(("drained", there)) if there == here => Some(For::Shutdown),
             _ => None,
@@ -138,7 +138,9 @@ mod tests {
     #[test]
     fn strange_text_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        for text in ["", "drained", "drained ", "drain operator", "\0"] {
+        let strange: [&[u8]; 6] =
+            [b"", b"drained", b"drained ", b"drain operator", b"\0", b"drained \xff\xfe"];
+        for text in strange {
             std::fs::write(dir.path().join("intent"), text).unwrap();
             assert_eq!(read(dir.path(), "boot-1"), None, "{text:?}");
         }
