@@ -114,6 +114,13 @@ impl Buffers {
         }
     }
 
+    /// What the last process has left has taken effect.
+    pub(crate) fn replayed(&self) {
+        if let Self::Shared(rings) = self {
+            rings.replayed();
+        }
+    }
+
     /// The first `n` octets of [`messages`](Self::messages) have taken effect.
     pub(crate) fn applied(&mut self, n: usize) {
         match self {

@@ -62,13 +62,13 @@ impl Kept {
         }
     }
 
-    /// The keeper holds it, under this number.
-    pub(crate) fn held(&mut self, session: SessionId) {
-        if let Self::Asked { log } | Self::Held { log, .. } =
-            std::mem::replace(self, Self::Not(String::new()))
-        {
-            *self = Self::Held { session, log };
+    /// The keeper holds it, under this number; false: it is not to, since there is no log.
+    pub(crate) fn held(&mut self, session: SessionId) -> bool {
+        match std::mem::replace(self, Self::Not(String::new())) {
+            Self::Asked { log } | Self::Held { log, .. } => *self = Self::Held { session, log },
+            not @ Self::Not(_) => *self = not,
         }
+        self.is_logged()
     }
 
     pub(crate) const fn is_logged(&self) -> bool {
@@ -189,5 +189,20 @@ impl Drop for Conn {
         if let Some(socket) = &self.socket {
             self.poller.remove(socket);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_has_lost_its_log_is_not_held_however_late_the_keeper_answers() {
+        let mut kept = Kept::Not("its log has no room".into());
+        assert!(!kept.held(SessionId(7)));
+        assert_eq!(
+            (kept.session(), kept.to_string()),
+            (None, "graceful-restart: its log has no room".into())
+        );
     }
 }

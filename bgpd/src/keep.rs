@@ -125,13 +125,12 @@ impl Keeper {
         self.is_there().then_some(attached)
     }
 
+    /// Also where nothing is to be held: an earlier configuration may have had sessions held.
     fn attach(&mut self, limit: Duration) -> Attached {
         self.retry = None;
-        if !self.is_wanted() {
-            return Attached::default();
-        }
         match self.try_attach(limit) {
             Ok(attached) => attached,
+            Err(_) if !self.is_wanted() => Attached::default(),
             Err(error) => {
                 self.lose(&mainstay_daemon::chain(&error));
                 Attached::default()
@@ -155,11 +154,22 @@ impl Keeper {
             tracing::warn!(why, "no keeper: sessions survive a restart by graceful restart only");
             why.clone_into(&mut self.problem);
         }
+        self.drop_link();
+        self.retry = Some(Instant::now() + self.wait);
+        self.wait = (self.wait * 2).min(RETRY_MAX);
+    }
+
+    fn drop_link(&mut self) {
         self.link = None;
         self.asked.clear();
         self.held.clear();
-        self.retry = Some(Instant::now() + self.wait);
-        self.wait = (self.wait * 2).min(RETRY_MAX);
+    }
+
+    /// Nobody is to be watched any more, and nothing held.
+    pub(crate) fn leave(&mut self) {
+        self.set_bfd(&[]);
+        self.drop_link();
+        self.retry = None;
     }
 
     /// From now on this session is this process's and held.
@@ -181,10 +191,9 @@ impl Keeper {
                 Ok(())
             }
             Err(error) => {
+                // Also one that is only far behind: when it is found again, it is asked again.
                 let why = mainstay_daemon::chain(&error);
-                if matches!(error, ClientError::Gone) {
-                    self.lose(&why);
-                }
+                self.lose(&why);
                 Err(why)
             }
         }
@@ -270,7 +279,8 @@ impl Keeper {
     pub(crate) fn set_max_orphan(&mut self, max_orphan: Duration) {
         if self.max_orphan != max_orphan {
             self.max_orphan = max_orphan;
-            self.link = None;
+            self.drop_link();
+            "it is asked anew".clone_into(&mut self.problem);
             self.retry = Some(Instant::now());
         }
     }

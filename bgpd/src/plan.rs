@@ -95,6 +95,11 @@ impl Transport {
         Ok(transport)
     }
 
+    #[cfg(test)]
+    pub(crate) fn to(peer: IpAddr, way: Way) -> Self {
+        Self { peers: [(peer, way)].into(), ranges: Vec::new() }
+    }
+
     /// The way to whoever has this address.
     #[must_use]
     pub(crate) fn way(&self, remote: IpAddr) -> Way {

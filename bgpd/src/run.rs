@@ -159,6 +159,7 @@ impl Run {
             && let Some(attached) = self.keeper.look()
         {
             self.keeper_back(attached);
+            self.hold_nothing_unless_wanted();
         }
     }
 

@@ -228,10 +228,12 @@ impl Run {
     /// Something from the keeper.
     pub(crate) fn keeper_told(&mut self, told: Told) -> Result<(), u64> {
         match told {
-            Told::Held { conn, session } => match self.tables.conns.get_mut(&conn) {
-                Some(open) => open.kept.held(session),
-                None => self.keeper.forget(session),
-            },
+            Told::Held { conn, session } => {
+                let open = self.tables.conns.get_mut(&conn);
+                if !open.is_some_and(|open| open.kept.held(session)) {
+                    self.keeper.forget(session);
+                }
+            }
             Told::NotHeld { conn, why } => {
                 let Some(open) = self.tables.conns.get_mut(&conn) else { return Ok(()) };
                 tracing::warn!(remote = %open.remote, why, "the keeper does not hold the session");
@@ -251,13 +253,14 @@ impl Run {
         for held in attached.sessions {
             let ends = (held.snapshot.local, held.snapshot.remote);
             let ours = self.tables.conns.iter_mut().find(|(_, c)| (c.local, c.remote) == ends);
-            match ours {
-                Some((id, conn)) if conn.kept.is_logged() => {
-                    conn.kept.held(held.id);
-                    self.keeper.know(held.id, *id);
-                    listed.push(*id);
+            match ours.map(|(id, conn)| (*id, conn.kept.held(held.id))) {
+                Some((id, true)) => {
+                    self.keeper.know(held.id, id);
+                    listed.push(id);
                 }
-                _ => self.keeper.abort(held.id),
+                // It goes on, and is handed over anew below.
+                Some((_, false)) => self.keeper.forget(held.id),
+                None => self.keeper.abort(held.id),
             }
         }
         let up: Vec<ConnId> =
@@ -272,6 +275,21 @@ impl Run {
             held = self.keeper.held(),
             "the keeper is there: sessions outlive this process"
         );
+    }
+
+    /// With `keeper.max_orphan: 0` a session ends with this process, whoever holds it now.
+    pub(crate) fn hold_nothing_unless_wanted(&mut self) {
+        if self.keeper.is_wanted() || !self.keeper.is_there() {
+            return;
+        }
+        let why = self.keeper.problem().unwrap_or_default().to_owned();
+        for conn in self.tables.conns.values_mut().filter(|c| c.kept.is_logged()) {
+            if let Some(session) = conn.kept.session() {
+                self.keeper.forget(session);
+            }
+            conn.kept = Kept::Not(why.clone());
+        }
+        self.keeper.leave();
     }
 
     fn set_kept(&mut self, id: ConnId, kept: Kept) {
@@ -305,9 +323,13 @@ impl Run {
         if held.rings.died_applying() >= DEADLY {
             return Err("what it sent last has ended every process that read it".into());
         }
+        held.rings.replaying();
         let (log, records) = Log::go_on(&held.rings).map_err(|e: LogError| e.to_string())?;
         let now = clock::now();
         let silent = now.saturating_sub(held.rings.positions().last_rx);
+        if let Err(error) = tcp::go_on(&held.socket, remote.ip(), &self.plan.transport) {
+            return Err(format!("its socket cannot be set as the configuration says: {error}"));
+        }
         let buffers = Buffers::Shared(Box::new(held.rings));
         let conn = Conn::new(id, held.socket, &link, buffers, &self.poller);
         let mut conn = conn.map_err(|e| e.to_string())?;
@@ -323,6 +345,9 @@ impl Run {
             log: records,
         };
         self.tell(Event::Resumed { conn: id, session: Box::new(session) });
+        if let Some(conn) = self.tables.conns.get(&id) {
+            conn.buffers.replayed();
+        }
         // Whole messages that were read by the last process, and that it did not come to.
         self.feed(id);
         self.pump(id);

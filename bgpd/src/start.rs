@@ -89,22 +89,14 @@ async fn serve(
     let (kernel, found) =
         kernel::open(plan.target.clone(), move |notice| drop(tell.blocking_send(notice)))?;
     kernel.set_scopes(plan.transport.scopes());
-    // Who takes over from another speaker goes on with its restart.
-    let restarting = was_running || found.inherited > 0;
-    let start = Start {
-        restarting,
-        // The kernel has just shown what it holds of ours.
-        forwarding_kept: restarting && plan.target.install,
-        drained: intent.drained().is_some(),
-        elapsed: mainstay_daemon::age(),
-    };
     let (inputs_to, inputs) = mpsc::channel::<Input>(INPUTS);
     let (asks_to, asks) = mpsc::channel::<Ask>(ASKS);
-    let now = Instant::now();
     let mut keeper = Keeper::new(args.run_dir.clone(), plan.max_orphan);
     let attached = keeper.first();
-    let survivors = !attached.sessions.is_empty();
-    let start = Start { restarting: was_running || survivors, ..start };
+    let earlier = was_running || found.inherited > 0 || !attached.sessions.is_empty();
+    let drained = intent.drained().is_some();
+    let now = Instant::now();
+    let start = how_it_began(earlier, plan.target.install, drained);
     let mut run = Run {
         intent,
         speaker: Speaker::new(plan.speaker.clone(), start, now),
@@ -126,6 +118,7 @@ async fn serve(
     run.tell(Event::Adopted(found.installed));
     run.tell(Event::Blocks(found.blocks));
     run.resume(attached).await;
+    run.hold_nothing_unless_wanted();
     let (plan, socket) = (&run.plan, run.args.socket("bgpd.sock"));
     let listeners = Listeners::open(&plan.listen, &plan.transport, &run.interfaces, &run.inputs)?;
     run.listeners = Some(listeners);
@@ -150,6 +143,18 @@ async fn serve(
     Ok(end)
 }
 
+/// `earlier`: a speaker was here before, be it another one that we take over from, and what it has
+/// left goes on.
+fn how_it_began(earlier: bool, install: bool, drained: bool) -> Start {
+    Start {
+        restarting: earlier,
+        // The kernel has just shown what it holds of ours.
+        forwarding_kept: earlier && install,
+        drained,
+        elapsed: mainstay_daemon::age(),
+    }
+}
+
 fn announce(run: &Run, start: Start, found: &Found) {
     tracing::info!(
         node = run.args.node_name(),
@@ -167,4 +172,18 @@ fn announce(run: &Run, start: Start, found: &Found) {
         tracing::info!(problem, "sessions survive a restart by graceful restart only");
     }
     run.bfd_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_over_goes_on_with_a_restart_and_says_what_the_kernel_keeps() {
+        let first = how_it_began(false, true, false);
+        assert!(!first.restarting && !first.forwarding_kept && !first.drained);
+        let again = how_it_began(true, true, true);
+        assert!(again.restarting && again.forwarding_kept && again.drained);
+        assert!(!how_it_began(true, false, false).forwarding_kept, "nothing of ours is there");
+    }
 }

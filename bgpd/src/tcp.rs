@@ -2,13 +2,14 @@
 //! loop what happened ([`Input`]).
 
 use crate::kernel::interfaces::{self, Interfaces};
-use crate::plan::Way;
+use crate::plan::{Transport, Way};
 use crate::sockopt;
 use bgp_core::event::Link;
 use bgp_core::types::ConnId;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -168,6 +169,20 @@ fn source(local: IpAddr, remote: SocketAddr) -> SocketAddr {
     }
 }
 
+/// A connection of an earlier process, as this configuration wants it: the key and the way may have
+/// changed meanwhile, as in a reload.
+pub(crate) fn go_on(socket: &impl AsFd, remote: IpAddr, to: &Transport) -> io::Result<()> {
+    let way = to.way(remote);
+    if let Some(ttl) = way.ttl {
+        sockopt::set_ttl(socket, remote.is_ipv4(), ttl)?;
+    }
+    match sockopt::set_md5(socket, mainstay_prefix::Prefix::host(remote), way.key.as_ref()) {
+        // There was none to take away, or the kernel knows of no keys.
+        Err(_) if way.key.is_none() => Ok(()),
+        done => done,
+    }
+}
+
 async fn link(stream: &TcpStream, interfaces: &Interfaces) -> io::Result<Link> {
     Ok(reach(stream.local_addr()?, stream.peer_addr()?, interfaces).await)
 }
@@ -191,4 +206,38 @@ pub(crate) fn words(error: &io::Error) -> String {
         _ => error.to_string(),
     };
     text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sockopt::Key;
+    use keeper::os::tcp::measure;
+    use std::io::{Read, Write};
+
+    fn signed(key: &str) -> Transport {
+        let key = Some(Key::new(key.as_bytes()).unwrap());
+        Transport::to("127.0.0.1".parse().unwrap(), Way { key, ..Way::default() })
+    }
+
+    #[test]
+    fn a_connection_goes_on_with_the_key_that_is_configured_now() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut theirs, from) = listener.accept().unwrap();
+        let none = Transport::default();
+        go_on(&ours, from.ip(), &none).unwrap();
+        go_on(&ours, from.ip(), &signed("new")).unwrap();
+        ours.write_all(b"hello").unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(measure(&ours).unwrap().unacked, 5, "the other side has no key yet");
+        go_on(&theirs, from.ip(), &signed("new")).unwrap();
+        let mut heard = [0; 5];
+        theirs.read_exact(&mut heard).unwrap();
+        for end in [&ours, &theirs] {
+            go_on(end, from.ip(), &none).unwrap();
+        }
+        theirs.write_all(b"again").unwrap();
+        ours.read_exact(&mut heard).unwrap();
+    }
 }

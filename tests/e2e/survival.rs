@@ -135,3 +135,33 @@ fn without_a_keeper_wanted_sessions_have_memory_of_their_own() {
     });
     assert!(memory(&bgpd).is_empty(), "private buffers lie in no file");
 }
+
+#[test]
+fn sessions_that_are_to_be_held_no_more_are_given_back_and_go_on_until_the_speaker_ends() {
+    let pair = Pair::with_peer("import: all");
+    let (bird, keeper, mut bgpd) = held(&pair);
+    let since = bird.since("peer");
+    let wanted = std::fs::read_to_string(pair.node.config()).unwrap();
+    let unwanted = format!("{wanted}keeper: {{max_orphan: 0s}}\n");
+    let given_back = || {
+        survives(&pair, "keeper.max_orphan is 0");
+        until(10, "the keeper holds nothing", || memory(&keeper).is_empty());
+        assert_eq!(bird.since("peer"), since, "BIRD saw its session end");
+    };
+    // By a restart ...
+    bgpd.kill();
+    pair.node.configure(&unwanted);
+    let mut bgpd = pair.node.start(Daemon::Bgpd);
+    given_back();
+    pair.node.configure(&wanted);
+    pair.node.json(&["reload"]).unwrap();
+    survives(&pair, "tier0");
+    // ... and by a reload.
+    pair.node.configure(&unwanted);
+    pair.node.json(&["reload"]).unwrap();
+    given_back();
+    bgpd.kill();
+    until(10, "the session has ended with the speaker", || {
+        bird.ask("show protocols peer").is_ok_and(|up| !up.contains("Established"))
+    });
+}

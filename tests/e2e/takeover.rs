@@ -117,9 +117,11 @@ const FRR: &str = "router bgp 65001
 #[test]
 fn a_bird_switch_and_its_traffic_see_nothing_there_and_back() {
     let net = net();
-    let _switch = Bird::start(&net.switch, BIRD);
+    let switch = Bird::start(&net.switch, BIRD);
     let (_behind, mut calico) = calico(&net);
     let (keeper, bgpd) = take_over(&net, &mut calico, ours(Kind::Bird));
+    let heard = switch.ask("show protocols all node").unwrap();
+    assert!(heard.contains("Restart recovery"), "the R bit: BIRD's restart goes on:\n{heard}");
     let watch = Watch::start(&net);
     let _calico = go_back(&net, keeper, bgpd);
     watch.saw_nothing("from Mainstay to BIRD", ours(Kind::Bird));

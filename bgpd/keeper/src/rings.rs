@@ -238,6 +238,11 @@ impl<A: Area> Rings<A> {
         self.area.store(word::APPLYING, at.saturating_add(1));
     }
 
+    /// What took effect was not new. Whoever died of what comes next is not forgotten for it.
+    pub fn replayed(&self) {
+        self.area.store(word::APPLYING, 0);
+    }
+
     /// Whole messages of so many bytes have taken effect.
     pub fn applied(&self, n: usize) {
         let at = self.positions();
@@ -398,6 +403,24 @@ mod tests {
         assert_eq!(r.died_applying(), 0, "it was another one's");
         r.applying();
         assert_eq!(r.died_applying(), 1);
+    }
+
+    #[test]
+    fn speakers_that_die_of_what_was_said_before_are_counted_as_well() {
+        let r = rings(0);
+        for life in 1..=3 {
+            // Each comes through what was said before, and dies of what is new ...
+            r.applying();
+            r.replayed();
+            r.applying();
+            assert_eq!(r.died_applying(), life);
+        }
+        // ... or does not even come through that.
+        r.applying();
+        assert_eq!(r.died_applying(), 4);
+        r.applying();
+        r.replayed();
+        assert_eq!(r.died_applying(), 0, "nobody died of anything");
     }
 
     #[test]

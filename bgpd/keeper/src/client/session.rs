@@ -219,6 +219,17 @@ impl SessionRings {
         self.rings.applying();
     }
 
+    /// The journal is about to take effect once more: it may be what kills its reader, as well as
+    /// a message may.
+    pub fn replaying(&self) {
+        self.rings.applying();
+    }
+
+    /// It has.
+    pub fn replayed(&self) {
+        self.rings.replayed();
+    }
+
     /// How many speakers in a row have died of the same messages; to be asked once.
     #[must_use]
     pub fn died_applying(&self) -> u64 {
