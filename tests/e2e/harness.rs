@@ -90,6 +90,7 @@ fn a_stream_counts_what_a_cut_cable_swallows() {
     a.ip("link set eth0 down");
     std::thread::sleep(Duration::from_millis(300));
     a.ip("link set eth0 up");
+    until(10, "the way is open again", || a.pings("192.0.2.2"));
     std::thread::sleep(Duration::from_millis(300));
     let loss = stream.stop();
     assert!(loss.received > 100 && loss.lost() > 100, "{loss}");
