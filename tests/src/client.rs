@@ -1,9 +1,9 @@
 //! Small clients and servers that run inside a host.
 
 use crate::netns::Netns;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The body of `GET http://<address><path>`.
 pub fn http_get(host: &Netns, address: &str, path: &str) -> Result<String, String> {
@@ -40,7 +40,7 @@ fn unchunk(mut body: &str) -> String {
 
 /// Whether a TCP connection from one host to an echo server in another carries bytes both ways.
 pub fn tcp_echo(from: &Netns, to: &Netns, address: SocketAddr) -> Result<(), String> {
-    let listener = to.run(move || TcpListener::bind(address)).map_err(|e| e.to_string())?;
+    let listener = to.run(move || listen(address)).map_err(|e| e.to_string())?;
     let at = listener.local_addr().map_err(|e| e.to_string())?;
     let server = std::thread::spawn(move || -> std::io::Result<()> {
         let (mut stream, _) = listener.accept()?;
@@ -65,4 +65,17 @@ pub fn tcp_echo(from: &Netns, to: &Netns, address: SocketAddr) -> Result<(), Str
     let answer = answer?;
     server.join().map_err(|_| "the server panicked")?.map_err(|e| e.to_string())?;
     if answer == b"hello from the other side" { Ok(()) } else { Err("other bytes".into()) }
+}
+
+/// A process that another test is just starting has a copy of the last listener until its exec.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let limit = Instant::now() + Duration::from_secs(5);
+    loop {
+        match TcpListener::bind(address) {
+            Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() < limit => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
 }
