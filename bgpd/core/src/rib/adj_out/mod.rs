@@ -6,19 +6,28 @@
 //! ten times in between is told once, a slow peer costs no memory, and a fast one gets full
 //! messages. A new session, a ROUTE-REFRESH or a new export policy adds a walk over the whole
 //! table, in portions as well.
+//!
+//! - `group`: prefixes with the same news
+//! - `memo`: what paths become on the way out
+//! - `refresh`: everything told again (RFC 2918, RFC 7313)
+//! - `log`: what an earlier process has told, and what the next one must know
 
+mod group;
+mod log;
+mod memo;
+mod refresh;
+
+use super::PerFamily;
 use super::attrs::Interner;
 use super::export::Exporter;
 use super::loc_rib::LocRib;
 use super::prefix_map::PrefixMap;
-use super::told::{Record, Told, Writer};
-use super::{Path, PerFamily, Source};
-use crate::session::agree::Agreed;
-use crate::types::{Family, NextHop, Prefix};
-use crate::wire::{self, Attributes, Context, Origin, RefreshMark};
-use hashbrown::{HashMap, HashSet};
+use crate::types::{Family, Prefix};
+use crate::wire::{self, Attributes, Context};
+use group::{Group, Groups};
+use memo::Memo;
+use refresh::Refresh;
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
@@ -49,17 +58,6 @@ struct Walk {
     again: PerFamily<bool>,
 }
 
-/// Prefixes with one and the same news.
-#[derive(Debug)]
-struct Group {
-    family: Family,
-    /// `None`: withdrawn.
-    attrs: Option<Arc<Attributes>>,
-    prefixes: Vec<Prefix>,
-    /// How many of the prefixes have been sent.
-    sent: usize,
-}
-
 /// The marker after the first full table (RFC 4724 §2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum EndOfRib {
@@ -67,18 +65,6 @@ enum EndOfRib {
     NotOwed,
     Owed,
     Sent,
-}
-
-/// How far the answer to a ROUTE-REFRESH is, if the peer wants it marked (RFC 7313 §4).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Refresh {
-    #[default]
-    Idle,
-    /// BoRR has to be sent, but never before the EoR, nor while something told by an earlier
-    /// process may still be confirmed: the EoRR would remove it.
-    Asked,
-    /// Between BoRR and EoRR.
-    Telling,
 }
 
 /// What UPDATEs are made with.
@@ -125,81 +111,6 @@ impl AdjOut {
         }
     }
 
-    /// For a session that an earlier process had: the peer holds what that one has told.
-    pub(crate) fn resume(
-        &mut self,
-        rib: &LocRib,
-        agreed: &Agreed,
-        told: Told,
-        interner: &mut Interner,
-    ) {
-        self.start(rib, &agreed.families);
-        for family in &agreed.families {
-            if *told.end_of_rib.get(*family) {
-                *self.end_of_rib.get_mut(*family) = EndOfRib::Sent;
-            }
-            // Cut short: the peer would drop what it was not told again.
-            if *told.refreshing.get(*family) {
-                self.refresh(rib, *family, agreed.enhanced_refresh);
-            }
-        }
-        for (prefix, attrs) in told.routes.iter() {
-            // Nothing we announce has no next hop, so this differs from whatever it is compared to.
-            let attrs = attrs.clone().unwrap_or_else(|| interner.intern(unknown(prefix)));
-            *self.counts.get_mut(Family::of(prefix)) += 1;
-            self.held.insert(*prefix, attrs);
-            self.inherited.get_mut(Family::of(prefix)).insert(*prefix, ());
-        }
-    }
-
-    /// The log that tells the next process what this one has told ([`Told::replay`]).
-    pub(crate) fn log(&self, context: &Context) -> Vec<Record> {
-        let mut writer = Writer::default();
-        let pending: HashSet<Prefix> =
-            self.groups.iter().flat_map(Group::unsent).copied().collect();
-        for group in &self.groups {
-            writer.unsure(context, group.family, group.unsent());
-        }
-        let mut by_attributes: HashMap<(Family, *const Attributes), Vec<Prefix>> = HashMap::new();
-        for (prefix, attrs) in self.held.iter().filter(|(p, _)| !pending.contains(*p)) {
-            let key = (Family::of(prefix), Arc::as_ptr(attrs));
-            by_attributes.entry(key).or_default().push(*prefix);
-        }
-        for ((family, _), prefixes) in &by_attributes {
-            let Some(attrs) = prefixes.first().and_then(|p| self.held.get(p)) else { continue };
-            match **attrs == unknown_of(*family) {
-                true => writer.unsure(context, *family, prefixes),
-                false => writer.announce(context, *family, attrs, prefixes),
-            }
-        }
-        for family in Family::ALL {
-            if self.end_of_rib_sent(family) {
-                writer.end_of_rib(family);
-            }
-            // Asked for and not answered is as good as begun: the next process begins it.
-            if *self.refresh.get(family) != Refresh::Idle {
-                writer.refresh_begun(family);
-            }
-        }
-        writer.finish()
-    }
-
-    /// RFC 2918 §4; `marked`: between BoRR and EoRR (RFC 7313 §4).
-    pub(crate) fn refresh(&mut self, rib: &LocRib, family: Family, marked: bool) {
-        if marked {
-            *self.refresh.get_mut(family) = Refresh::Asked;
-        } else {
-            self.tell_again(rib, family);
-        }
-    }
-
-    fn tell_again(&mut self, rib: &LocRib, family: Family) {
-        self.walk(rib);
-        if let Some(walk) = &mut self.walk {
-            *walk.again.get_mut(family) = true;
-        }
-    }
-
     /// Compares everything again: the rules of export have changed.
     pub(crate) fn reconsider(&mut self, rib: &LocRib) {
         self.memo = Memo::default();
@@ -231,53 +142,6 @@ impl AdjOut {
             || Family::ALL
                 .into_iter()
                 .any(|f| self.owes(f, complete) || self.may_mark(f) || self.disowns(f, complete))
-    }
-
-    /// Whether a BoRR or an EoRR can be sent now.
-    fn may_mark(&self, family: Family) -> bool {
-        match self.refresh.get(family) {
-            Refresh::Idle => false,
-            Refresh::Asked => {
-                *self.end_of_rib.get(family) != EndOfRib::Owed
-                    && self.inherited.get(family).len() == 0
-            }
-            Refresh::Telling => self.walk.is_none(),
-        }
-    }
-
-    /// With nothing grouped: what was told before stands before a BoRR, all of the table before an
-    /// EoRR.
-    fn mark_refresh(&mut self, rib: &LocRib, out: &mut Vec<u8>) -> u64 {
-        let mut messages = 0;
-        for family in Family::ALL.into_iter().filter(|f| self.may_mark(*f)).collect::<Vec<_>>() {
-            let (mark, next) = match self.refresh.get(family) {
-                Refresh::Asked => (RefreshMark::Begin, Refresh::Telling),
-                _ => (RefreshMark::End, Refresh::Idle),
-            };
-            if next == Refresh::Telling {
-                self.tell_again(rib, family);
-            }
-            wire::refresh_mark(family.into(), mark, out);
-            *self.refresh.get_mut(family) = next;
-            messages += 1;
-        }
-        messages
-    }
-
-    /// Whether it is settled that some of what an earlier process told is no longer announced.
-    fn disowns(&self, family: Family, complete: PerFamily<bool>) -> bool {
-        *complete.get(family) && self.inherited.get(family).len() > 0
-    }
-
-    /// Has those looked at again, now without mercy; false: there are none.
-    fn disinherit(&mut self, complete: PerFamily<bool>) -> bool {
-        let mut any = false;
-        for family in Family::ALL.into_iter().filter(|f| *complete.get(*f)) {
-            let gone = std::mem::take(self.inherited.get_mut(family));
-            any |= gone.len() > 0;
-            self.extra.extend(gone.keys());
-        }
-        any
     }
 
     fn owes(&self, family: Family, complete: PerFamily<bool>) -> bool {
@@ -404,97 +268,10 @@ impl AdjOut {
         }
     }
 
-    fn confirm(&mut self, prefix: &Prefix) {
-        self.inherited.get_mut(Family::of(prefix)).remove(prefix);
-    }
-
-    fn is_inherited(&self, prefix: &Prefix) -> bool {
-        self.inherited.get(Family::of(prefix)).get(prefix).is_some()
-    }
-
     fn forget(&mut self, prefix: &Prefix) {
         if self.held.remove(prefix).is_some() {
             *self.counts.get_mut(Family::of(prefix)) -= 1;
         }
-    }
-}
-
-impl Group {
-    fn unsent(&self) -> &[Prefix] {
-        self.prefixes.get(self.sent..).unwrap_or_default()
-    }
-}
-
-/// Stands for what a peer may hold of a prefix, or not.
-fn unknown(prefix: &Prefix) -> Attributes {
-    unknown_of(Family::of(prefix))
-}
-
-fn unknown_of(family: Family) -> Attributes {
-    let next_hop = match family {
-        Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
-        Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
-    };
-    Attributes::bare(next_hop, Origin::Incomplete)
-}
-
-/// Groups under construction, in the order of their first prefix.
-#[derive(Default)]
-struct Groups {
-    list: Vec<Group>,
-    index: HashMap<(Family, Option<*const Attributes>), usize>,
-}
-
-impl Groups {
-    fn add(&mut self, prefix: Prefix, attrs: Option<Arc<Attributes>>) {
-        let family = Family::of(&prefix);
-        let key = (family, attrs.as_ref().map(Arc::as_ptr));
-        let index = *self.index.entry(key).or_insert_with(|| {
-            self.list.push(Group { family, attrs, prefixes: Vec::new(), sent: 0 });
-            self.list.len() - 1
-        });
-        if let Some(group) = self.list.get_mut(index) {
-            group.prefixes.push(prefix);
-        }
-    }
-}
-
-/// Exported attributes by the path's own: thousands of prefixes share them, and making them means
-/// copying and hashing.
-#[derive(Debug, Default)]
-struct Memo {
-    known: HashMap<(Family, *const Attributes, *const Source), Memoized>,
-}
-
-/// The path is kept, so that its address cannot come to mean another one.
-#[derive(Debug)]
-struct Memoized {
-    _path: Path,
-    exported: Arc<Attributes>,
-}
-
-/// A table in which every route has attributes of its own gains nothing from remembering them.
-const MEMO_MAX: usize = 8192;
-
-impl Memo {
-    fn attributes(
-        &mut self,
-        family: Family,
-        path: &Path,
-        exporter: &Exporter,
-        interner: &mut Interner,
-    ) -> Arc<Attributes> {
-        let key = (family, Arc::as_ptr(&path.attrs), Arc::as_ptr(&path.source));
-        if let Some(memoized) = self.known.get(&key) {
-            return Arc::clone(&memoized.exported);
-        }
-        if self.known.len() >= MEMO_MAX {
-            self.known.clear();
-        }
-        let exported = interner.intern(exporter.attributes(family, path));
-        let memoized = Memoized { _path: path.clone(), exported: Arc::clone(&exported) };
-        self.known.insert(key, memoized);
-        exported
     }
 }
 
