@@ -73,5 +73,9 @@ impl Speaker {
             }
             None => {}
         }
+        if independent {
+            // Nor is what the kernel has kept over our restart of any use.
+            self.spoken_for_good(id, out);
+        }
     }
 }

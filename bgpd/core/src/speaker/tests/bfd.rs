@@ -1,7 +1,7 @@
 //! What follows from what BFD finds (RFC 5882).
 
 use super::*;
-use crate::event::Path;
+use crate::event::{InstalledRoute, Path};
 
 fn found(lab: &mut Lab, n: u8, path: Path) {
     let peer = link(n).remote.ip();
@@ -68,6 +68,27 @@ fn a_path_that_dies_while_the_peer_restarts_ends_the_restart_only_with_the_c_bit
         assert_eq!(lab.speaker.overview().loc_rib[0].1, 1);
         found(&mut lab, 1, dead(independent));
         assert_eq!(lab.speaker.overview().loc_rib[0].1, routes, "C bit {independent}");
+    }
+}
+
+#[test]
+fn what_the_kernel_has_kept_over_our_restart_goes_with_a_path_that_is_dead() {
+    for with_session in [false, true] {
+        let mut lab = Lab::starting(config(&[(1, 65001)]), Start::again(true));
+        let hop = NextHop::V4([192, 0, 2, 1].into());
+        let kept = InstalledRoute { prefix: prefix("10.1.0.0/16"), next_hops: vec![hop] };
+        lab.tell(Event::Adopted(vec![kept]));
+        found(&mut lab, 1, Path::Up);
+        if with_session {
+            let conn = lab.establish(1, 65001);
+            lab.announce(conn, &[65001], 1, &["10.1.0.0/16"]);
+        } else {
+            found(&mut lab, 1, dead(false));
+            found(&mut lab, 1, Path::Up);
+        }
+        assert_eq!(lab.fib(), [""; 0], "it may be the peer's own restart");
+        found(&mut lab, 1, dead(true));
+        assert_eq!(lab.fib(), ["10.1.0.0/16 gone"], "with a session: {with_session}");
     }
 }
 
