@@ -217,9 +217,6 @@ impl Run {
     }
 
     fn note(&mut self, report: Report) {
-        if let Report::RouteRefreshed { peer, family, .. } = &report {
-            self.owe_refresh(*peer, *family);
-        }
         self.tables.observer.report(&report, Instant::now());
         match report {
             Report::PeerUp { .. } | Report::PeerResumed { .. } | Report::PeerDown { .. } => {

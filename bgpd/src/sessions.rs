@@ -15,9 +15,10 @@ use crate::log::{Log, LogError};
 use crate::poller::Ready;
 use crate::run::Run;
 use crate::tcp;
-use bgp_core::event::{Event, Link, Resumed};
+use bgp_core::event::{Action, Event, Link, Resumed};
+use bgp_core::report::Report;
 use bgp_core::told::Record;
-use bgp_core::types::{ConnId, Family, PeerId};
+use bgp_core::types::ConnId;
 use keeper::client::{Attached, HeldSession, LostSession};
 use keeper::os::clock;
 use keeper::snapshot::{Snapshot, Timing};
@@ -111,6 +112,9 @@ impl Run {
             self.speaker.handle(Event::Received { conn: id, bytes }, Instant::now(), &mut actions);
             // In the log before it counts as applied: what is read twice does no harm.
             grown = conn.log_heard(n);
+            for record in owed(&actions) {
+                grown |= conn.log_sent(&record.encode());
+            }
             conn.buffers.applied(n);
             conn.heard();
         }
@@ -130,7 +134,10 @@ impl Run {
         record.push(Record::SENT);
         let more = self.speaker.pull(id, Instant::now(), room.min(CHUNK), &mut record);
         let appended = conn.buffers.append(record.get(1..).unwrap_or_default());
-        let grown = appended.is_ok() && conn.log_sent(&record);
+        let mut grown = appended.is_ok() && conn.log_sent(&record);
+        for family in self.speaker.refreshed(id) {
+            grown |= conn.log_sent(&Record::refresh_answered(family).encode());
+        }
         conn.flush(more);
         self.tables.record = record;
         if grown {
@@ -201,15 +208,6 @@ impl Run {
         let log = Log::begin(rings, &self.speaker.log(id)).map_err(|e| e.to_string())?;
         self.keeper.hold(id, conn.socket().map_err(|e| e.to_string())?, rings)?;
         Ok(Kept::Asked { log })
-    }
-
-    /// A peer has asked for everything again: if this process does not come to it, the next one has
-    /// to.
-    pub(crate) fn owe_refresh(&mut self, peer: PeerId, family: Family) {
-        let conn = self.speaker.connection(peer).and_then(|c| self.tables.conns.get_mut(&c));
-        if let Some(conn) = conn {
-            conn.log_sent(&Record::refresh_owed(family).encode());
-        }
     }
 
     /// The log has grown long, or full.
@@ -353,6 +351,17 @@ impl Run {
         self.pump(id);
         Ok(())
     }
+}
+
+/// What the peer has asked to be told again: if this process does not come to it, the next one has
+/// to.
+fn owed(actions: &[Action]) -> impl Iterator<Item = Record> + '_ {
+    actions.iter().filter_map(|action| match action {
+        Action::Report(Report::RouteRefreshed { family, .. }) => {
+            Some(Record::refresh_owed(*family))
+        }
+        _ => None,
+    })
 }
 
 /// Since when a session is up, as the snapshot has it.

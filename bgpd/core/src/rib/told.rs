@@ -50,9 +50,19 @@ impl Record {
     /// was begun is begun anew by the next process.
     #[must_use]
     pub fn refresh_owed(family: Family) -> Self {
-        let mut begun = Vec::new();
-        wire::refresh_mark(family.into(), RefreshMark::Begin, &mut begun);
-        Self::Sent(begun)
+        Self::mark(family, RefreshMark::Begin)
+    }
+
+    /// It was answered; where the session has marks, those say so themselves.
+    #[must_use]
+    pub fn refresh_answered(family: Family) -> Self {
+        Self::mark(family, RefreshMark::End)
+    }
+
+    fn mark(family: Family, mark: RefreshMark) -> Self {
+        let mut message = Vec::new();
+        wire::refresh_mark(family.into(), mark, &mut message);
+        Self::Sent(message)
     }
 
     #[must_use]

@@ -118,6 +118,13 @@ impl Speaker {
         more
     }
 
+    /// The families of which everything has been told again on this connection since this was last
+    /// asked, as the peer had wanted it, and without marks (RFC 2918): nobody else says when.
+    pub fn refreshed(&mut self, conn: ConnId) -> Vec<Family> {
+        let peer = self.peer_of(conn).and_then(|id| self.peers.get_mut(&id));
+        peer.map(|p| p.adj_out.take_refreshed()).unwrap_or_default()
+    }
+
     fn pull_updates(&mut self, id: PeerId, conn: ConnId, limit: usize, out: &mut Vec<u8>) {
         let Some(peer) = self.peers.get(&id) else { return };
         let complete = self.complete(peer);

@@ -16,6 +16,8 @@ pub(super) enum Refresh {
     Asked,
     /// Between BoRR and EoRR.
     Telling,
+    /// Told again without marks; the log has them all the same.
+    Unmarked,
 }
 
 impl AdjOut {
@@ -25,7 +27,24 @@ impl AdjOut {
             *self.refresh.get_mut(family) = Refresh::Asked;
         } else {
             self.tell_again(rib, family);
+            *self.refresh.get_mut(family) = Refresh::Unmarked;
         }
+    }
+
+    /// With nothing left to tell: the families of which everything was told again without marks.
+    pub(crate) fn take_refreshed(&mut self) -> Vec<Family> {
+        if self.walk.is_some() || !self.groups.is_empty() {
+            return Vec::new();
+        }
+        let mut done = Vec::new();
+        for family in Family::ALL {
+            let refresh = self.refresh.get_mut(family);
+            if *refresh == Refresh::Unmarked {
+                *refresh = Refresh::Idle;
+                done.push(family);
+            }
+        }
+        done
     }
 
     fn tell_again(&mut self, rib: &LocRib, family: Family) {
@@ -38,7 +57,7 @@ impl AdjOut {
     /// Whether a BoRR or an EoRR can be sent now.
     pub(super) fn may_mark(&self, family: Family) -> bool {
         match self.refresh.get(family) {
-            Refresh::Idle => false,
+            Refresh::Idle | Refresh::Unmarked => false,
             Refresh::Asked => {
                 *self.end_of_rib.get(family) != EndOfRib::Owed
                     && self.inherited.get(family).len() == 0
