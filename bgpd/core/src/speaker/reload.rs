@@ -7,8 +7,11 @@ use super::Speaker;
 use crate::config::{PeerConfig, SessionConfig, SpeakerConfig};
 use crate::difference::{self, Change, Effect};
 use crate::event::Action;
+use crate::peer::Peer;
 use crate::report::Report;
-use crate::types::{ConnId, Family, PeerId};
+use crate::session::Session;
+use crate::session::agree::Agreed;
+use crate::types::{Family, PeerId};
 use crate::wire::{Notification, cease};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,7 +25,8 @@ impl Speaker {
         let resets = Resets::of(&changes);
         if resets.all {
             let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-            ids.into_iter().for_each(|id| self.reset(id, now, out));
+            let hard = old.asn != self.config.asn;
+            ids.into_iter().for_each(|id| self.reset(id, hard, now, out));
         }
         self.change_peers(&old, &resets, now, out);
         self.change_ranges(&old, &resets, now, out);
@@ -70,7 +74,8 @@ impl Speaker {
     ) {
         self.change_settings(id, &new.session);
         if resets.peers.contains(&new.name) {
-            self.reset(id, now, out);
+            let hard = old.session.asn != new.session.asn || old.address != new.address;
+            self.reset(id, hard, now, out);
         }
         if old.address != new.address {
             self.displace(new, now, out);
@@ -128,7 +133,7 @@ impl Speaker {
                 }
                 self.change_settings(id, &range.session);
                 if resets.peers.contains(&range.name) {
-                    self.reset(id, now, out);
+                    self.reset(id, before.session.asn != range.session.asn, now, out);
                 }
                 if before.session.route_reflector_client != range.session.route_reflector_client {
                     self.requalify(id, out);
@@ -197,7 +202,7 @@ impl Speaker {
     }
 
     fn remove_peer(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {
-        self.end_all(id, cease::PEER_DECONFIGURED, now, out);
+        self.end_all(id, &Notification::cease(cease::PEER_DECONFIGURED), true, now, out);
         for family in Family::ALL {
             self.flush(id, family, false, out);
         }
@@ -215,25 +220,44 @@ impl Speaker {
     }
 
     /// The session ends because what it was agreed on no longer holds; it comes back at once.
-    fn reset(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {
-        self.end_all(id, cease::OTHER_CONFIGURATION_CHANGE, now, out);
+    ///
+    /// Where both sides have the N bit, both keep each other's routes meanwhile (RFC 8538 §4), but
+    /// for families that will not come back. `hard`: it will be a session with somebody else, and
+    /// nothing is kept.
+    fn reset(&mut self, id: PeerId, hard: bool, now: Instant, out: &mut Vec<Action>) {
+        let why = Notification::cease(cease::OTHER_CONFIGURATION_CHANGE);
+        self.end_all(id, &why, hard, now, out);
         for family in Family::ALL {
-            self.flush(id, family, false, out);
+            let stays = |p: &Peer| p.settings.families.contains(&family);
+            if hard || !self.peers.get(&id).is_some_and(stays) {
+                self.flush(id, family, false, out);
+            }
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.forgive(now);
         }
     }
 
-    fn end_all(&mut self, id: PeerId, subcode: u8, now: Instant, out: &mut Vec<Action>) {
+    /// `hard`: also a peer that keeps routes across NOTIFICATIONs is not to keep them (RFC 8538 §3).
+    fn end_all(
+        &mut self,
+        id: PeerId,
+        why: &Notification,
+        hard: bool,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if let Some(conn) = peer.dialling.take() {
             self.conns.remove(&conn);
             out.push(Action::Close { conn });
         }
-        let conns: Vec<ConnId> = peer.sessions.iter().map(|s| s.conn).collect();
-        for conn in conns {
-            self.end(id, conn, Notification::cease(subcode), now, out);
+        let keeps =
+            |s: &Session| s.is_established() && s.agreed().is_some_and(Agreed::notification);
+        let conns: Vec<_> = peer.sessions.iter().map(|s| (s.conn, hard && keeps(s))).collect();
+        for (conn, hard) in conns {
+            let said = if hard { why.clone().hard() } else { why.clone() };
+            self.end(id, conn, said, now, out);
         }
     }
 

@@ -146,12 +146,15 @@ impl Speaker {
             Refusal::Unwanted(why, if hard { gone.hard() } else { gone })
         })?;
         let fits = self.peers.get(&id).is_some_and(|peer| self.fits(peer, &ours, &theirs));
-        let agreed = agree(&ours, &theirs, theirs.asn).ok().filter(|_| fits);
-        let Some(agreed) = agreed else {
+        let agreed = agree(&ours, &theirs, theirs.asn).ok();
+        let Some(agreed) = agreed.as_ref().filter(|_| fits).cloned() else {
+            let changed = Notification::cease(cease::OTHER_CONFIGURATION_CHANGE);
+            let same = self.peers.get(&id).is_some_and(|p| self.is_between(p, &ours, &theirs));
+            let hard = !same && agreed.is_some_and(|a| a.notification());
             self.drop_if_over(id);
             return Err(Refusal::Unwanted(
                 "the configuration has changed in what the OPENs have settled",
-                Notification::cease(cease::OTHER_CONFIGURATION_CHANGE),
+                if hard { changed.hard() } else { changed },
             ));
         };
         let bad = |e| Refusal::Unreadable(format!("the log of the session: {e}"));
@@ -175,11 +178,13 @@ impl Speaker {
     /// Whether this process would have said the same where it cannot be changed any more.
     fn fits(&self, peer: &Peer, ours: &Open, theirs: &Open) -> bool {
         let now = self.offer(peer).message();
-        let same = now.asn == ours.asn
-            && now.router_id == ours.router_id
-            && now.families() == ours.families()
-            && peer.settings.asn == theirs.asn;
-        same && peer.established().is_none()
+        let same = now.router_id == ours.router_id && now.families() == ours.families();
+        same && self.is_between(peer, ours, theirs) && peer.established().is_none()
+    }
+
+    /// Whether it was a session between the two that are configured now.
+    fn is_between(&self, peer: &Peer, ours: &Open, theirs: &Open) -> bool {
+        self.config.asn == ours.asn && peer.settings.asn == theirs.asn
     }
 
     fn go_on(

@@ -64,6 +64,60 @@ fn what_the_opens_agreed_on_resets_that_peer_alone() {
     assert_eq!(lab.fib(), ["10.1.0.0/16 gone", "0.0.0.0/0 gone"]);
 }
 
+/// A session with a peer that has the N bit, as we have, and one route.
+fn lasting() -> (Lab, ConnId, wire::Open) {
+    let mut lab = Lab::new(config(&[(1, 65001)]));
+    let mut said = offer(1, 65001);
+    said.restart.as_mut().unwrap().notification = true;
+    let open = said.message();
+    let conn = lab.establish_as(1, &open);
+    lab.announce(conn, &[65001], 1, &["10.1.0.0/16"]);
+    lab.sent(conn);
+    lab.actions.clear();
+    (lab, conn, open)
+}
+
+#[test]
+fn with_the_n_bit_on_both_sides_a_reset_costs_no_route() {
+    let (mut lab, conn, open) = lasting();
+    let mut new = config(&[(1, 65001)]);
+    new.peers[0].session.families = vec![Family::Ipv4Unicast];
+    apply(&mut lab, new);
+    assert_eq!(lab.sent(conn), ["NOTIFICATION 6/6"]);
+    assert!(lab.paths("10.1.0.0/16")[0].stale);
+    let conn = lab.establish_as(1, &open);
+    lab.announce(conn, &[65001], 1, &["10.1.0.0/16"]);
+    lab.receive(conn, |out| wire::end_of_rib(Family::Ipv4Unicast, out));
+    assert!(!lab.paths("10.1.0.0/16")[0].stale);
+    assert_eq!(lab.fib(), [""; 0], "the kernel has heard nothing of it");
+}
+
+#[test]
+fn a_family_that_is_wanted_no_more_is_not_kept() {
+    let (mut lab, ..) = lasting();
+    let mut new = config(&[(1, 65001)]);
+    new.peers[0].session.families = vec![Family::Ipv6Unicast];
+    apply(&mut lab, new);
+    assert_eq!(lab.fib(), ["10.1.0.0/16 gone"]);
+}
+
+#[test]
+fn a_reset_to_be_somebody_else_is_hard_and_keeps_nothing() {
+    let edits: [Edit<SpeakerConfig>; 3] = [
+        ("our AS", |c| c.asn = Asn(64513)),
+        ("its AS", |c| c.peers[0].session.asn = Asn(65009)),
+        ("its address", |c| c.peers[0].address = [192, 0, 2, 99].into()),
+    ];
+    for (what, edit) in edits {
+        let (mut lab, conn, _) = lasting();
+        let mut new = config(&[(1, 65001)]);
+        edit(&mut new);
+        apply(&mut lab, new);
+        assert_eq!(lab.sent(conn), ["NOTIFICATION 6/9: 6/6"], "{what}");
+        assert_eq!(lab.fib(), ["10.1.0.0/16 gone"], "{what}");
+    }
+}
+
 #[test]
 fn an_import_policy_is_applied_to_what_the_peer_has_told_before() {
     let (mut lab, one, two) = two_up();

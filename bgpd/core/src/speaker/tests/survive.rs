@@ -217,6 +217,38 @@ fn a_refresh_that_was_cut_short_is_begun_again() {
 }
 
 #[test]
+fn a_refresh_without_marks_is_answered_once_over_all_processes() {
+    let owed = || Record::refresh_owed(V4);
+    let mut open = offer(1, 65001).message();
+    open.capabilities.retain(|c| *c != Capability::EnhancedRouteRefresh);
+    let mut lab = Lab::new(open_config(&[(1, 65001)]));
+    lab.tell(Event::Blocks([prefix(BLOCK)].into()));
+    let conn = lab.establish_as(1, &open);
+    let sent = Record::Sent(lab.bytes(conn));
+    assert_eq!(lab.speaker.refreshed(conn), []);
+    lab.receive(conn, |out| wire::route_refresh(V4.into(), out));
+    assert_eq!(lab.speaker.refreshed(conn), [], "not told yet");
+    let Some(Record::Sent(whole)) = lab.speaker.log(conn).into_iter().next() else { panic!() };
+    let Record::Sent(mark) = owed() else { panic!() };
+    assert!(whole.windows(mark.len()).any(|w| w == mark), "a log written anew owes it too");
+    let estate =
+        |lab: &Lab, log| Estate { sessions: vec![lab.leave(1, conn, log)], installed: vec![] };
+    // This process dies of it, the next one answers ...
+    let (mut lab, _) = Lab::succeed(
+        open_config(&[(1, 65001)]),
+        estate(&lab, vec![sent.clone(), owed()]),
+        &[BLOCK],
+    );
+    let again = Record::Sent(lab.bytes(conn));
+    assert!(matches!(&again, Record::Sent(bytes) if !bytes.is_empty()));
+    assert_eq!((lab.speaker.refreshed(conn), lab.speaker.refreshed(conn)), (vec![V4], vec![]));
+    // ... and the one after that has nothing to say.
+    let log = vec![sent, owed(), again, Record::refresh_answered(V4)];
+    let (mut lab, _) = Lab::succeed(open_config(&[(1, 65001)]), estate(&lab, log), &[BLOCK]);
+    assert_eq!(lab.sent(conn), [""; 0]);
+}
+
+#[test]
 fn a_session_that_the_configuration_no_longer_wants_is_told_so() {
     let refused = |config: SpeakerConfig| {
         let (mut lab, conns) = Lab::succeed(config, orphan(), &[BLOCK]);
