@@ -27,6 +27,8 @@ use tonic::{Request, Response, Status};
 const PAGE: usize = 4096;
 /// From GRACEFUL_SHUTDOWN to the withdrawal.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// After an accept that failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the loop is asked.
 #[derive(Debug)]
@@ -56,9 +58,16 @@ pub(crate) async fn serve(
     asks: mpsc::Sender<Ask>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
+    let incoming = UnixListenerStream::new(listener).then(async |accepted| {
+        // Out of descriptors: who asks waits in the backlog, and we do not try without a pause.
+        if accepted.is_err() {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+        }
+        accepted
+    });
     tonic::transport::Server::builder()
         .add_service(BgpServer::new(Api(asks)))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+        .serve_with_incoming_shutdown(incoming, stop)
         .await
 }
 

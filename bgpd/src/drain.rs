@@ -10,7 +10,14 @@ use std::time::Duration;
 
 impl Run {
     pub(crate) fn drain(&mut self, wait: Duration, on: For) -> Result<&'static str, String> {
-        self.intent.drain(on).map_err(|e| mainstay_daemon::chain(&e))?;
+        if let Err(error) = self.intent.drain(on) {
+            let error = mainstay_daemon::chain(&error);
+            // The node goes down whether its disk has room or not.
+            if on != For::Shutdown {
+                return Err(error);
+            }
+            tracing::warn!(error, "drained for the shutdown, which the next process will not know");
+        }
         self.tell(Event::Drain { wait });
         Ok(self.speaker.intent())
     }

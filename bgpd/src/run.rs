@@ -12,6 +12,7 @@ use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Notice};
 use crate::listen::Listeners;
+use crate::marker::Marker;
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::poller::{Poller, Ready};
@@ -41,6 +42,7 @@ const TURNS: usize = 64;
 pub(crate) struct Run {
     pub(crate) args: Args,
     pub(crate) plan: Plan,
+    pub(crate) marker: Marker,
     pub(crate) intent: Intent,
     /// Of the configuration in force.
     pub(crate) warnings: Vec<String>,
@@ -115,8 +117,14 @@ impl Run {
     pub(crate) async fn attend(&mut self, from: &mut Sources) -> Result<End, Ended> {
         while !self.tables.left {
             self.watch_paths();
-            let deadlines = self.speaker.deadline().into_iter().chain(self.keeper.deadline());
-            let due = deadlines.min().map(tokio::time::Instant::from_std);
+            let shell = self.keeper.deadline().into_iter().chain(self.marker.deadline());
+            let due = self
+                .speaker
+                .deadline()
+                .into_iter()
+                .chain(shell)
+                .min()
+                .map(tokio::time::Instant::from_std);
             tokio::select! {
                 ready = self.poller.wait() => self.ready(&ready?),
                 Some(told) = self.keeper.next() => {
@@ -134,6 +142,9 @@ impl Run {
                     self.catch_up()?;
                     self.tell(Event::Due);
                     self.look_for_keeper();
+                    if self.marker.look(Instant::now()) {
+                        tracing::info!("the disk has taken the restart marker");
+                    }
                 }
             }
         }
@@ -376,7 +387,7 @@ impl Run {
 
     pub(crate) fn all_warnings(&self) -> Vec<String> {
         let written = self.warnings.iter().chain(&self.plan.warnings).cloned();
-        written.chain(self.bfd_warnings()).collect()
+        written.chain(self.bfd_warnings()).chain(self.marker.warning()).collect()
     }
 
     fn status(&self) -> StatusReply {

@@ -8,7 +8,7 @@ use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Found, Notice};
 use crate::listen::Listeners;
-use crate::marker;
+use crate::marker::{self, Marker};
 use crate::plan::Plan;
 use crate::poller::Poller;
 use crate::run::{End, Run, Sources, Tables};
@@ -16,6 +16,7 @@ use crate::sockopt;
 use crate::tcp::Input;
 use bgp_core::event::{Event, Start};
 use bgp_core::speaker::Speaker;
+use keeper::client::Attached;
 use mainstay_config::Mode;
 use mainstay_daemon::{Args, Loaded, Lock, Ready, Signals, Watchdog};
 use std::error::Error;
@@ -47,11 +48,11 @@ pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let state = args.state(NAME)?;
     let _locks = (Lock::take(&state, NAME)?, Lock::take(&args.run_dir, NAME)?);
     let here = marker::here(&mainstay_daemon::boot_id()?, sockopt::netns_cookie());
-    let was_running = marker::set(&state, &here)?;
+    let marker = Marker::set(&state, &here, Instant::now());
     let intent = Intent::read(&state, &here)?;
     end_process_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let before = Before { was_running, intent };
+    let before = Before { marker, intent };
     let end = runtime.block_on(serve(args, loaded, plan, before, ready))?;
     if end == End::Left {
         // Whoever starts next is the first, and is there to serve.
@@ -63,7 +64,7 @@ pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
 
 /// What an earlier process has left.
 struct Before {
-    was_running: bool,
+    marker: Marker,
     intent: Intent,
 }
 
@@ -80,7 +81,7 @@ async fn serve(
     args: Args,
     loaded: Loaded,
     plan: Plan,
-    Before { was_running, intent }: Before,
+    Before { marker, intent }: Before,
     ready: Ready,
 ) -> Result<End, Box<dyn Error>> {
     let signals = Signals::new()?;
@@ -93,11 +94,12 @@ async fn serve(
     let (asks_to, asks) = mpsc::channel::<Ask>(ASKS);
     let mut keeper = Keeper::new(args.run_dir.clone(), plan.max_orphan);
     let attached = keeper.first();
-    let earlier = was_running || found.inherited > 0 || !attached.sessions.is_empty();
+    let earlier = was_here(&marker, &found, &attached);
     let drained = intent.drained().is_some();
     let now = Instant::now();
     let start = how_it_began(earlier, plan.target.install, drained);
     let mut run = Run {
+        marker,
         intent,
         speaker: Speaker::new(plan.speaker.clone(), start, now),
         warnings: loaded.warnings,
@@ -155,6 +157,13 @@ fn how_it_began(earlier: bool, install: bool, drained: bool) -> Start {
     }
 }
 
+/// Whether somebody spoke for this kernel's routes before. Who takes over from another speaker goes
+/// on with its restart. Where the disk takes no mark, routes and sessions tell.
+fn was_here(marker: &Marker, found: &Found, attached: &Attached) -> bool {
+    let unmarked = marker.warning().is_some() && !found.installed.is_empty();
+    marker.was_running() || unmarked || found.inherited > 0 || !attached.sessions.is_empty()
+}
+
 fn announce(run: &Run, start: Start, found: &Found) {
     tracing::info!(
         node = run.args.node_name(),
@@ -171,7 +180,8 @@ fn announce(run: &Run, start: Start, found: &Found) {
     if let Some(problem) = run.keeper.problem() {
         tracing::info!(problem, "sessions survive a restart by graceful restart only");
     }
-    run.bfd_warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let warnings = run.bfd_warnings().into_iter().chain(run.marker.warning());
+    warnings.for_each(|warning| tracing::warn!("{warning}"));
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 
 use crate::pair::{BIRD, Pair, tor};
 use mainstay_tests::bird::Bird;
-use mainstay_tests::daemons::Daemon;
+use mainstay_tests::daemons::{Daemon, sample};
 use mainstay_tests::proc::Proc;
 use mainstay_tests::wait::{eventually, until};
-use std::os::unix::fs::FileExt;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// BIRD without graceful restart: a session that ends takes all its routes with it.
@@ -163,5 +165,123 @@ fn sessions_that_are_to_be_held_no_more_are_given_back_and_go_on_until_the_speak
     bgpd.kill();
     until(10, "the session has ended with the speaker", || {
         bird.ask("show protocols peer").is_ok_and(|up| !up.contains("Established"))
+    });
+}
+
+/// Sets a limit of a running process.
+fn limit(proc: &Proc, resource: Resource, value: u64) {
+    let pid = Pid::from_raw(proc.pid().cast_signed());
+    let new = Rlimit { current: Some(value), ..getrlimit(resource) };
+    prlimit(pid, resource, new).unwrap();
+}
+
+#[test]
+fn a_session_for_which_no_memory_can_be_shared_is_alone_in_not_outliving_the_speaker() {
+    let two = "    - {name: two, address: 192.0.2.3, asn: 65001}\n";
+    let pair = Pair::new(&(tor("import: all") + two));
+    pair.peer.ip("addr add 192.0.2.3/24 dev eth0");
+    let _keeper = pair.node.start(Daemon::Keeper);
+    let _netmon = pair.node.start(Daemon::Netmon);
+    let config = BIRD.replace("connect delay", "graceful restart off; strict bind; connect delay");
+    let bird = Bird::start(&pair.peer, &config);
+    let mut bgpd = pair.node.start(Daemon::Bgpd);
+    bird.established("peer", 20);
+    survives(&pair, "tier0");
+    let since = bird.since("peer");
+
+    // From here on no file that it makes may grow to the size of a session's memory.
+    limit(&bgpd, Resource::Fsize, 1 << 20);
+    let session =
+        config.split_once("protocol bgp").unwrap().1.replace("192.0.2.1 as", "192.0.2.3 as");
+    let second = format!("router id 192.0.2.3;\nprotocol device {{}}\nprotocol bgp{session}");
+    let second = Bird::start(&pair.peer, &second);
+    second.established("peer", 20);
+    until(10, "it has our route", || second.has_route("198.18.7.0/24"));
+    let log = bgpd.log();
+    assert!(
+        log.contains("no memory that the keeper could hold") && log.contains("too large"),
+        "{log}"
+    );
+    let two = || Ok::<_, String>(pair.node.json(&["bgp", "peers"])?["peers"][1].clone());
+    let how = two().unwrap()["survival"].to_string();
+    assert!(how.contains("graceful-restart: there was no memory that could be shared"), "{how}");
+    survives(&pair, "tier0");
+    eventually(20, "it is counted", || {
+        let page = pair.node.metrics("127.0.0.1:9474")?;
+        match sample(&page, "mainstay_bgp_connections_unshared_total") {
+            Some(n) if n >= 1.0 => Ok(()),
+            other => Err(format!("{other:?}\n{page}")),
+        }
+    });
+
+    let second_since = second.since("peer");
+    bgpd.kill();
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    eventually(20, "the one session is new and held now", || {
+        let two = two()?;
+        let new = two["survival"] == "tier0" && second.since("peer") != second_since;
+        if new { Ok(()) } else { Err(two.to_string()) }
+    });
+    survives(&pair, "tier0");
+    assert_eq!(bird.since("peer"), since, "the other one was touched");
+}
+
+#[test]
+fn a_speaker_out_of_descriptors_keeps_its_sessions_and_answers_when_it_has_some_again() {
+    let pair = Pair::with_peer("import: all");
+    let (bird, _keeper, bgpd) = held(&pair);
+    let since = bird.since("peer");
+    limit(&bgpd, Resource::Nofile, 3);
+    let _waits = UnixStream::connect(pair.node.run_dir().join("bgpd.sock")).unwrap();
+    let (before, _) = bgpd.usage();
+    std::thread::sleep(Duration::from_secs(3));
+    let used = bgpd.usage().0 - before;
+    assert!(used < Duration::from_secs(1), "it spins: {used:?}");
+    limit(&bgpd, Resource::Nofile, 1024);
+    survives(&pair, "tier0");
+    assert_eq!(bird.since("peer"), since);
+}
+
+/// Whatever bgpd writes from here on meets a disk without room.
+fn fill_disk(pair: &Pair) {
+    let state = pair.node.dir.path().join("state/bgpd");
+    let _ = std::fs::remove_file(state.join("running"));
+    for name in ["running.new", "intent.new"] {
+        symlink("/dev/full", state.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_no_session_from_going_on_and_is_told_of() {
+    let pair = Pair::with_peer("import: all");
+    let (bird, mut keeper, mut bgpd) = held(&pair);
+    until(10, "their route is in our kernel", || pair.kernel().contains("198.51.100.0/24"));
+    let since = bird.since("peer");
+    fill_disk(&pair);
+    bgpd.kill();
+    let mut bgpd = pair.node.start(Daemon::Bgpd);
+    survives(&pair, "tier0");
+    let status = pair.node.json(&["status"]).unwrap()["bgpd"]["warnings"].to_string();
+    for said in [status, bgpd.log()] {
+        assert!(said.contains("cannot keep the restart marker"), "{said}");
+        assert!(said.contains("No space left on device"), "{said}");
+    }
+    let out = pair.node.cli(&["drain", "--wait", "1s"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && said.contains("No space left on device"), "{said}");
+    assert!(bird.has_route("198.18.7.0/24"), "what is not on disk is not acted upon");
+    assert_eq!(bird.since("peer"), since, "BIRD saw its session end");
+
+    // Without the keeper as well, the routes in the kernel tell that somebody has been here.
+    keeper.kill();
+    bgpd.kill();
+    let bgpd = pair.node.start(Daemon::Bgpd);
+    let log = bgpd.log();
+    assert!(log.contains("restarting=true"), "{log}");
+    let state = pair.node.dir.path().join("state/bgpd");
+    std::fs::remove_file(state.join("running.new")).unwrap();
+    until(30, "the disk has taken the marker", || state.join("running").exists());
+    until(10, "nothing is to be told any more", || {
+        pair.node.json(&["status"]).is_ok_and(|s| !s.to_string().contains("restart marker"))
     });
 }

@@ -41,17 +41,26 @@ fn lock(dir: &Path, path: &Path, daemon: &str) -> io::Result<Result<Lock, LockEr
     let mut options = OpenOptions::new();
     // The pid in it is another's until the lock is ours: no truncation here.
     options.read(true).write(true).create(true).truncate(false).mode(0o644);
-    let mut file = options.open(path)?;
+    let mut file = match options.open(path) {
+        // A file system gone read-only after a fault: the lock of a file needs no room.
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(path)?,
+        other => other?,
+    };
     if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
         let mut pid = String::new();
         Read::by_ref(&mut file).take(32).read_to_string(&mut pid)?;
         let pid = pid.trim().to_owned();
         return Ok(Err(LockError::Taken { daemon: daemon.into(), pid, path: path.into() }));
     }
+    // For people; a full disk has no room for it.
+    let _ = sign(&mut file);
+    Ok(Ok(Lock { _file: file }))
+}
+
+fn sign(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())?;
-    Ok(Ok(Lock { _file: file }))
+    writeln!(file, "{}", std::process::id())
 }
 
 /// Listens on a unix socket that only root may use. A socket file left by a daemon that died is

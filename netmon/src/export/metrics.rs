@@ -82,6 +82,8 @@ metrics! {
     BGP_SESSIONS_UNRESUMED Gauge "bgp_sessions_unresumed" [] "Held sessions of the last bgpd that this one could not go on with."
     BGP_CONNECTIONS_UNSHARED Counter "bgp_connections_unshared_total" []
         "Connections for which there was no memory that the keeper could hold."
+    BGP_WARNINGS Gauge "bgp_warnings" []
+        "What bgpd warns of now, as mainstay status tells it: a disk that is full, a file that others may read."
     BGP_RESTARTING Gauge "bgp_restarting" []
         "1 from the start of bgpd until its peers have sent all their routes."
 

@@ -30,6 +30,7 @@ fn samples(status: &pb::StatusReply, mut peers: Vec<pb::Peer>) -> Samples {
     samples.add(&metrics::DAEMON_INFO, &["bgpd", &status.version], true);
     samples.add(&metrics::DAEMON_UPTIME, &["bgpd"], status.uptime_seconds);
     samples.add(&metrics::BGP_RESTARTING, &[], status.restarting);
+    samples.add(&metrics::BGP_WARNINGS, &[], status.warnings.len() as u64);
     if let Some(keeper) = &status.keeper {
         samples.add(&metrics::BGP_KEEPER_CONNECTED, &[], keeper.connected);
         samples.add(&metrics::BGP_SESSIONS_HELD, &[], u64::from(keeper.held));

@@ -7,6 +7,7 @@ use crate::layout::{self, ALIGN, Layout, LayoutError, Span};
 use rustix::fs::{
     MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
 };
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::ffi::c_void;
 use std::io;
@@ -24,15 +25,25 @@ pub enum MemoryError {
     Io(#[from] io::Error),
 }
 
-impl From<rustix::io::Errno> for MemoryError {
-    fn from(errno: rustix::io::Errno) -> Self {
+impl From<Errno> for MemoryError {
+    fn from(errno: Errno) -> Self {
         Self::Io(errno.into())
+    }
+}
+
+/// A file in memory. A hardened host (`vm.memfd_noexec=2`) wants to hear that it is never executed;
+/// kernels before 6.3 do not know the word.
+pub fn file(name: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => memfd_create(name, flags),
+        other => other,
     }
 }
 
 /// A new file of that size that can never shrink, so that no mapping of it ever faults.
 pub fn create(layout: &Layout) -> Result<OwnedFd, MemoryError> {
-    let fd = memfd_create("mainstay-session", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let fd = file("mainstay-session")?;
     ftruncate(&fd, layout.total())?;
     fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(fd)
@@ -40,7 +51,7 @@ pub fn create(layout: &Layout) -> Result<OwnedFd, MemoryError> {
 
 /// A file that holds just these bytes, to be read by another process.
 pub fn with(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let fd = memfd_create("mainstay-list", MemfdFlags::CLOEXEC)?;
+    let fd = file("mainstay-list")?;
     let mut rest = bytes;
     while !rest.is_empty() {
         let n = rustix::io::write(&fd, rest)?;
@@ -231,6 +242,13 @@ mod tests {
         assert_eq!(got[..19], KEEPALIVE);
         let mirror = Mirror::new(fd.as_fd(), layout.tx).unwrap();
         assert_eq!(mirror.stretch(ALIGN - 4, 19), KEEPALIVE, "in one piece across the end");
+    }
+
+    #[test]
+    fn a_file_says_that_it_is_never_executed_where_the_kernel_knows_the_word() {
+        let knows = memfd_create("x", MemfdFlags::NOEXEC_SEAL).is_ok();
+        let seals = fcntl_get_seals(file("x").unwrap()).unwrap();
+        assert_eq!(seals.contains(SealFlags::EXEC), knows);
     }
 
     #[test]

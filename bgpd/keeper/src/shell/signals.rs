@@ -5,11 +5,12 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-/// From here on SIGTERM, SIGINT and SIGHUP are read from the descriptor.
+/// From here on SIGTERM, SIGINT and SIGHUP are read from the descriptor. So is SIGXFSZ: a write past
+/// RLIMIT_FSIZE fails, and ends nobody.
 pub(super) fn open() -> io::Result<OwnedFd> {
     // SAFETY: a plain set of bits; zeroes are a valid one.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGXFSZ] {
         // SAFETY: the set is ours, the signal exists.
         unsafe { libc::sigaddset(&raw mut set, signal) };
     }
@@ -32,7 +33,7 @@ pub(super) fn stop_wanted(fd: &OwnedFd) -> bool {
     while rustix::io::read(fd, &mut info).is_ok_and(|n| n == info.len()) {
         // `ssi_signo` is its first field.
         let signal = info.first_chunk().map_or(0, |b| u32::from_ne_bytes(*b));
-        stop |= i32::try_from(signal) != Ok(libc::SIGHUP);
+        stop |= matches!(i32::try_from(signal), Ok(libc::SIGTERM | libc::SIGINT));
     }
     stop
 }

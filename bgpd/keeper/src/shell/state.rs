@@ -1,9 +1,10 @@
 //! [`crate::state`] in a memory file that the service manager keeps.
 
 use super::log;
+use crate::os::memory;
 use crate::shell::store::{Name, Store};
 use crate::state::{self, SLOT, State, StateError};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::ftruncate;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -69,7 +70,7 @@ impl StateFile {
 }
 
 fn create() -> io::Result<OwnedFd> {
-    let fd = memfd_create("mainstay-keeper-state", MemfdFlags::CLOEXEC)?;
+    let fd = memory::file("mainstay-keeper-state")?;
     ftruncate(&fd, 2 * SLOT as u64)?;
     Ok(fd)
 }
