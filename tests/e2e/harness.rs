@@ -27,7 +27,7 @@ protocol static { ipv4; route 198.51.100.0/24 blackhole; }
 protocol bgp peer {
   local 192.0.2.1 as 65001;
   neighbor 192.0.2.2 as 65002;
-  connect delay time 1;
+  connect delay time 1; error wait time 1, 2;
   ipv4 { import all; export all; };
 }
 ";

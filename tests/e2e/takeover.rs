@@ -77,7 +77,7 @@ protocol kernel { ipv4 { export where source = RTS_BGP; }; }
 protocol kernel { ipv6 { export where source = RTS_BGP; }; }
 protocol bgp behind {
   local 192.0.2.1 as 65001; neighbor 192.0.2.3 as 65001; direct;
-  connect delay time 0; connect retry time 1;
+  connect delay time 0; connect retry time 1; error wait time 1, 2;
   ipv4 { import all; export all; next hop self; };
   ipv6 { import all; export all; next hop self; };
 }

@@ -216,7 +216,7 @@ protocol static {{ ipv4; route 0.0.0.0/0 via {CLIENT_V4}; }}
 protocol static {{ ipv6; route ::/0 via {CLIENT_V6}; }}
 template bgp node {{
   local 192.0.2.1 as 65001;
-  connect delay time 1;
+  connect delay time 1; error wait time 1, 2;
   ipv4 {{ import all; export where net = 0.0.0.0/0; }};
   ipv6 {{ import all; export where net = ::/0; }};
 }}
