@@ -59,6 +59,9 @@ bench-restart: setup release ## a restart of Mainstay, BIRD, FRR, OpenBGPD, GoBG
 restart-matrix: setup release ## every way of ending against every peer; rewrites docs/restart.md
 	@target/release/mainstay-restart-matrix
 
+crash-suite: setup release ## kills, losses of power and failing disks for mainstay-ipamd; rewrites docs/reliability.md
+	@nice target/release/mainstay-crash-suite
+
 proto: ## make proto/src/gen from the .proto files again
 	@UPDATE_GENERATED=1 $(CARGO) test -q -p mainstay-proto
 
@@ -75,4 +78,4 @@ install: release ## install binaries, units, CNI plugins under DESTDIR (default 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-restart restart-matrix proto golden deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-restart restart-matrix crash-suite proto golden deny install clean

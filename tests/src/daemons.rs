@@ -84,19 +84,31 @@ impl Node {
         more: &[&str],
         prepare: impl FnOnce(&mut Command),
     ) -> Proc {
-        let (mut ready, proc) = self.launch(daemon, more, prepare);
+        self.try_start_with(daemon, more, prepare).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same where not becoming ready is an answer too.
+    pub fn try_start_with(
+        &self,
+        daemon: Daemon,
+        more: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Proc, String> {
+        let (mut ready, mut proc) = self.launch(daemon, more, prepare);
         let mut fds = [PollFd::new(&ready, PollFlags::IN)];
         let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
         let n = poll(&mut fds, Some(&limit)).expect("poll");
         let mut said = [0; 6];
-        assert!(
-            n == 1 && ready.read(&mut said).unwrap_or(0) > 0,
-            "{} on {} did not become ready:\n{}",
-            daemon.program(),
-            self.name,
-            proc.log()
-        );
-        proc
+        if n == 1 && ready.read(&mut said).unwrap_or(0) > 0 {
+            return Ok(proc);
+        }
+        // It lets go of the pipe before it says why it ends.
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while proc.running() && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let (program, log) = (daemon.program(), proc.log());
+        Err(format!("{program} on {} did not become ready:\n{log}", self.name))
     }
 
     /// Starts a daemon that is expected to end by itself: how it did, and what it said.
@@ -126,7 +138,7 @@ impl Node {
         self.launch(daemon, &[], |_| {}).1
     }
 
-    fn launch(
+    pub(crate) fn launch(
         &self,
         daemon: Daemon,
         more: &[&str],

@@ -185,7 +185,9 @@ fn create(dir: &Path, path: &Path) -> Result<(), StoreError> {
     }
     sync(&new)?;
     fs::rename(&new, path).map_err(|e| io("rename", &new, e))?;
-    sync(dir)
+    sync(dir)?;
+    // `dir` itself may be new.
+    dir.parent().map_or(Ok(()), sync)
 }
 
 fn remove_half_made_snapshots(path: &Path) -> Result<(), StoreError> {

@@ -102,10 +102,6 @@ impl Cni {
         self.try_ask(&pod.request(Command::Add))
     }
 
-    pub(crate) fn try_del(&self, pod: &Pod) -> io::Result<CniReply> {
-        self.try_ask(&pod.request(Command::Del))
-    }
-
     fn try_ask(&self, request: &CniRequest) -> io::Result<CniReply> {
         let message = request.encode_to_vec();
         let length = u32::try_from(message.len()).unwrap();

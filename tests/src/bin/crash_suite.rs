@@ -1,0 +1,85 @@
+//! `make crash-suite`: hurts mainstay-ipamd in every way we know and writes `docs/reliability.md`.
+//! `KILLS`, `MOMENTS`, `ERRORS` and `SEED` ask for more, less or other; then nothing is written.
+
+use mainstay_tests::crash::page::{Report, page};
+use mainstay_tests::crash::{errors, kills, power};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Guards of the store (see `tests/disklog`), and how many moments show what they are for.
+const GUARDS: [(&str, &str, usize); 3] = [
+    ("fdatasync", "`fdatasync` after each flush", 20),
+    ("generating", "removing half-made snapshots before opening", 120),
+    ("rename", "making a new store under another name", 20),
+];
+
+fn main() -> ExitCode {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "the crash suite makes network namespaces: run it as root"
+    );
+    let asked = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<usize>().ok());
+    let names = ["KILLS", "MOMENTS", "ERRORS", "SEED"];
+    let by_default = names.iter().all(|name| asked(name).is_none());
+    let number = |name: &str, or: usize| asked(name).unwrap_or(or);
+    let (seed, began) = (number("SEED", 1) as u64, Instant::now());
+
+    let power = lose_power(seed, number("MOMENTS", 300), "");
+    let errors = errors::run(seed, number("ERRORS", 500), |so_far| {
+        tell(so_far.errors, "failing calls", began);
+    });
+    println!("{} failing calls: {}", errors.errors, said(&errors.faults));
+    let without = GUARDS.map(|(guard, what, moments)| {
+        (guard, what, lose_power(seed, moments.min(number("MOMENTS", moments)), guard))
+    });
+    let plan = kills::Plan { seed, kills: number("KILLS", 10_000), nodes: 2, epoch: 100 };
+    let kills = kills::run(&plan, |so_far| {
+        println!("{} of {} kills in {:.0?}", so_far.kills, plan.kills, began.elapsed());
+    });
+    println!("{} kills: {}", kills.kills, said(&kills.faults));
+
+    let report =
+        Report { seed, took: began.elapsed(), kills, power, errors, without: without.into() };
+    if by_default {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reliability.md");
+        std::fs::write(path, page(&report)).expect("write docs/reliability.md");
+        println!("written to docs/reliability.md");
+    }
+    let kept = [&report.kills.faults, &report.power.faults, &report.errors.faults];
+    let seen = report.without.iter().all(|(.., outcome)| outcome.faulty > 0);
+    if kept.iter().all(|faults| faults.is_empty()) && (seen || !by_default) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn lose_power(seed: u64, moments: usize, without: &'static str) -> power::Outcome {
+    let lives = if without.is_empty() { 10 } else { 4 };
+    let each = moments.div_ceil(lives);
+    let load = Duration::from_millis(300);
+    let plan = power::Plan { seed, lives, starts: 4, load, moments: each, without };
+    let (began, disks) = (Instant::now(), AtomicUsize::new(0));
+    let what = if without.is_empty() { "disks".into() } else { format!("disks without {without}") };
+    let outcome = power::run(&plan, |_| {
+        tell(disks.fetch_add(1, Ordering::Relaxed) + 1, &what, began);
+    });
+    println!(
+        "{} {what}, {} with a fault: {}",
+        disks.into_inner(),
+        outcome.faulty,
+        said(&outcome.faults)
+    );
+    outcome
+}
+
+fn tell(n: usize, what: &str, began: Instant) {
+    if n.is_multiple_of(100) {
+        println!("{n} {what} in {:.0?}", began.elapsed());
+    }
+}
+
+fn said(faults: &mainstay_tests::crash::Faults) -> String {
+    if faults.is_empty() { "nothing lost".into() } else { faults.describe() }
+}
