@@ -149,6 +149,25 @@ fn the_switch_sees_nothing_of_a_speaker_that_hangs_until_the_watchdog_bites() {
 }
 
 #[test]
+fn the_switch_sees_nothing_of_a_keeper_that_hangs_until_the_watchdog_bites() {
+    let watched = Watched::new(Site::started(NO_GR));
+    let m = &watched.site.machine;
+    let before = m.main_pid("mainstay-keeper");
+    watched.systemctl("kill --signal=STOP mainstay-keeper");
+    until(60, "another keeper serves", || {
+        let pid = m.main_pid("mainstay-keeper");
+        pid != before && pid != "0"
+    });
+    assert_eq!(m.property("mainstay-keeper", "NRestarts"), "1");
+    watched.held();
+    // It has the session for good: also nobody else may have it for a while.
+    let before = watched.speaker();
+    watched.systemctl("kill --signal=KILL mainstay-bgpd");
+    watched.speaker_after(&before);
+    watched.nobody_has_seen_a_thing();
+}
+
+#[test]
 fn the_switch_sees_nothing_of_a_speaker_that_outgrows_its_memory_limit() {
     let mut many = "protocol static many { ipv4; disabled;\n".to_owned();
     for n in 0..50_000u32 {

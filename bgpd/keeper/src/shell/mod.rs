@@ -12,6 +12,7 @@ mod signals;
 mod start;
 mod state;
 mod store;
+mod watchdog;
 
 pub use start::{Args, ArgsError, StartError, USAGE, run};
 
@@ -32,6 +33,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use store::Store;
+use watchdog::Watchdog;
 
 const MAX_CONNS: usize = 16;
 /// Requests of one connection before the others have their turn.
@@ -45,6 +47,7 @@ pub(crate) struct Shell {
     listener: OwnedFd,
     signals: OwnedFd,
     store: Store,
+    watchdog: Watchdog,
     state: StateFile,
     bfd: Bfd,
     conns: BTreeMap<ConnId, Conn>,
@@ -100,12 +103,16 @@ impl Shell {
             self.tell(Event::Due);
             self.close_broken();
             self.forget_processes();
+            if self.watchdog.due(clock::now()) {
+                self.store.alive();
+            }
         }
     }
 
     /// What is ready, connections before processes: what a speaker said before it died counts.
     fn wait(&mut self) -> io::Result<Vec<(Source, PollFlags)>> {
-        let next = [self.keeper.deadline(), self.bfd.deadline()].into_iter().flatten().min();
+        let next = [self.keeper.deadline(), self.bfd.deadline(), self.watchdog.deadline()];
+        let next = next.into_iter().flatten().min();
         let mut limit = next.map(|at| at.saturating_sub(clock::now()));
         if self.store.flush() || self.pause {
             limit = Some(limit.map_or(PAUSE, |l| l.min(PAUSE)));

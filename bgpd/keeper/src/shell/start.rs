@@ -1,6 +1,6 @@
 //! From the command line to serving.
 
-use super::{Bfd, Shell, StateFile, log, signals, store};
+use super::{Bfd, Shell, StateFile, Watchdog, log, signals, store};
 use crate::client::SOCKET;
 use crate::keeper::{Keeper, Limits};
 use crate::protocol::Status;
@@ -145,6 +145,7 @@ pub fn run(args: &Args) -> Result<(), StartError> {
         listener: listen(&args.run_dir.join(SOCKET))?,
         signals,
         store: Store::open()?,
+        watchdog: Watchdog::open(),
         state,
         bfd: Bfd::new(),
         conns: BTreeMap::new(),

@@ -80,6 +80,13 @@ impl Store {
         self.say("READY=1".into(), None);
     }
 
+    /// For its watchdog; not behind what waits for room. One that is lost is followed by others.
+    pub(super) fn alive(&self) {
+        if let Some((socket, address)) = &self.manager {
+            let _ = send(socket, address, "WATCHDOG=1", None);
+        }
+    }
+
     pub(super) fn add(&mut self, name: Name, fd: BorrowedFd<'_>) -> io::Result<()> {
         if self.exists() {
             let text = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}");

@@ -255,13 +255,14 @@ pub struct Manager {
     socket: UnixDatagram,
     path: std::path::PathBuf,
     store: Vec<(String, OwnedFd)>,
+    beats: usize,
 }
 
 impl Manager {
     pub fn new(dir: &Scratch) -> Self {
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        Self { socket, path, store: Vec::new() }
+        Self { socket, path, store: Vec::new(), beats: 0 }
     }
 
     pub fn read(&mut self) {
@@ -274,6 +275,8 @@ impl Manager {
                 self.store.extend(packet.fds.into_iter().map(|fd| (name.clone(), fd)));
             } else if text.starts_with("FDSTOREREMOVE=1") {
                 self.store.retain(|(n, _)| *n != name);
+            } else if text == "WATCHDOG=1" {
+                self.beats += 1;
             }
         }
     }
@@ -339,6 +342,35 @@ fn an_orphan_outlives_the_keeper_in_the_service_managers_store() {
     log_has(&next, "resumed");
     until(5, "its UPDATE", || peer.updates() == 3);
     assert!(!peer.ended());
+}
+
+#[test]
+fn the_watchdog_hears_of_a_keeper_that_works_and_nothing_of_one_that_hangs() {
+    let dir = Scratch::new("keeper");
+    let mut manager = Manager::new(&dir);
+    let mut command = Command::new("sh");
+    command.env("WATCHDOG_USEC", "300000");
+    let keeper = manager.start_by(command, &dir);
+    let told = |manager: &mut Manager| {
+        manager.beats = 0;
+        until(20, "the watchdog is told", || {
+            manager.read();
+            manager.beats >= 3
+        });
+    };
+    told(&mut manager);
+    keeper.signal(Signal::STOP);
+    until(20, "it stands still", || {
+        std::fs::read_to_string(format!("/proc/{}/stat", keeper.pid()))
+            .is_ok_and(|stat| stat.contains(") T "))
+    });
+    manager.read();
+    manager.beats = 0;
+    std::thread::sleep(Duration::from_millis(500));
+    manager.read();
+    assert_eq!(manager.beats, 0);
+    keeper.signal(Signal::CONT);
+    told(&mut manager);
 }
 
 #[test]
