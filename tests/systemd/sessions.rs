@@ -24,6 +24,7 @@ impl Watched {
     fn new(site: Site) -> Self {
         let m = &site.machine;
         until(10, "their route is in our kernel", || m.host.ip("route").contains(THEIRS));
+        site.forwards_to_us();
         let (switch, node) = (RouteMonitor::start(&site.switch), RouteMonitor::start(&m.host));
         let watched = Self { since: site.bird.since("node"), site, switch, node };
         watched.held();

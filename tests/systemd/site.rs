@@ -51,11 +51,16 @@ impl Site {
         site.machine
             .systemctl("enable --now mainstay-keeper mainstay-bgpd mainstay-ipamd mainstay-netmon");
         site.bird.established("node", 30);
+        site.forwards_to_us();
+        site
+    }
+
+    /// Waits until the switch's kernel has our routes.
+    pub fn forwards_to_us(&self) {
         eventually(10, "the switch forwards to us", || {
-            let routes = site.switch.ip("route");
+            let routes = self.switch.ip("route");
             if [OURS, BLOCK].iter().all(|p| routes.contains(p)) { Ok(()) } else { Err(routes) }
         });
-        site
     }
 }
 
