@@ -116,7 +116,7 @@ pub struct GracefulRestartView {
     pub long_lived: Vec<LongLivedView>,
 }
 
-/// What the peer's last OPEN says of long-lived graceful restart (RFC 9494 §3).
+/// What the peer's last OPEN says of long-lived graceful restart (RFC 9494 §3.1).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LongLivedView {
     pub family: Family,

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The stale time of the capability has 24 bits (RFC 9494 §3): a bit less than that.
+/// The stale time of the capability has 24 bits (RFC 9494 §3.1): a bit less than that.
 const LONGEST_LONG_LIVED: Duration = Duration::from_secs(4660 * 3600);
 const LONGEST_HOLD: Duration = Duration::from_secs(65535);
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);

@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 pub(crate) enum Step {
     /// A node's own prefixes are not for peers to take.
     Local,
-    /// RFC 9494 §4.3: what has been stale for long is the worst there is.
+    /// RFC 9494 §4.4: what has been stale for long is the worst there is.
     LongLivedStale,
     /// RFC 4271 §9.1.1.
     LocalPref,

@@ -36,7 +36,7 @@ pub(crate) struct Exporter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
     Full,
-    /// About to go: taken only where there is no other way (RFC 8326 §3).
+    /// About to go: taken only where there is no other way (RFC 8326 §4).
     LastResort,
     /// Told of nothing.
     None,

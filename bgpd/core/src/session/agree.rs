@@ -27,7 +27,7 @@ pub(crate) struct RestartOffer {
     pub(crate) forwarding: bool,
     /// The N bit (RFC 8538 §2).
     pub(crate) notification: bool,
-    /// Zero: the capability is not sent (RFC 9494 §3).
+    /// Zero: the capability is not sent (RFC 9494 §3.1).
     pub(crate) long_lived: Duration,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct PeerRestart {
     pub(crate) long_lived: Vec<LongLived>,
 }
 
-/// RFC 9494 §3.
+/// RFC 9494 §3.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LongLived {
     pub(crate) family: Family,
@@ -103,7 +103,7 @@ impl Agreed {
     }
 
     /// Whether a peer that keeps routes across NOTIFICATIONs must be told not to: after these we do
-    /// not come back as we were (RFC 8538 §4).
+    /// not come back as we were (RFC 8538 §5.1).
     pub(crate) fn ends_hard(&self, notification: &Notification) -> bool {
         let for_good = matches!(
             (notification.code, notification.subcode),

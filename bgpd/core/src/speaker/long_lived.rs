@@ -52,7 +52,7 @@ impl Speaker {
         }
     }
 
-    /// How many were marked, and how many do not want to be kept (RFC 9494 §4.2, §4.7).
+    /// How many were marked, and how many do not want to be kept (NO_LLGR; RFC 9494 §4.2).
     fn mark_long_lived(
         &mut self,
         id: PeerId,

@@ -90,14 +90,14 @@ impl Notification {
         self.code == 6 && self.subcode == cease::HARD_RESET
     }
 
-    /// This one as a hard reset: its receiver keeps no routes (RFC 8538 §3).
+    /// This one as a hard reset: its receiver keeps no routes (RFC 8538 §3.1).
     #[must_use]
     pub fn hard(&self) -> Self {
         let data = [&[self.code, self.subcode], self.data.as_slice()].concat();
         Self::cease(cease::HARD_RESET).with_data(&data)
     }
 
-    /// What a hard reset carries: another NOTIFICATION's code, subcode and data (RFC 8538 §3).
+    /// What a hard reset carries: another NOTIFICATION's code, subcode and data (RFC 8538 §3.1).
     /// Another hard reset in there is not looked into.
     #[must_use]
     pub fn inner(&self) -> Option<Self> {

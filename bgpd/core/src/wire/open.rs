@@ -41,7 +41,7 @@ impl Open {
         })
     }
 
-    /// Of several, the last counts; without graceful restart it means nothing (RFC 9494 §3).
+    /// Of several, the last counts; without graceful restart it means nothing (RFC 9494 §4.5).
     #[must_use]
     pub fn long_lived(&self) -> Option<&[LongLivedFamily]> {
         self.graceful_restart()?;

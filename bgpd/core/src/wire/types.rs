@@ -32,7 +32,7 @@ pub enum Message<'a> {
     RefreshMark(AfiSafi, RefreshMark),
 }
 
-/// Around the routes that answer a ROUTE-REFRESH (RFC 7313 §3).
+/// Around the routes that answer a ROUTE-REFRESH (RFC 7313 §3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshMark {
     Begin,
@@ -104,7 +104,7 @@ pub struct GracefulFamily {
     pub forwarding: bool,
 }
 
-/// RFC 9494 §3.
+/// RFC 9494 §3.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LongLivedFamily {
     pub family: AfiSafi,
@@ -209,7 +209,7 @@ impl Attributes {
         self.communities.contains(&community.0)
     }
 
-    /// RFC 9494 §4.3.
+    /// RFC 9494 §3.2.
     #[must_use]
     pub fn is_long_lived_stale(&self) -> bool {
         self.has_community(Community::LLGR_STALE)
