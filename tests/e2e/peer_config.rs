@@ -81,6 +81,51 @@ fn frr_takes_what_is_printed_for_it_and_is_our_helper() {
     assert_eq!(restart["ipv4Unicast"]["timers"]["stalePathTimer"], 360, "{restart}");
 }
 
+const BFD: &str = "bfd: {min_tx: 200ms, min_rx: 150ms, multiplier: 4}";
+
+/// How we see a BFD whose other side has the printed timers.
+fn bfd_as_printed(pair: &Pair) {
+    eventually(20, "BFD is up and at the speed of the file", || {
+        let bfd = pair.tor()?["bfd"].clone();
+        let fits = bfd["state"] == "Up" && bfd["interval_ms"] == 200 && bfd["detect_ms"] == 600;
+        if fits { Ok(()) } else { Err(bfd.to_string()) }
+    });
+}
+
+#[test]
+fn frrs_bfd_has_the_timers_that_are_printed_for_it() {
+    let pair = pair(BFD);
+    let text = printed(&pair, "frr", &[]);
+    // What vtysh gives to bfdd, and what to bgpd.
+    let (before, rest) = text.split_once("\nbfd\n").unwrap();
+    let (profile, after) = rest.split_once("\nexit\n").unwrap();
+    let config = format!("{before}\n{after}");
+    let frr = Frr::start_with_bfd(&pair.peer, &config, &format!("bfd\n{profile}\nexit\n"));
+    let _keeper = pair.node.start(Daemon::Keeper);
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    frr.established(NODE, 20);
+    bfd_as_printed(&pair);
+    let seen = frr.bfd(NODE).unwrap();
+    assert_eq!(
+        (&seen["transmit-interval"], &seen["receive-interval"], &seen["detect-multiplier"]),
+        (&150.into(), &200.into(), &4.into()),
+        "{seen}"
+    );
+}
+
+#[test]
+fn birds_bfd_has_the_timers_that_are_printed_for_it() {
+    let pair = pair(BFD);
+    let text = format!("{BIRD}protocol bfd {{ }}\n{}", printed(&pair, "bird", &[]));
+    let bird = Bird::start(&pair.peer, &text);
+    let _keeper = pair.node.start(Daemon::Keeper);
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    bird.established("mainstay_tor_node_a", 20);
+    bfd_as_printed(&pair);
+    let seen = bird.ask("show bfd sessions").unwrap();
+    assert!(seen.contains("0.800"), "four times the 200 ms that we send in: {seen}");
+}
+
 #[test]
 fn frr_takes_whoever_dials_in_from_the_printed_range_with_the_key() {
     let pair = pair("");

@@ -70,9 +70,15 @@ fn template(side: &Side, w: &mut Writer) {
     }
     restart(side, w);
     if side.session.bfd.is_some() {
-        w.say(2, "graceful: BFD going down together with the speaker starts a graceful restart.");
+        w.say(2, "graceful: a node that BFD finds dead is waited for as if it restarted, for BIRD does not read the C bit; on drops it at once, also when speaker and keeper restart together and that takes longer than BFD waits.");
         let graceful = if side.restart_time().is_some() { "graceful" } else { "on" };
         w.line(format!("  bfd {graceful};"));
+    }
+    if let Some(bfd) = side.bfd() {
+        let (rx, tx, multiplier) = (bfd.rx, bfd.tx, bfd.multiplier);
+        w.line(format!(
+            "  bfd {{ min rx interval {rx} ms; min tx interval {tx} ms; multiplier {multiplier}; }};"
+        ));
     }
     w.about_passive(2, side);
     if side.must_wait() {

@@ -98,6 +98,12 @@ fn group(side: &Side, w: &mut Writer) {
         w.say(3, "Whether EOS heeds the C bit with graceful restart: verify on your release.");
         w.line(format!("   neighbor {group} bfd"));
     }
+    w.about_interface_bfd(
+        3,
+        side,
+        "min-rx",
+        &["router bfd", "multihop interval TX min-rx RX multiplier N"],
+    );
     w.about_passive(3, side);
     if side.must_wait() {
         w.line(format!("   neighbor {group} passive"));

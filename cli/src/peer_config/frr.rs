@@ -3,6 +3,9 @@
 use super::side::{FamilySide, Side};
 use super::write::{KEY, Writer, afi, list_names};
 
+/// The lowest detect-multiplier FRR takes.
+const LEAST_MULTIPLIER: u8 = 2;
+
 pub(crate) fn render(side: &Side) -> String {
     let mut w = Writer::new("!");
     w.head(side, "FRR 8.4 or newer");
@@ -20,6 +23,7 @@ pub(super) fn body(side: &Side, w: &mut Writer) {
         w.prefix_list(&from, family.family, &family.from_node);
         w.prefix_list(&to, family.family, &family.to_node);
     }
+    bfd_profile(side, w);
     w.line("!");
     w.line(format!("router bgp {}", side.asn));
     w.say(1, "RESETS: a router ID that changes. FRR takes the highest address unless it is given:");
@@ -41,11 +45,32 @@ pub(super) fn body(side: &Side, w: &mut Writer) {
     w.line("!");
 }
 
+fn bfd_profile(side: &Side, w: &mut Writer) {
+    let Some(bfd) = side.bfd() else { return };
+    w.line("bfd");
+    w.line(format!(" profile {}", side.group()));
+    if bfd.multiplier < LEAST_MULTIPLIER {
+        w.say(2, format!("The nodes have {}; FRR takes no less than this.", bfd.multiplier));
+    }
+    w.line(format!("  detect-multiplier {}", bfd.multiplier.max(LEAST_MULTIPLIER)));
+    w.line(format!("  receive-interval {}", bfd.rx));
+    w.line(format!("  transmit-interval {}", bfd.tx));
+    w.line(" exit");
+    w.line("exit");
+}
+
 fn restart(side: &Side, w: &mut Writer) {
     w.about_restart(1, side);
     if let Some(stale) = side.stale_time() {
         w.say(1, "Helper is FRR's default; these are its bounds, for the whole router.");
         w.line(format!(" bgp graceful-restart stalepath-time {}", stale.min(4095)));
+        w.say(
+            1,
+            "The F bit, said to neighbours for which this switch restarts gracefully itself: its \
+             kernel keeps the routes. That is true if zebra has -K 120 in zebra_options of \
+             /etc/frr/daemons; leave the line away if it has not.",
+        );
+        w.line(" bgp graceful-restart preserve-fw-state");
     }
     if side.notification() {
         w.say(
@@ -95,11 +120,13 @@ fn group(side: &Side, w: &mut Writer) {
     }
     if side.session.bfd.is_some() {
         w.line(format!(" neighbor {group} bfd"));
+        w.line(format!(" neighbor {group} bfd profile {group}"));
         w.say(
             1,
-            "With graceful restart: a BFD session that goes with the speaker is no dead path.",
+            "Without bfd check-control-plane-failure: the nodes' BFD outlives their speaker, so when \
+             it goes the node is dead. With that option FRR 8.4 overlooks the C bit that says so, and \
+             believes a dead node until the hold time is over.",
         );
-        w.line(format!(" neighbor {group} bfd check-control-plane-failure"));
     }
     w.about_passive(1, side);
     if side.must_wait() {

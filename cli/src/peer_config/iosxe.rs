@@ -77,8 +77,19 @@ fn group(side: &Side, w: &mut Writer) {
     }
     if side.session.bfd.is_some() {
         w.say(1, "Whether IOS XE heeds the C bit with graceful restart: verify on your release.");
-        w.line(format!(" neighbor {group} fall-over bfd"));
+        let far = if side.is_far() { " multi-hop" } else { "" };
+        w.line(format!(" neighbor {group} fall-over bfd{far}"));
     }
+    w.about_interface_bfd(
+        1,
+        side,
+        "min_rx",
+        &[
+            "bfd-template multi-hop NAME",
+            "interval min-tx TX min-rx RX multiplier N",
+            "bfd map ipv4 NODES/LEN THIS-SWITCH/32 NAME",
+        ],
+    );
     w.about_passive(1, side);
     if side.must_wait() {
         w.line(format!(" neighbor {group} transport connection-mode passive"));

@@ -96,9 +96,11 @@ fn session(side: &Side, at: &str, w: &mut Writer) {
         w.about_key(0, side);
         w.line(format!("{at} authentication-key \"{KEY}\""));
     }
-    if side.session.bfd.is_some() {
-        w.line(format!("{at} bfd-liveness-detection minimum-interval 300"));
-        w.line(format!("{at} bfd-liveness-detection multiplier 3"));
+    if let Some(bfd) = side.bfd() {
+        let bfd_at = format!("{at} bfd-liveness-detection");
+        w.line(format!("{bfd_at} minimum-receive-interval {}", bfd.rx));
+        w.line(format!("{bfd_at} transmit-interval minimum-interval {}", bfd.tx));
+        w.line(format!("{bfd_at} multiplier {}", bfd.multiplier));
     }
     w.about_passive(0, side);
     if side.must_wait() {

@@ -79,6 +79,7 @@ fn template(side: &Side, w: &mut Writer) {
         w.say(4, "Whether NX-OS heeds the C bit with graceful restart: verify on your release.");
         w.line("    bfd");
     }
+    w.about_interface_bfd(4, side, "min_rx", &["bfd multihop interval TX min_rx RX multiplier N"]);
     w.about_passive(4, side);
     if side.must_wait() {
         w.line("    transport connection-mode passive");

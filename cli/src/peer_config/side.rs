@@ -58,6 +58,14 @@ pub(crate) struct Match {
     pub(crate) le: u8,
 }
 
+/// BFD as the switch has to have it, in milliseconds: it may send as often as nodes listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BfdSide {
+    pub(crate) tx: u128,
+    pub(crate) rx: u128,
+    pub(crate) multiplier: u8,
+}
+
 /// What the operator asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted<'a> {
@@ -275,6 +283,17 @@ impl Side {
     pub(crate) fn notification(&self) -> bool {
         let gr = &self.session.graceful_restart;
         gr.enabled && gr.notification
+    }
+
+    pub(crate) fn bfd(&self) -> Option<BfdSide> {
+        let ours = self.session.bfd?;
+        let (tx, rx) = (ours.min_rx.as_millis(), ours.min_tx.as_millis());
+        Some(BfdSide { tx, rx, multiplier: ours.multiplier })
+    }
+
+    /// Its BFD goes over several hops (RFC 5883).
+    pub(crate) fn is_far(&self) -> bool {
+        self.is_internal() || self.session.multihop.is_some()
     }
 
     /// The nodes dial, the switch may wait.

@@ -16,7 +16,7 @@ bgp:
   graceful_restart: {restart_time: 120s, notification: true}
   mesh: {enabled: true}
   peers:
-    - {name: tor-a, select: {rack: r1}, address: 192.0.2.1, asn: 65001, password_file: /etc/mainstay/tor.key, bfd: true}
+    - {name: tor-a, select: {rack: r1}, address: 192.0.2.1, asn: 65001, password_file: /etc/mainstay/tor.key, bfd: {min_tx: 250ms, min_rx: 400ms, multiplier: 5}}
     - name: rr.far
       address: 2001:db8:ff::1
       asn: 64512
@@ -24,7 +24,7 @@ bgp:
       graceful_restart: {long_lived: 24h}
       local_address: 2001:db8::11
       select: {rack: r2}
-    - {name: far, address: 198.51.100.1, asn: 65002, multihop: 3, select: {rack: r2}, families: [ipv4], hold_time: 30s}
+    - {name: far, address: 198.51.100.1, asn: 65002, multihop: 3, select: {rack: r2}, families: [ipv4], hold_time: 30s, bfd: true}
     - {name: quiet, address: 192.0.2.3, asn: 65003, passive: true, graceful_restart: {enabled: false}, select: {rack: r2}}
   policies:
     - {name: no-bogons, rules: [{match: {prefix: [{in: 10.0.0.0/8, ge: 8}, {in: 2001:db8::/32, le: 48}]}, action: reject}, {action: accept}]}
@@ -93,6 +93,39 @@ fn stale_paths_are_kept_longer_than_a_restart_may_take() {
     assert_eq!(side.stale_time(), Some(720));
     assert!(frr::render(&side).contains("stalepath-time 720"));
     assert!(junos::render(&side).contains("stale-routes-time 600"), "as much as it takes");
+}
+
+#[test]
+fn a_switch_may_send_as_often_as_nodes_listen_and_no_platform_has_other_timers() {
+    for platform in Platform::value_variants() {
+        let text = told("tor-a", *platform, None);
+        let line = |word: &str| text.lines().find(|l| l.contains(word)).unwrap_or_default();
+        let (tx, rx, multiplier) = match platform {
+            Platform::Frr | Platform::Sonic => {
+                (line("transmit-interval"), line("receive-interval"), line("detect-multiplier"))
+            }
+            Platform::Junos => (
+                line("transmit-interval minimum-interval"),
+                line("minimum-receive-interval"),
+                line("detection multiplier"),
+            ),
+            Platform::Bird => {
+                (line("min tx interval"), line("min rx interval"), line("multiplier"))
+            }
+            _ => (line("bfd interval"), line("bfd interval"), line("bfd interval")),
+        };
+        let has = |text: &str, number: &str| text.split([' ', ';']).any(|word| word == number);
+        assert!(has(tx, "400") && has(rx, "250") && has(multiplier, "5"), "{platform:?}: {text}");
+    }
+}
+
+#[test]
+fn frr_takes_no_multiplier_of_one_and_is_told_the_least_it_takes() {
+    let text = FILE.replace("multiplier: 5", "multiplier: 1");
+    let wanted = Wanted { peer: Some("tor-a"), ..Wanted::default() };
+    let side = sides(&cluster(&text), &wanted).unwrap().remove(0);
+    assert!(frr::render(&side).contains("  detect-multiplier 2\n"));
+    assert!(bird::render(&side).contains("multiplier 1;"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Lines of a switch's configuration and what is said beside them.
 
-use super::side::{FamilySide, Match, Side};
+use super::side::{BfdSide, FamilySide, Match, Side};
 use crate::text::clean_line;
 use mainstay_config::Family;
 
@@ -107,6 +107,33 @@ impl Writer {
             self.say(indent, "The nodes wait: this switch has to dial them.");
         } else if side.must_wait() {
             self.say(indent, "The nodes do not listen: they dial, this switch waits.");
+        }
+    }
+
+    /// On platforms where an interface has the timers, and BFD over several hops (`far`) its own.
+    pub(crate) fn about_interface_bfd(
+        &mut self,
+        indent: usize,
+        side: &Side,
+        min_rx: &str,
+        far: &[&str],
+    ) {
+        let Some(BfdSide { tx, rx, multiplier }) = side.bfd() else { return };
+        if !side.is_far() {
+            self.say(indent, "The nodes' timers, on the interface that has the nodes:");
+            return self
+                .say(indent, format!("bfd interval {tx} {min_rx} {rx} multiplier {multiplier}"));
+        }
+        self.say(indent, "The nodes' timers, over several hops (verify on your release):");
+        let [tx, rx, n] = [tx.to_string(), rx.to_string(), multiplier.to_string()];
+        for line in far {
+            let words = line.split(' ').map(|word| match word {
+                "TX" => tx.as_str(),
+                "RX" => rx.as_str(),
+                "N" => n.as_str(),
+                other => other,
+            });
+            self.say(indent, words.collect::<Vec<_>>().join(" "));
         }
     }
 
