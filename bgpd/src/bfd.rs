@@ -127,13 +127,20 @@ impl Run {
 
     pub(crate) fn bfd_of(&self, peer: IpAddr) -> Option<proto::Bfd> {
         self.plan.transport.way(peer).bfd?;
-        let unwatched = || proto::Bfd {
-            state: "Unwatched".into(),
+        if let Some(found) = self.bfd.found.get(&peer).filter(|_| self.keeper.is_there()) {
+            return Some(view(found));
+        }
+        let told = self.bfd.told.iter().flatten().any(|spec| spec.key.peer == peer);
+        let word = |name: &str| if told { name.to_owned() } else { String::new() };
+        // The keeper tells of changes alone, and nothing has come of it yet.
+        Some(proto::Bfd {
+            state: if told { "Down" } else { "Unwatched" }.into(),
+            diagnostic: word("none"),
+            remote_state: word("Down"),
+            remote_diagnostic: word("none"),
             fault: self.keeper.problem().unwrap_or_default().into(),
             ..proto::Bfd::default()
-        };
-        let found = self.bfd.found.get(&peer).filter(|_| self.keeper.is_there());
-        Some(found.map_or_else(unwatched, view))
+        })
     }
 }
 

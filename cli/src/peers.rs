@@ -20,6 +20,7 @@ would cost, and says what to change on which side:
   at risk     it costs nothing if all goes well; what is said makes that less likely
   would flap  a restart ends the session, and the peer drops our routes
   cannot tell the session is not up, so the peer's OPEN is not known
+A finding may also be a warning: no restart costs more for it, but a dead peer is believed too long.
 
 Examples:
   mainstay peers check
@@ -60,7 +61,7 @@ pub(crate) async fn run(
     }
     let worst = judged.iter().map(|j| j.grade).max().unwrap_or(Grade::Ok);
     Ok(match worst {
-        Grade::Ok => Verdict::Well,
+        Grade::Ok | Grade::Warning => Verdict::Well,
         Grade::CannotTell => Verdict::Wrong,
         Grade::AtRisk | Grade::WouldFlap => Verdict::Hurts,
     })
@@ -119,6 +120,7 @@ fn block(judged: &Judgement) -> String {
     for Finding { grade, what, change } in &judged.findings {
         let mark = match grade {
             Grade::Ok => " ",
+            Grade::Warning => "~",
             Grade::CannotTell => "?",
             Grade::AtRisk => "!",
             Grade::WouldFlap => "x",

@@ -141,7 +141,36 @@ fn an_frr_as_it_comes_is_ok() {
     pair.established(20);
     let (verdict, json, code) = check(&pair);
     assert_eq!((verdict.as_str(), code), ("ok", Some(0)), "{json}");
-    assert!(finding(&json, "N bit").is_none(), "FRR has it: {json}");
+    assert!(finding(&json, "has no N bit").is_none(), "FRR has it: {json}");
+    let bfd = finding(&json, "both sides have the N bit").unwrap();
+    assert!(bfd.contains("bfd: true"), "a dead side is believed for long without BFD: {json}");
+}
+
+#[test]
+fn a_bfd_that_shares_the_fate_of_birds_bgp_is_told_of_and_one_that_is_down_is_a_risk() {
+    let pair = Pair::with_peer("bfd: true");
+    let _keeper = pair.node.start(Daemon::Keeper);
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    let graceful = BIRD.replace("connect delay", "graceful restart on; connect delay");
+    let verdict_when = |state: &str| {
+        eventually(20, "the session and BFD are as they should be", || {
+            let tor = pair.tor()?;
+            let fits = tor["state"] == "Established" && tor["bfd"]["state"] == state;
+            if fits && tor["survival"] == "tier0" { Ok(()) } else { Err(tor.to_string()) }
+        });
+        check(&pair)
+    };
+    let bird = Bird::start(&pair.peer, &graceful);
+    let (verdict, json, code) = verdict_when("Down");
+    assert_eq!((verdict.as_str(), code), ("at risk", Some(2)), "{json}");
+    assert!(finding(&json, "it is Down and was never up").unwrap().starts_with("the switch: "));
+    drop(bird);
+    let bfd = "protocol bfd { neighbor 192.0.2.2 dev \"eth0\" local 192.0.2.1; }";
+    let _bird = Bird::start(&pair.peer, &format!("{graceful}{bfd}\n"));
+    let (verdict, json, code) = verdict_when("Up");
+    assert_eq!((verdict.as_str(), code), ("ok", Some(0)), "{json}");
+    let change = finding(&json, "no C bit, RFC 5882").unwrap();
+    assert!(change.contains("max_peer_restart_time"), "{json}");
 }
 
 #[test]

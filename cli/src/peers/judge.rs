@@ -1,5 +1,7 @@
 //! What a restart of the speaker would cost with one peer: a pure look at what is known of it.
 
+mod dead;
+
 use mainstay_config::PeerSession;
 use mainstay_proto::bgp::v1::Peer;
 
@@ -18,6 +20,8 @@ pub(crate) struct Seen<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grade {
     Ok,
+    /// Of a finding alone: no restart is the worse for it, but something else is.
+    Warning,
     CannotTell,
     AtRisk,
     WouldFlap,
@@ -27,6 +31,7 @@ impl Grade {
     pub(crate) const fn words(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Warning => "warning",
             Self::CannotTell => "cannot tell",
             Self::AtRisk => "at risk",
             Self::WouldFlap => "would flap",
@@ -60,6 +65,7 @@ pub(crate) fn judge(seen: &Seen<'_>) -> Judgement {
         graceful_restart(seen, &mut found);
         timers(seen, &mut found);
         refresh(seen, &mut found);
+        dead::judge(seen, &mut found);
         rest(seen, &mut found);
     } else {
         let why = match seen.peer.last_error.as_str() {
@@ -70,7 +76,8 @@ pub(crate) fn judge(seen: &Seen<'_>) -> Judgement {
             format!("the session is {}, so the peer's OPEN is not known{why}", seen.peer.state);
         found.add(Grade::CannotTell, what, None);
     }
-    let grade = found.list.iter().map(|f| f.grade).max().unwrap_or(Grade::Ok);
+    let grades = found.list.iter().map(|f| f.grade).filter(|g| *g != Grade::Warning);
+    let grade = grades.max().unwrap_or(Grade::Ok);
     Judgement {
         peer: seen.peer.name.clone(),
         address: seen.peer.address.clone(),
@@ -162,7 +169,7 @@ fn graceful_restart(seen: &Seen<'_>, found: &mut Findings) {
 
 /// A helper names no family; one that restarts gracefully itself names those it keeps.
 fn unkept_families(seen: &Seen<'_>, theirs: &str, found: &mut Findings) {
-    let named: Vec<_> = theirs.split_whitespace().filter(|w| w.ends_with("-unicast")).collect();
+    let named = named_families(theirs);
     let families = seen.peer.families.iter().map(|f| f.family.as_str());
     let missing: Vec<_> = families.filter(|f| !named.contains(f)).collect();
     if !named.is_empty() && !missing.is_empty() {
@@ -171,6 +178,11 @@ fn unkept_families(seen: &Seen<'_>, theirs: &str, found: &mut Findings) {
             missing.join(", ")
         ));
     }
+}
+
+/// Whose routes outlive the peer's sessions.
+fn named_families(theirs: &str) -> Vec<&str> {
+    theirs.split_whitespace().filter(|w| w.ends_with("-unicast")).collect()
 }
 
 fn timers(seen: &Seen<'_>, found: &mut Findings) {
@@ -247,14 +259,6 @@ fn rest(seen: &Seen<'_>, found: &mut Findings) {
     let Some(session) = seen.session else {
         return found.fine("the peer is no longer in the file in force");
     };
-    if session.bfd.is_some() && !found.held {
-        found.add(
-            Grade::AtRisk,
-            "BFD without a keeper goes down with the speaker, and a peer that does not heed the C \
-             bit (RFC 5882 §4.3) drops our routes",
-            Some("this node: run mainstay-keeper, which keeps BFD up".into()),
-        );
-    }
     if session.password_file.is_some() {
         found.fine("TCP MD5: a key that changes has to change on both sides within the hold time");
     }
@@ -279,138 +283,4 @@ fn switch(seen: &Seen<'_>, what: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = "
-nodes: [{name: node-a, address: 192.0.2.11}]
-bgp:
-  asn: 64512
-  peers:
-    - {name: tor, address: 192.0.2.1, asn: 65001}
-";
-
-    fn session(keys: &str) -> PeerSession {
-        let text = FILE.replace("65001}", &format!("65001, {keys}}}"));
-        let node = mainstay_config::parse("f", &text).unwrap().resolve("node-a").unwrap();
-        node.bgp.peers[0].session.clone()
-    }
-
-    /// A peer as BIRD is one, Established, with everything that helps.
-    fn peer() -> Peer {
-        let family = |family: &str| mainstay_proto::bgp::v1::PeerFamily {
-            family: family.into(),
-            ..Default::default()
-        };
-        let capabilities = [
-            "multiprotocol ipv4-unicast",
-            "route-refresh",
-            "enhanced-route-refresh",
-            "graceful-restart 120 s notification",
-            "four-octet-as 65001",
-            "long-lived-graceful-restart",
-        ];
-        Peer {
-            name: "tor".into(),
-            address: "192.0.2.1".into(),
-            state: "Established".into(),
-            state_seconds: 100.0,
-            established_count: 1,
-            hold_time_seconds: 90,
-            families: vec![family("ipv4-unicast"), family("ipv6-unicast")],
-            capabilities: capabilities.iter().map(ToString::to_string).collect(),
-            graceful_restart: Some(mainstay_proto::bgp::v1::GracefulRestart {
-                negotiated: true,
-                ..Default::default()
-            }),
-            ..Default::default()
-        }
-    }
-
-    fn without(name: &str) -> Peer {
-        let mut peer = peer();
-        peer.capabilities.retain(|c| c.split(' ').next() != Some(name));
-        peer
-    }
-
-    fn judged(peer: &Peer, keys: &str, survival: &str) -> Judgement {
-        let session = session(keys);
-        let peer = Peer { survival: survival.into(), ..peer.clone() };
-        judge(&Seen { peer: &peer, session: Some(&session), uptime: 101.0, asn: 64512 })
-    }
-
-    fn grade(peer: &Peer, keys: &str) -> (Grade, Grade) {
-        let of = |survival| judged(peer, keys, survival).grade;
-        (of("graceful-restart"), of("tier0"))
-    }
-
-    fn worst(judged: &Judgement) -> &Finding {
-        judged.findings.iter().find(|f| f.grade == judged.grade).unwrap()
-    }
-
-    #[test]
-    fn a_helper_with_everything_is_ok_with_and_without_a_keeper() {
-        assert_eq!(grade(&peer(), "port: 179"), (Grade::Ok, Grade::Ok));
-    }
-
-    #[test]
-    fn without_capability_64_a_restart_flaps_unless_the_keeper_holds_the_session() {
-        let peer = without("graceful-restart");
-        assert_eq!(grade(&peer, "port: 179"), (Grade::WouldFlap, Grade::AtRisk));
-        let judged = judged(&peer, "port: 179", "graceful-restart");
-        let worst = worst(&judged);
-        assert!(worst.what.contains("capability 64"), "{worst:?}");
-        let change = worst.change.as_ref().unwrap();
-        assert!(change.contains("mainstay peer-config --peer tor "), "{change}");
-    }
-
-    #[test]
-    fn where_we_do_not_offer_it_the_change_is_ours() {
-        let judged = judged(&peer(), "graceful_restart: {enabled: false}", "graceful-restart");
-        assert_eq!(judged.grade, Grade::WouldFlap);
-        assert!(worst(&judged).change.as_ref().unwrap().starts_with("this node: "));
-    }
-
-    #[test]
-    fn a_session_older_than_the_setting_does_not_have_it_yet() {
-        let mut old = peer();
-        old.graceful_restart = None;
-        assert_eq!(grade(&old, "port: 179").0, Grade::WouldFlap);
-    }
-
-    #[test]
-    fn what_was_asked_for_and_is_not_there_is_a_risk() {
-        let risk = |peer: &Peer, keys: &str| grade(peer, keys).0;
-        let long = "graceful_restart: {long_lived: 24h}";
-        assert_eq!(risk(&peer(), long), Grade::Ok);
-        assert_eq!(risk(&without("long-lived-graceful-restart"), long), Grade::AtRisk);
-        assert_eq!(risk(&without("long-lived-graceful-restart"), "port: 179"), Grade::Ok);
-        assert_eq!(grade(&peer(), "bfd: true"), (Grade::AtRisk, Grade::Ok));
-        assert_eq!(grade(&without("route-refresh"), "port: 179"), (Grade::Ok, Grade::AtRisk));
-        assert_eq!(risk(&Peer { hold_time_seconds: 0, ..peer() }, "port: 179"), Grade::AtRisk);
-        assert_eq!(risk(&Peer { hold_time_seconds: 3, ..peer() }, "port: 179"), Grade::AtRisk);
-        let slow = Peer { state_seconds: 1.0, ..peer() };
-        assert_eq!(risk(&slow, "graceful_restart: {restart_time: 120s}"), Grade::AtRisk);
-    }
-
-    #[test]
-    fn lesser_things_are_told_and_cost_no_grade() {
-        let mut bare = without("enhanced-route-refresh");
-        bare.capabilities.retain(|c| !c.starts_with("graceful"));
-        bare.capabilities.push("graceful-restart 120 s ipv4-unicast".into());
-        let judged = judged(&bare, "password_file: /k", "graceful-restart");
-        assert_eq!(judged.grade, Grade::Ok);
-        let all: String = judged.findings.iter().map(|f| f.what.as_str()).collect();
-        for word in ["N bit", "RFC 7313", "its routes of ipv6-unicast", "TCP MD5"] {
-            assert!(all.contains(word), "{word}: {all}");
-        }
-    }
-
-    #[test]
-    fn a_session_that_is_not_up_cannot_be_judged() {
-        let down = Peer { state: "Active".into(), last_error: "refused".into(), ..peer() };
-        let judged = judged(&down, "port: 179", "tier0");
-        assert_eq!(judged.grade, Grade::CannotTell);
-        assert!(judged.findings[0].what.ends_with("is not known: refused"), "{judged:?}");
-    }
-}
+mod tests;
