@@ -278,7 +278,8 @@ fn reference(policy: &At<Name>, known: &HashSet<&str>, log: &mut Log) {
     log.error(&policy.place, format!("there is no policy {name}; it is one of {}", one_of(names)));
 }
 
-/// One address may be many peers, as each rack's gateway is, but not of one node.
+/// One address may be many peers, as each rack's gateway is, but not of one node: a peer is known by
+/// its address alone, also a link-local one.
 fn same_endpoint<'f>(
     file: &'f File,
     selector: &Selector<'f>,
@@ -301,7 +302,12 @@ fn same_endpoint<'f>(
                 if let Some(other) = taken.insert(node, peer) {
                     let node = node.map_or(String::new(), |i| format!(" of {}", nodes[i].name.0));
                     let place = peer.address.as_ref().map_or(&peer.place, |a| &a.place);
-                    log.error(place, format!("the same as peer {}{node}", other.name.0));
+                    let interface = |p: &Peer| p.interface.as_ref().map(|i| i.0.clone());
+                    let but = match interface(peer) == interface(other) {
+                        true => "",
+                        false => "; the interface does not tell two peers apart",
+                    };
+                    log.error(place, format!("the same as peer {}{node}{but}", other.name.0));
                     break;
                 }
             }
@@ -310,8 +316,7 @@ fn same_endpoint<'f>(
 }
 
 fn endpoint_text(peer: &Peer) -> Option<String> {
-    let interface = peer.interface.as_ref().map_or("", |i| i.0.as_str());
-    let address = peer.address.as_ref().map(|a| format!("{}%{interface}", a.value));
+    let address = peer.address.as_ref().map(|a| a.value.to_string());
     address.or_else(|| peer.listen_range.as_ref().map(|range| range.value.to_string()))
 }
 
