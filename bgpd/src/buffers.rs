@@ -114,7 +114,7 @@ impl Buffers {
         }
     }
 
-    /// What the last process has left has taken effect.
+    /// What was said before has taken effect.
     pub(crate) fn replayed(&self) {
         if let Self::Shared(rings) = self {
             rings.replayed();

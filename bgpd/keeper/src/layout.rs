@@ -46,6 +46,7 @@ pub(crate) mod word {
     pub(crate) const LAST_RX: u64 = 272;
     pub(crate) const APPLYING: u64 = 280;
     pub(crate) const DIED_APPLYING: u64 = 288;
+    pub(crate) const REPLAYS: u64 = 296;
     pub(crate) const SNAPSHOT_LEN: u64 = 320;
     pub(crate) const SNAPSHOT_SUM: u64 = 328;
 }

@@ -219,13 +219,15 @@ impl SessionRings {
         self.rings.applying();
     }
 
-    /// The journal is about to take effect once more: it may be what kills its reader, as well as
-    /// a message may.
-    pub fn replaying(&self) {
-        self.rings.applying();
+    /// The journal is about to take effect once more: it may be what kills its reader, as well as a
+    /// message may. How many speakers in a row have begun with it, this one among them; to be asked
+    /// once.
+    #[must_use]
+    pub fn replaying(&self) -> u64 {
+        self.rings.replaying()
     }
 
-    /// It has.
+    /// It has taken effect.
     pub fn replayed(&self) {
         self.rings.replayed();
     }
