@@ -8,6 +8,7 @@ mod bgp_with_bird;
 mod bgp_with_frr;
 mod bgp_with_gobgp;
 mod cni_contract;
+mod cni_tool;
 mod command_line;
 mod documents;
 mod graceful_restart;

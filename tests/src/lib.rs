@@ -9,6 +9,7 @@ pub mod bird;
 pub mod cgroup;
 pub mod client;
 pub mod cni;
+pub mod cnitool;
 pub mod crash;
 pub mod daemons;
 pub mod frr;
