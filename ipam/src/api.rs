@@ -98,7 +98,9 @@ fn status(daemon: &Daemon) -> StatusReply {
         dels: counted.dels,
         add_failures: counted.add_failures,
         sticky_hits: counted.sticky_hits,
+        spooled_dels: counted.spooled_dels,
         warnings,
+        ..StatusReply::default()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::daemon::{AddFailed, Daemon};
 use ipam_core::{AddError, CheckError, Grant};
 use mainstay_proto::ipam::v1::{Address, CniError, CniReply, CniRequest};
 use prost::Message;
-use request::Request;
+pub(crate) use request::Request;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,22 +135,33 @@ async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, Refusa
     let mut reply = CniReply::default();
     match Request::try_from(request)? {
         Request::Add(add) => {
+            // A DEL of the same attachment that is still in the spool came first.
+            daemon.spool.apply_before(daemon, &add.attachment).await?;
             let grants = daemon.add(&add).await.map_err(add_failure)?;
             reply.addresses = grants.iter().map(address).collect();
         }
         Request::Del(attachment) => daemon.del(&attachment)?,
-        Request::Gc { network, valid } => daemon.gc(&network, &valid)?,
+        Request::Gc { network, valid: Some(valid) } => daemon.gc(&network, &valid)?,
+        Request::Gc { valid: None, .. } => {}
         Request::Check(attachment, expected) => {
             daemon.check(&attachment, &expected).map_err(|e| check_failure(&e))?;
         }
-        // A full pool is no failure here: containerd would call the whole node NotReady, and its
-        // running pods would be evicted.
-        Request::Status if daemon.can_serve() => {}
-        Request::Status => {
-            return Err(failure(code::NOT_AVAILABLE, AddError::NoPool.to_string()).into());
-        }
+        Request::Status { fail_when_exhausted } => status(daemon, fail_when_exhausted)?,
     }
     Ok(reply)
+}
+
+/// A full pool is no failure unless asked for: containerd would call the whole node NotReady, and its
+/// running pods would be evicted.
+fn status(daemon: &Daemon, fail_when_exhausted: bool) -> Result<(), Refusal> {
+    let unavailable = |why| Err(failure(code::NOT_AVAILABLE, why).into());
+    if !daemon.can_serve() {
+        return unavailable(AddError::NoPool.to_string());
+    }
+    match daemon.exhausted().filter(|_| fail_when_exhausted) {
+        Some(pools) => unavailable(format!("no address is free now in {pools}")),
+        None => Ok(()),
+    }
 }
 
 fn address(grant: &Grant) -> Address {

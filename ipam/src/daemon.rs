@@ -7,8 +7,11 @@ use crate::committer::{Committer, Stopped};
 use crate::observe::{self, Counted, Counters};
 use crate::routes::Standing;
 use crate::settings::settings;
+use crate::spool::Spool;
 use crate::time::Clocks;
-use ipam_core::{Add, AddError, Attachment, CheckError, Effects, Grant, Ipam, Now, Record, Report};
+use ipam_core::{
+    Add, AddError, Attachment, CheckError, Effects, Grant, Ipam, Now, PoolView, Record, Report,
+};
 use mainstay_config::Mode;
 use mainstay_daemon::{Args, LoadError};
 use std::net::IpAddr;
@@ -25,7 +28,8 @@ pub(crate) struct Daemon {
     pub(crate) standing: Standing,
     /// Which blocks need a route may have changed.
     pub(crate) blocks_changed: Notify,
-    counters: Counters,
+    pub(crate) spool: Spool,
+    pub(crate) counters: Counters,
     state: Mutex<State>,
     /// Addresses whose neighbour entries are of the past.
     released: mpsc::UnboundedSender<IpAddr>,
@@ -65,7 +69,7 @@ impl Daemon {
         (args, clocks): (Args, Clocks),
         (ipam, warnings): (Ipam, Vec<String>),
         (committer, engine): (Committer, &'static str),
-        released: mpsc::UnboundedSender<IpAddr>,
+        (released, spool): (mpsc::UnboundedSender<IpAddr>, Spool),
     ) -> Self {
         Self {
             args,
@@ -74,6 +78,7 @@ impl Daemon {
             engine,
             standing: Standing::default(),
             blocks_changed: Notify::new(),
+            spool,
             counters: Counters::default(),
             state: Mutex::new(State { ipam, warnings, committer }),
             released,
@@ -140,6 +145,23 @@ impl Daemon {
     /// Whether this node holds any address at all.
     pub(crate) fn can_serve(&self) -> bool {
         self.state().ipam.settings().blocks().next().is_some()
+    }
+
+    /// Whether a family this node has addresses of has none free now.
+    pub(crate) fn exhausted(&self) -> Option<String> {
+        let pools = self.state().ipam.pool_views(self.now());
+        [true, false].into_iter().find_map(|ipv4| {
+            let here = |pool: &&PoolView| pool.cidr.is_ipv4() == ipv4 && pool.counts.addresses > 0;
+            let pools: Vec<_> = pools.iter().filter(here).collect();
+            let full = !pools.is_empty() && pools.iter().all(|pool| pool.counts.free == 0);
+            full.then(|| pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", "))
+        })
+    }
+
+    /// Everything decided so far is durable.
+    pub(crate) async fn settled(&self) -> Result<(), Stopped> {
+        let durable = self.state().committer.durable(Vec::new());
+        durable.await
     }
 
     /// Reads the configuration again; a bad one changes nothing.

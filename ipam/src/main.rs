@@ -12,6 +12,7 @@ mod neighbours;
 mod observe;
 mod routes;
 mod settings;
+mod spool;
 mod store;
 mod time;
 
@@ -21,6 +22,7 @@ use daemon::Daemon;
 use ipam_core::Ipam;
 use mainstay_config::Mode;
 use mainstay_daemon::{Args, Loaded, Lock, Ready, Signal, Signals};
+use spool::Spool;
 use std::error::Error;
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -87,6 +89,7 @@ async fn serve(
 ) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let clocks = time::Clocks::new()?;
+    let spool = Spool::open(&args.state("ipam")?, &args.run_dir)?;
     let kept = store.load()?;
     let leases = kept.slots.len();
     let settings = settings::settings(&loaded.node);
@@ -95,9 +98,15 @@ async fn serve(
     let engine = store.engine();
     let (committer, mut running) = Committer::start(Box::new(store))?;
     let (released, flushed) = mpsc::unbounded_channel();
-    let daemon =
-        Daemon::new((args, clocks), (ipam, loaded.warnings), (committer, engine), released);
+    let daemon = Daemon::new(
+        (args, clocks),
+        (ipam, loaded.warnings),
+        (committer, engine),
+        (released, spool),
+    );
     let daemon = Arc::new(daemon);
+    // Before anybody asks: these came first.
+    daemon.spool.apply(&daemon).await?;
     daemon.state().ipam.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
 
     let serving = Serving::start(&daemon, flushed).await?;
@@ -151,6 +160,7 @@ fn reload(daemon: &Daemon) {
 /// The tasks that serve.
 struct Serving {
     kernel: [JoinHandle<()>; 3],
+    spool: JoinHandle<()>,
     cni: JoinHandle<()>,
     callers: Arc<Semaphore>,
     api: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -177,12 +187,14 @@ impl Serving {
         let stopped = async { drop(stopped.await) };
         let api = tokio::spawn(api::serve(for_api, Arc::clone(daemon), stopped));
         let kernel = [connection, neighbours, routes];
-        Ok(Self { kernel, cni: tokio::spawn(cni), callers, api, stop_api })
+        let spool = tokio::spawn(spool::watch(Arc::clone(daemon)));
+        Ok(Self { kernel, spool, cni: tokio::spawn(cni), callers, api, stop_api })
     }
 
     /// Those who wait for an answer get it; calls that go on for ever are cut.
     async fn stop(self) {
         self.cni.abort();
+        self.spool.abort();
         self.kernel.iter().for_each(JoinHandle::abort);
         drop(self.stop_api);
         let everyone = u32::try_from(cni::CALLERS).unwrap_or(u32::MAX);

@@ -10,6 +10,7 @@ pub(crate) struct Counters {
     dels: AtomicU64,
     add_failures: AtomicU64,
     sticky_hits: AtomicU64,
+    spooled_dels: AtomicU64,
 }
 
 /// A reading of [`Counters`].
@@ -19,6 +20,7 @@ pub(crate) struct Counted {
     pub(crate) dels: u64,
     pub(crate) add_failures: u64,
     pub(crate) sticky_hits: u64,
+    pub(crate) spooled_dels: u64,
 }
 
 impl Counters {
@@ -28,6 +30,7 @@ impl Counters {
             dels: self.dels.load(Relaxed),
             add_failures: self.add_failures.load(Relaxed),
             sticky_hits: self.sticky_hits.load(Relaxed),
+            spooled_dels: self.spooled_dels.load(Relaxed),
         }
     }
 
@@ -48,6 +51,10 @@ impl Counters {
 
     pub(crate) fn deleted(&self) {
         self.dels.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn spooled(&self, dels: usize) {
+        self.spooled_dels.fetch_add(dels as u64, Relaxed);
     }
 }
 

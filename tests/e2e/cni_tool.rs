@@ -106,7 +106,7 @@ fn cnitool_check_fails_once_the_lease_is_gone() {
 }
 
 #[test]
-fn cnitool_status_tells_of_a_daemon_that_is_away_and_gc_frees_what_is_left_over() {
+fn cnitool_status_tells_of_a_daemon_that_is_away_and_gc_frees_what_libcni_remembers() {
     let node = node();
     let ipamd = node.start(Daemon::Ipamd);
     let (pod, leaked) = (Netns::new("pod"), Netns::new("leaked"));
@@ -117,15 +117,17 @@ fn cnitool_status_tells_of_a_daemon_that_is_away_and_gc_frees_what_is_left_over(
     tool.gc().expect("GC");
     assert_eq!(assigned(&node), 0, "what libcni remembers is deleted");
 
-    // What it does not remember only the IPAM plugin can know, and is told when it stands in the
-    // list: no main plugin passes GC on.
+    // Called without a list of the valid, as cnitool does: nothing is known to be invalid.
     let section = conflist["plugins"][0]["ipam"].clone();
     let alone = json!({"cniVersion": "1.1.0", "name": "pods",
         "plugins": [{"type": "mainstay-ipam", "ipam": section}]});
     let forgotten = Attachment::pod("forgotten", &leaked.path(), "default", "web", "u1");
-    Runtime::new(alone.clone()).add(&node.host, &forgotten).expect("ADD");
+    let runtime = Runtime::new(alone.clone());
+    runtime.add(&node.host, &forgotten).expect("ADD");
     Cnitool::new(&node, &alone).gc().expect("GC");
-    assert_eq!(assigned(&node), 0, "what nobody remembers is freed");
+    assert_eq!(assigned(&node), 2, "what nobody has called invalid stays");
+    runtime.gc(&node.host, &[]).expect("GC");
+    assert_eq!(assigned(&node), 0, "an empty list calls everything invalid");
 
     drop(ipamd);
     let failure = tool.status().unwrap_err();

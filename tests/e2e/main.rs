@@ -10,6 +10,7 @@ mod bgp_with_gobgp;
 mod cni_contract;
 mod cni_tool;
 mod command_line;
+mod daemon_away;
 mod documents;
 mod graceful_restart;
 mod harness;

@@ -16,12 +16,16 @@ use crate::env::{is_ifname, is_name};
 use crate::error::{Code, Error};
 use crate::result::{self, Assigned};
 use crate::settings::Settings;
+use crate::spool;
 
 pub const NAME: &str = "mainstay-ipam";
 
 /// The runtime asks for the status every few seconds and with everything else waiting, so this is
 /// the longest a STATUS may take: enough for the daemon to restart, too short to hold the node up.
 const LONGEST_STATUS: Duration = Duration::from_secs(2);
+/// A DEL that is not answered by then is left in the spool: ipamd applies it when it is back, and
+/// nothing waits for the address meanwhile.
+const LONGEST_DEL: Duration = Duration::from_secs(2);
 
 const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 /// Where the still valid attachments of GC stand: by the specification, and by its first edition.
@@ -30,13 +34,28 @@ const VALID: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 /// Answers one call by asking the daemon.
 pub fn answer(call: &Call) -> Result<Option<String>, Error> {
     let (settings, request) = prepare(call)?;
+    let spool = (call.command == Command::Del).then(|| settings.spool()).flatten();
     let wait = match call.command {
         Command::Status => settings.timeout.min(LONGEST_STATUS),
+        Command::Del if spool.is_some() => settings.timeout.min(LONGEST_DEL),
         _ => settings.timeout,
     };
-    let reply = client::ask(&settings.socket, wait, &request)
-        .map_err(|e| no_reply(call.command, &settings.socket, e))?;
-    conclude(call, &settings, reply)
+    match (client::ask(&settings.socket, wait, &request), spool) {
+        (Ok(reply), _) => conclude(call, &settings, reply),
+        (Err(error @ AskError::NoAnswer { .. }), Some(spool)) => {
+            leave(&spool, &request, no_reply(call.command, &settings.socket, error))
+        }
+        (Err(error), _) => Err(no_reply(call.command, &settings.socket, error)),
+    }
+}
+
+/// Leaves a DEL for the next ipamd. Only when that fails as well, the runtime has to ask again.
+fn leave(spool: &Path, request: &CniRequest, unanswered: Error) -> Result<Option<String>, Error> {
+    spool::put(spool, request).map(|()| None).map_err(|e| {
+        let details =
+            format!("{}; cannot leave it in {}: {e}", unanswered.details, spool.display());
+        unanswered.details(details)
+    })
 }
 
 /// What to ask and where: all of the call that can be wrong is found here, before anything happens.
@@ -44,7 +63,11 @@ pub fn prepare(call: &Call) -> Result<(Settings, CniRequest), Error> {
     let (settings, details) = match call.command {
         // DEL needs to know the attachment and nothing else, and must not fail for the rest.
         Command::Del => (Settings::read_leniently(&call.conf.json), CniRequest::default()),
-        command => (Settings::read(&call.conf.json)?, details(command, call)?),
+        command => {
+            let settings = Settings::read(&call.conf.json)?;
+            let details = details(command, call, &settings)?;
+            (settings, details)
+        }
     };
     let env = call.env.clone();
     let request = CniRequest {
@@ -62,7 +85,7 @@ pub fn prepare(call: &Call) -> Result<(Settings, CniRequest), Error> {
 }
 
 /// The parts of a request that only some commands have.
-fn details(command: Command, call: &Call) -> Result<CniRequest, Error> {
+fn details(command: Command, call: &Call, settings: &Settings) -> Result<CniRequest, Error> {
     let none = CniRequest::default();
     Ok(match command {
         Command::Add => CniRequest {
@@ -71,8 +94,12 @@ fn details(command: Command, call: &Call) -> Result<CniRequest, Error> {
             ..none
         },
         Command::Check => CniRequest { expected: expected(&call.conf)?, ..none },
-        Command::Gc => CniRequest { valid: valid(&call.conf)?, ..none },
-        Command::Del | Command::Status => none,
+        Command::Gc => {
+            let valid = valid(&call.conf)?;
+            CniRequest { valid_unknown: valid.is_none(), valid: valid.unwrap_or_default(), ..none }
+        }
+        Command::Status => CniRequest { fail_when_exhausted: settings.fail_when_exhausted, ..none },
+        Command::Del => none,
     })
 }
 
@@ -140,14 +167,13 @@ fn expected(conf: &NetConf) -> Result<Vec<String>, Error> {
         .collect()
 }
 
-/// GC: the attachments to keep. What is not listed loses its addresses, so a list that is not there,
-/// or an entry that cannot be read, is an error and never "nothing". Both keys count: the more kept
-/// the safer.
-fn valid(conf: &NetConf) -> Result<Vec<Attachment>, Error> {
+/// GC: the attachments to keep. What is not listed loses its addresses, so an entry that cannot be
+/// read is an error, and a list that is not there (libcni leaves it out when its caller, like
+/// cnitool, has none) is never an empty one. Both keys count: the more kept the safer.
+fn valid(conf: &NetConf) -> Result<Option<Vec<Attachment>>, Error> {
     let mut lists = VALID.into_iter().filter_map(|key| Some((key, conf.json.get(key)?))).peekable();
     if lists.peek().is_none() {
-        return Err(Error::config(format!("{}: is missing", VALID[0]))
-            .details("without it every attachment would lose its addresses"));
+        return Ok(None);
     }
     let mut valid: Vec<Attachment> = Vec::new();
     for (key, list) in lists {
@@ -157,7 +183,7 @@ fn valid(conf: &NetConf) -> Result<Vec<Attachment>, Error> {
     }
     let mut seen = std::collections::HashSet::new();
     valid.retain(|a| seen.insert((a.container_id.clone(), a.ifname.clone())));
-    Ok(valid)
+    Ok(Some(valid))
 }
 
 fn attachment(place: &str, value: &Value) -> Result<Attachment, Error> {

@@ -4,7 +4,8 @@
 //! A runtime starts a plugin once for every operation on every pod, so what is here is small and
 //! blocks: read the environment and stdin ([`env`], [`config`]) into a [`call::Call`], answer it
 //! ([`ipam`], [`none`]), print one JSON document on stdout ([`run`]). `mainstay-ipam` asks
-//! `mainstay-ipamd` over one framed message each way ([`client`]); it holds no state of its own.
+//! `mainstay-ipamd` over one framed message each way ([`client`]); it holds no state of its own, but
+//! for a DEL that finds no daemon ([`spool`]).
 //!
 //! The contract is the CNI specification 1.1.0 and, where that is silent, what `libcni` and
 //! `pkg/skel` of containernetworking/cni do.
@@ -20,4 +21,5 @@ pub mod none;
 pub mod result;
 pub mod run;
 pub mod settings;
+pub mod spool;
 pub mod version;

@@ -10,12 +10,17 @@ use crate::error::Error;
 
 const DEFAULT_RUN_DIR: &str = "/run/mainstay";
 const SOCKET_NAME: &str = "cni.sock";
+/// Beside the socket: ipamd's way to say where its spool is.
+const SPOOL_NAME: &str = "spool";
+/// Where it is by default, for a DEL after a reboot and before the first start of ipamd.
+const DEFAULT_SPOOL: &str = "/var/lib/mainstay/ipam/spool";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 /// `sun_path` with its terminating zero (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
-const KNOWN: [&str; 6] = ["type", "socket", "run_dir", "timeout", "routes", "dns"];
+const KNOWN: [&str; 8] =
+    ["type", "socket", "run_dir", "spool", "timeout", "routes", "dns", "status_on_exhaustion"];
 const KNOWN_ROUTE: [&str; 7] = ["dst", "gw", "mtu", "advmss", "priority", "table", "scope"];
 const KNOWN_DNS: [&str; 4] = ["nameservers", "domain", "search", "options"];
 
@@ -23,20 +28,26 @@ const KNOWN_DNS: [&str; 4] = ["nameservers", "domain", "search", "options"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub socket: PathBuf,
+    /// Where a DEL is kept that ipamd does not answer; absent: where ipamd says.
+    pub spool: Option<PathBuf>,
     /// How long connecting and the reply may take together.
     pub timeout: Duration,
     /// Absent: a default route for each family assigned.
     pub routes: Option<Vec<Value>>,
     pub dns: Object,
+    /// STATUS fails when no address is free, as the specification has it to the letter.
+    pub fail_when_exhausted: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             socket: Path::new(DEFAULT_RUN_DIR).join(SOCKET_NAME),
+            spool: None,
             timeout: DEFAULT_TIMEOUT,
             routes: None,
             dns: Object::new(),
+            fail_when_exhausted: false,
         }
     }
 }
@@ -51,9 +62,13 @@ impl Settings {
         only("ipam", ipam, &KNOWN)?;
         Ok(Self {
             socket: socket(ipam)?,
+            spool: ipam.get("spool").map(|value| path("ipam.spool", value)).transpose()?,
             timeout: ipam.get("timeout").map_or(Ok(DEFAULT_TIMEOUT), timeout)?,
             routes: ipam.get("routes").map(routes).transpose()?,
             dns: ipam.get("dns").map_or_else(|| Ok(Object::new()), dns)?,
+            fail_when_exhausted: ipam
+                .get("status_on_exhaustion")
+                .map_or(Ok(false), status_on_exhaustion)?,
         })
     }
 
@@ -65,12 +80,24 @@ impl Settings {
         let default = Self::default();
         Self {
             socket: socket(ipam).unwrap_or(default.socket),
+            spool: ipam.get("spool").and_then(|value| path("ipam.spool", value).ok()),
             timeout: ipam
                 .get("timeout")
                 .and_then(|value| timeout(value).ok())
                 .unwrap_or(default.timeout),
             ..Self::default()
         }
+    }
+
+    /// Where a DEL can be left for an ipamd that does not answer. ipamd makes the directory, so it
+    /// being there means that somebody will read it.
+    pub fn spool(&self) -> Option<PathBuf> {
+        let said = self.spool.clone().or_else(|| Some(self.socket.parent()?.join(SPOOL_NAME)));
+        let default = || {
+            let usual = self.spool.is_none() && self.socket == Self::default().socket;
+            usual.then(|| PathBuf::from(DEFAULT_SPOOL))
+        };
+        said.filter(|dir| dir.is_dir()).or_else(default).filter(|dir| dir.is_dir())
     }
 }
 
@@ -98,6 +125,18 @@ fn path(place: &str, value: &Value) -> Result<PathBuf, Error> {
         return Ok(PathBuf::from(text));
     }
     Err(Error::config(format!("{place}: is not an absolute path")).details(format!("{text:?}")))
+}
+
+fn status_on_exhaustion(value: &Value) -> Result<bool, Error> {
+    const PLACE: &str = "ipam.status_on_exhaustion";
+    match string(PLACE, value)? {
+        "fail" => Ok(true),
+        "ok" => Ok(false),
+        other => {
+            Err(Error::config(format!("{PLACE}: is neither ok nor fail"))
+                .details(format!("{other:?}")))
+        }
+    }
 }
 
 /// "10s", "500ms", "1m": as in mainstay.yaml.
@@ -202,12 +241,15 @@ mod tests {
     #[test]
     fn everything_can_be_said() {
         let settings = read(
-            r#"{"type":"mainstay-ipam","run_dir":"/run/x","timeout":"500ms",
+            r#"{"type":"mainstay-ipam","run_dir":"/run/x","spool":"/s","timeout":"500ms",
+                "status_on_exhaustion":"fail",
                 "routes":[{"dst":"10.0.0.0/8","gw":"10.1.1.1","mtu":1400}],
                 "dns":{"nameservers":["10.0.0.10"],"domain":"cluster.local"}}"#,
         )
         .unwrap();
         assert_eq!(settings.socket, Path::new("/run/x/cni.sock"));
+        assert_eq!(settings.spool.as_deref(), Some(Path::new("/s")));
+        assert!(settings.fail_when_exhausted);
         assert_eq!(settings.timeout, Duration::from_millis(500));
         assert_eq!(settings.routes.unwrap().len(), 1);
         assert_eq!(settings.dns["domain"], "cluster.local");
@@ -222,6 +264,8 @@ mod tests {
             r#"{"socket":7}"#,
             r#"{"socket":"cni.sock"}"#,
             r#"{"socket":"/a","run_dir":"/b"}"#,
+            r#"{"spool":"here"}"#,
+            r#"{"status_on_exhaustion":"maybe"}"#,
             r#"{"timeout":10}"#,
             r#"{"timeout":"10"}"#,
             r#"{"timeout":"0s"}"#,

@@ -233,7 +233,6 @@ fn bad_calls_get_the_code_of_the_specification() {
         ("CHECK", without("prevResult")),
         ("CHECK", with("prevResult", json!({"ips": [{"address": "x"}]}))),
         ("CHECK", with("cniVersion", json!("0.3.1"))),
-        ("GC", without("cni.dev/valid-attachments")),
         ("GC", with("cni.dev/valid-attachments", json!([{"containerID": "a"}]))),
         ("GC", with("cniVersion", json!("1.0.0"))),
         ("STATUS", with("cniVersion", json!("1.0.0"))),

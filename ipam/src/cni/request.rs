@@ -15,12 +15,18 @@ const LONGEST_PATH: usize = 1024;
 const LONGEST_IFNAME: usize = 15;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Add(Add),
     Del(Attachment),
     Check(Attachment, Vec<IpAddr>),
-    Status,
-    Gc { network: String, valid: Vec<(String, String)> },
+    Status {
+        fail_when_exhausted: bool,
+    },
+    /// Without a list nothing is known to be invalid.
+    Gc {
+        network: String,
+        valid: Option<Vec<(String, String)>>,
+    },
 }
 
 impl TryFrom<CniRequest> for Request {
@@ -33,11 +39,11 @@ impl TryFrom<CniRequest> for Request {
             Command::Check => {
                 Self::Check(attachment(&asked)?, addresses("expected", &asked.expected)?)
             }
-            Command::Status => Self::Status,
+            Command::Status => Self::Status { fail_when_exhausted: asked.fail_when_exhausted },
             Command::Gc => {
                 let network = network(&asked)?;
                 let valid = asked.valid.into_iter().map(|a| (a.container_id, a.ifname)).collect();
-                Self::Gc { network, valid }
+                Self::Gc { network, valid: (!asked.valid_unknown).then_some(valid) }
             }
             Command::Unspecified => {
                 let msg = format!("unknown command {}", asked.command);

@@ -33,6 +33,18 @@ pub struct StatusReply {
     pub sticky_hits: u64,
     #[prost(string, repeated, tag = "13")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// looks for leaked leases, since start
+    #[prost(uint64, tag = "30")]
+    pub gc_scans: u64,
+    /// seen without a sandbox at the last look, within the grace period
+    #[prost(uint64, tag = "31")]
+    pub gc_suspects: u64,
+    /// released by our own garbage collection, since start
+    #[prost(uint64, tag = "32")]
+    pub gc_released: u64,
+    /// DELs applied that had come while no ipamd answered, since start
+    #[prost(uint64, tag = "33")]
+    pub spooled_dels: u64,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -188,6 +200,12 @@ pub struct CniRequest {
     /// GC: the attachments to keep
     #[prost(message, repeated, tag = "12")]
     pub valid: ::prost::alloc::vec::Vec<Attachment>,
+    /// GC: the runtime has not said which are to be kept
+    #[prost(bool, tag = "20")]
+    pub valid_unknown: bool,
+    /// STATUS: the literal reading of the specification
+    #[prost(bool, tag = "21")]
+    pub fail_when_exhausted: bool,
 }
 /// Nested message and enum types in `CniRequest`.
 pub mod cni_request {
