@@ -233,6 +233,8 @@ pub(crate) fn ipamd() -> ipam::v1::StatusReply {
         add_failures: 1,
         sticky_hits: 2,
         warnings: speaker().warnings,
+        spooled_dels: 1,
+        ..ipam::v1::StatusReply::default()
     }
 }
 

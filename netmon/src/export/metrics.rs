@@ -99,6 +99,8 @@ metrics! {
     IPAM_ADD_FAILURES Counter "ipam_add_failures_total" [] "CNI ADDs refused since ipamd started."
     IPAM_STICKY_HITS Counter "ipam_sticky_hits_total" []
         "CNI ADDs answered with the address the owner had before, since ipamd started."
+    IPAM_SPOOLED_DELS Counter "ipam_spooled_dels_total" []
+        "CNI DELs that came while ipamd was away, applied since it started."
 
     // conntrack
     CONNTRACK_ENTRIES Gauge "conntrack_entries" [] "Connections tracked."

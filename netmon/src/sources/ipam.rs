@@ -22,6 +22,7 @@ fn samples(status: &pb::StatusReply) -> Samples {
     samples.add(&metrics::IPAM_DELS, &[], status.dels);
     samples.add(&metrics::IPAM_ADD_FAILURES, &[], status.add_failures);
     samples.add(&metrics::IPAM_STICKY_HITS, &[], status.sticky_hits);
+    samples.add(&metrics::IPAM_SPOOLED_DELS, &[], status.spooled_dels);
     for pool in &status.pools {
         let name = pool.name.as_str();
         for (state, n) in by_state(pool) {
