@@ -151,6 +151,12 @@ impl Machine {
         self.property(unit, "MainPID")
     }
 
+    /// The descriptors of that process, seen from outside.
+    #[must_use]
+    pub fn fds(&self, unit: &str) -> PathBuf {
+        self.path(&format!("/proc/{}/fd", self.main_pid(unit)))
+    }
+
     /// `mainstay -o json WORDS…`
     pub fn json(&self, words: &[&str]) -> Result<serde_json::Value, String> {
         let mut all = vec!["mainstay", "-o", "json"];

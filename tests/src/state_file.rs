@@ -3,14 +3,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const VERSION_AT: u64 = 8;
 const SUM_AT: u64 = 88;
 
-/// Writes version and oldest reader into every session's file that process `keeper` holds; how many.
-pub fn write_version(keeper: u32, version: u32, readable_from: u32) -> usize {
-    let files = session_files(keeper);
+/// Writes version and oldest reader into every session's file among the keeper's descriptors; how
+/// many.
+pub fn write_version(fds: &Path, version: u32, readable_from: u32) -> usize {
+    let files = session_files(fds);
     for path in &files {
         let open = File::options().read(true).write(true).open(path);
         let file = open.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -24,8 +25,8 @@ pub fn write_version(keeper: u32, version: u32, readable_from: u32) -> usize {
 }
 
 /// Flips a bit of the header that the checksum covers.
-pub fn damage(keeper: u32) -> usize {
-    let files = session_files(keeper);
+pub fn damage(fds: &Path) -> usize {
+    let files = session_files(fds);
     for path in &files {
         let file = File::options().write(true).open(path).expect("open a session's file");
         file.write_all_at(&[0xff], SUM_AT).expect("damage the header");
@@ -33,10 +34,16 @@ pub fn damage(keeper: u32) -> usize {
     files.len()
 }
 
+/// The descriptors of a process of this machine.
+#[must_use]
+pub fn fds(pid: u32) -> PathBuf {
+    format!("/proc/{pid}/fd").into()
+}
+
 /// Those files, through the process's descriptors.
 #[must_use]
-pub fn session_files(keeper: u32) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(format!("/proc/{keeper}/fd")) else { return Vec::new() };
+pub fn session_files(fds: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(fds) else { return Vec::new() };
     let is_file = |path: &PathBuf| {
         std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().contains("mainstay-session"))
     };

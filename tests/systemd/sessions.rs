@@ -8,20 +8,20 @@ use mainstay_tests::wait::{eventually, until};
 use std::fmt::Write;
 use std::time::Duration;
 
-const NO_GR: &str = "graceful restart off; long lived graceful restart off;";
+pub const NO_GR: &str = "graceful restart off; long lived graceful restart off;";
 /// What the switch announces.
 const THEIRS: &str = "198.51.100.0/24";
 
 /// A site, and what its switch and its kernels have seen since.
-struct Watched {
-    site: Site,
-    since: Since,
+pub struct Watched {
+    pub site: Site,
+    pub since: Since,
     switch: RouteMonitor,
     node: RouteMonitor,
 }
 
 impl Watched {
-    fn new(site: Site) -> Self {
+    pub fn new(site: Site) -> Self {
         let m = &site.machine;
         until(10, "their route is in our kernel", || m.host.ip("route").contains(THEIRS));
         site.forwards_to_us();
@@ -57,7 +57,7 @@ impl Watched {
 
     /// For longer than the hold time, and once more with something to say.
     #[track_caller]
-    fn nobody_has_seen_a_thing(&self) {
+    pub fn nobody_has_seen_a_thing(&self) {
         std::thread::sleep(Duration::from_secs(10));
         let m = &self.site.machine;
         assert_eq!(
@@ -94,6 +94,14 @@ fn the_switch_sees_nothing_of_a_speaker_that_systemd_restarts_or_that_is_killed(
     std::thread::sleep(Duration::from_secs(4));
     watched.systemctl("start mainstay-bgpd");
     watched.speaker_after("0");
+    watched.site.fill_disk();
+    for words in ["restart mainstay-bgpd", "kill --signal=KILL mainstay-bgpd"] {
+        let before = watched.speaker();
+        watched.systemctl(words);
+        watched.speaker_after(&before);
+    }
+    let log = watched.site.machine.log_of("mainstay-bgpd");
+    assert!(log.contains("No space left on device"), "{log}");
     watched.nobody_has_seen_a_thing();
 }
 

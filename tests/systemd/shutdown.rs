@@ -77,6 +77,9 @@ fn before_a_reboot_the_switch_hears_gshut_then_a_withdrawal_and_only_then_the_se
 #[test]
 fn a_shutdown_that_does_not_go_by_logind_is_drained_in_the_course_of_it() {
     let site = guarded("--wait 3s --limit 10s");
+    // Also where the disk has no room for the intent.
+    site.fill_disk();
+    site.machine.systemctl("restart mainstay-bgpd");
     site.machine.systemctl("start --no-block poweroff.target");
     let route = || site.bird.ask(&format!("show route all {OURS}")).unwrap_or_default();
     until(5, "the path is told with GRACEFUL_SHUTDOWN", || route().contains("(65535,0)"));

@@ -20,7 +20,7 @@ bgp:
   hold_time: 9s
   originate: [198.18.7.0/24]
   peers:
-    - {name: tor, address: 192.0.2.1, asn: 65001, import: all}
+    - {name: tor, address: 192.0.2.1, asn: 65001, KEYS}
 ipam: {pools: [{name: default, cidr: 10.244.0.0/16}]}
 ";
 
@@ -32,11 +32,7 @@ const BLOCK: &str = "10.244.0.0/26";
 impl Site {
     /// `options` stand in BIRD's `protocol bgp`, `more` beside it. Nothing of ours is started yet.
     fn new(options: &str, more: &str) -> Self {
-        let (switch, host) = (Netns::new("switch"), Netns::new("node"));
-        veth((&switch, "eth0"), (&host, "eth0"));
-        switch.ip("addr add 192.0.2.1/24 dev eth0");
-        host.ip("addr add 192.0.2.2/24 dev eth0");
-        let machine = Machine::boot("node-a", host, CONFIG);
+        let (machine, switch) = wired("import: all");
         let bird = Bird::start(&switch, &format!("{}{more}", bird(options)));
         Self { machine, bird, switch }
     }
@@ -62,6 +58,24 @@ impl Site {
             if [OURS, BLOCK].iter().all(|p| routes.contains(p)) { Ok(()) } else { Err(routes) }
         });
     }
+
+    /// From the next speaker on its state is on a disk that has nothing on it and room for nothing.
+    pub fn fill_disk(&self) {
+        let state = "/var/lib/mainstay/bgpd";
+        self.machine.must(&["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "full", state]);
+        let filled =
+            self.machine.run(&["dd", "if=/dev/zero", &format!("of={state}/full"), "bs=4k"]);
+        assert!(filled.is_err_and(|said| said.contains("No space left on device")));
+    }
+}
+
+/// A machine and the host of a switch. `keys` are of the node's peer.
+pub fn wired(keys: &str) -> (Machine, Netns) {
+    let (switch, host) = (Netns::new("switch"), Netns::new("node"));
+    veth((&switch, "eth0"), (&host, "eth0"));
+    switch.ip("addr add 192.0.2.1/24 dev eth0");
+    host.ip("addr add 192.0.2.2/24 dev eth0");
+    (Machine::boot("node-a", host, &CONFIG.replace("KEYS", keys)), switch)
 }
 
 fn bird(options: &str) -> String {

@@ -151,8 +151,9 @@ pub(crate) fn replace(pid: u32, new: &Path) -> Result<Upgrade, Failure> {
     }
     let beside = |what: &str| path.with_extension(what);
     let (before, fresh) = (beside("before-drill"), beside("drill"));
-    fs::copy(&path, &before).map_err(said(format!("cannot write {}", before.display())))?;
+    // In this order: `new` may be what the last drill has kept.
     fs::copy(new, &fresh).map_err(said(format!("cannot write {}", fresh.display())))?;
+    fs::copy(&path, &before).map_err(said(format!("cannot write {}", before.display())))?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
     fs::rename(&fresh, &path).map_err(said(format!("cannot replace {}", path.display())))?;
     Ok(Upgrade { path, before })

@@ -7,7 +7,7 @@ use crate::daemons::Daemon;
 use crate::memcg::Memcg;
 use crate::peers::Peer;
 use crate::proc::Proc;
-use crate::state_file;
+use crate::state_file::{self, fds};
 use crate::wait::{eventually, until};
 use rustix::process::Signal;
 use std::fmt::Write;
@@ -220,7 +220,7 @@ impl Bench<'_> {
 
     fn change_version(&mut self, version: u32, readable_from: u32) {
         self.bgpd.kill();
-        let files = state_file::write_version(self.keeper.pid(), version, readable_from);
+        let files = state_file::write_version(&fds(self.keeper.pid()), version, readable_from);
         assert!(files > 0, "the keeper holds no session");
         self.away(300);
     }
@@ -298,7 +298,7 @@ impl Bench<'_> {
         // The speaker finds the new one and hands its sessions over again.
         let pid = self.keeper.pid();
         eventually(10, "the new keeper holds the sessions", || {
-            match state_file::session_files(pid).len() {
+            match state_file::session_files(&fds(pid)).len() {
                 0 => Err("it holds none"),
                 _ => Ok(()),
             }
