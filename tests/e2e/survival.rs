@@ -72,6 +72,8 @@ fn a_damaged_log_costs_the_session_and_nothing_else() {
     let pair = Pair::with_peer("import: all");
     let (bird, keeper, mut bgpd) = held(&pair);
     let since = bird.since("peer");
+    // All that follows takes 20 ms, and the next session is to be told by when it came up.
+    std::thread::sleep(Duration::from_millis(500));
     bgpd.kill();
     let [file] = &memory(&keeper)[..] else { panic!("one session, one file") };
     // Behind header, snapshot and rings.
