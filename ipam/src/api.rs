@@ -81,6 +81,7 @@ fn status(daemon: &Daemon) -> StatusReply {
     let mut state = daemon.state();
     let mut warnings = state.warnings();
     warnings.extend(daemon.standing.warnings());
+    warnings.extend(daemon.room.warning());
     let settings = state.ipam.settings();
     let (cooldown, stickiness) = (settings.cooldown, settings.stickiness);
     // The leases, the clock and the format.
@@ -100,6 +101,7 @@ fn status(daemon: &Daemon) -> StatusReply {
         sticky_hits: counted.sticky_hits,
         spooled_dels: counted.spooled_dels,
         warnings,
+        disk_full: daemon.room.is_short(),
         ..StatusReply::default()
     }
 }

@@ -134,6 +134,9 @@ async fn write(stream: &mut UnixStream, reply: &CniReply) -> io::Result<()> {
 async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, Refusal> {
     let mut reply = CniReply::default();
     match Request::try_from(request)? {
+        Request::Add(_) if let Some(why) = daemon.room.warning() => {
+            return Err(failure(code::TRY_AGAIN, why).into());
+        }
         Request::Add(add) => {
             // A DEL of the same attachment that is still in the spool came first.
             daemon.spool.apply_before(daemon, &add.attachment).await?;

@@ -5,6 +5,7 @@
 
 use crate::committer::{Committer, Stopped};
 use crate::observe::{self, Counted, Counters};
+use crate::room::Room;
 use crate::routes::Standing;
 use crate::settings::settings;
 use crate::spool::Spool;
@@ -15,7 +16,7 @@ use ipam_core::{
 use mainstay_config::Mode;
 use mainstay_daemon::{Args, LoadError};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, mpsc};
 
@@ -25,6 +26,7 @@ pub(crate) struct Daemon {
     pub(crate) started: Instant,
     /// The store's engine, for people.
     pub(crate) engine: &'static str,
+    pub(crate) room: Arc<Room>,
     pub(crate) standing: Standing,
     /// Which blocks need a route may have changed.
     pub(crate) blocks_changed: Notify,
@@ -68,7 +70,7 @@ impl Daemon {
     pub(crate) fn new(
         (args, clocks): (Args, Clocks),
         (ipam, warnings): (Ipam, Vec<String>),
-        (committer, engine): (Committer, &'static str),
+        (committer, engine, room): (Committer, &'static str, Arc<Room>),
         (released, spool): (mpsc::UnboundedSender<IpAddr>, Spool),
     ) -> Self {
         Self {
@@ -76,6 +78,7 @@ impl Daemon {
             clocks,
             started: Instant::now(),
             engine,
+            room,
             standing: Standing::default(),
             blocks_changed: Notify::new(),
             spool,

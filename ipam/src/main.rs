@@ -1,7 +1,7 @@
 //! `mainstay-ipamd`: the addresses of one node.
 //!
 //! `cni` and `api` are its two sockets, `daemon` what they ask, `committer` and `store` what makes
-//! an answer durable, `routes` and `neighbours` its hands in the kernel. What to answer is decided
+//! an answer durable, `room` what a full disk leaves, `routes` and `neighbours` its hands in the kernel. What to answer is decided
 //! in the crate `ipam-core`.
 
 mod api;
@@ -10,6 +10,7 @@ mod committer;
 mod daemon;
 mod neighbours;
 mod observe;
+mod room;
 mod routes;
 mod settings;
 mod spool;
@@ -22,19 +23,23 @@ use daemon::Daemon;
 use ipam_core::Ipam;
 use mainstay_config::Mode;
 use mainstay_daemon::{Args, Loaded, Lock, Ready, Signal, Signals};
+use room::Room;
 use spool::Spool;
 use std::error::Error;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{SledStore, Store};
+use store::{SledStore, Store, StoreError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 const NAME: &str = "ipamd";
 /// How often the time that has passed is persisted: what a reboot can lose of it.
 const TICK: Duration = Duration::from_secs(60);
+/// How often a full disk is looked at.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(2);
 
 /// Hands out this node's addresses, and keeps them for the pods that had them.
 #[derive(Parser)]
@@ -65,18 +70,35 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     // The store's first: two daemons with run directories of their own may share it.
     let state = args.state("ipam")?;
     let _locks = (Lock::take(&state, NAME)?, Lock::take(&args.run_dir, NAME)?);
-    let store = SledStore::open(&state)?;
-    end_process_on_panic();
+    let room = Arc::new(Room::new(&state));
+    let store = open(&state, &room)?;
+    end_process_on_panic(Arc::clone(&room));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(args, loaded, store, ready))
+    let served = runtime.block_on(serve(args, loaded, (store, Arc::clone(&room)), ready));
+    if served.is_err() {
+        // The disk may be full: whoever starts next has room then.
+        room.give_back();
+    }
+    served
+}
+
+/// A full disk is no reason not to serve.
+fn open(state: &Path, room: &Room) -> Result<SledStore, StoreError> {
+    match SledStore::open(state) {
+        Err(error) if error.is_full() && room.give_back() => SledStore::open(state),
+        result => result,
+    }
 }
 
 /// A task that panicked may have left the table half changed. The store has the truth: the next
 /// start goes on from there.
-fn end_process_on_panic() {
+///
+/// sled may panic where a disk is full.
+fn end_process_on_panic(room: Arc<Room>) {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
+        room.give_back();
         std::process::abort();
     }));
 }
@@ -84,7 +106,7 @@ fn end_process_on_panic() {
 async fn serve(
     args: Args,
     loaded: Loaded,
-    mut store: SledStore,
+    (mut store, room): (SledStore, Arc<Room>),
     ready: Ready,
 ) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
@@ -95,13 +117,14 @@ async fn serve(
     let settings = settings::settings(&loaded.node);
     let (ipam, first) = Ipam::open(settings, kept.slots, kept.clock, clocks.now());
     store.commit(&first.records)?;
+    room.provide();
     let engine = store.engine();
     let (committer, mut running) = Committer::start(Box::new(store))?;
     let (released, flushed) = mpsc::unbounded_channel();
     let daemon = Daemon::new(
         (args, clocks),
         (ipam, loaded.warnings),
-        (committer, engine),
+        (committer, engine, room),
         (released, spool),
     );
     let daemon = Arc::new(daemon);
@@ -129,12 +152,14 @@ async fn attend(
     daemon: &Daemon,
     signals: &mut Signals,
     running: &mut Running,
-) -> Option<store::StoreError> {
+) -> Option<StoreError> {
     let mut ticks = tokio::time::interval(TICK);
+    let mut looks = tokio::time::interval(LOOK_FOR_ROOM);
     loop {
         tokio::select! {
             ended = &mut running.ended => return ended.ok().and_then(Result::err),
             _ = ticks.tick() => drop(daemon.tick()),
+            _ = looks.tick(), if daemon.room.is_short() => daemon.room.provide(),
             signal = signals.next() => match signal {
                 Signal::Stop => return None,
                 Signal::Reload => reload(daemon),

@@ -56,3 +56,11 @@ pub(crate) enum StoreError {
     #[error("writing leases failed; stopping, since what is not durable must not be promised")]
     Commit { source: Box<dyn std::error::Error + Send + Sync> },
 }
+
+impl StoreError {
+    /// The disk is.
+    pub(crate) fn is_full(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        source.kind() == std::io::ErrorKind::StorageFull
+    }
+}

@@ -1,9 +1,12 @@
 //! When something is wrong from the start, or becomes so.
 
-use crate::client::{Cni, Pod};
+use crate::client::{Api, Cni, Pod};
 use crate::node;
+use mainstay_proto::ipam::v1::CniError;
 use mainstay_tests::daemons::Daemon;
 use mainstay_tests::proc::bin;
+use mainstay_tests::wait::until;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -83,36 +86,95 @@ impl Drop for SmallDisk {
     }
 }
 
-#[test]
-fn a_full_disk_stops_the_daemon_and_what_was_acknowledged_is_there_afterwards() {
-    let node = node("10.244.0.0/16", "");
-    let disk = SmallDisk::mount(&node.dir.path().join("state"), 2 << 20);
-    let mut ipamd = node.start(Daemon::Ipamd);
-    let cni = Cni::of(&node);
+impl SmallDisk {
+    /// Somebody else's bytes, to the last one.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("ballast");
+        let mut file = std::fs::File::create(&path).unwrap();
+        for size in [1 << 20, 1 << 12, 1] {
+            while file.write_all(&vec![7; size]).is_ok() {}
+        }
+        path
+    }
+}
+
+/// ADDs until one fails; those that were answered, and why it did.
+fn add_until_refused(cni: &Cni, round: &str) -> (Vec<(Pod, String)>, Option<CniError>) {
     let mut acknowledged = Vec::new();
-    let pods = (0..20_000).map(|n| Pod::new(&"x".repeat(200), &format!("c{n}")));
+    let pods = (0..20_000).map(|n| Pod::new(&"x".repeat(200), &format!("{round}-{n}")));
     for pod in pods {
         match cni.try_add(&pod) {
-            Ok(reply) if reply.error.is_none() => {
-                acknowledged.push((pod, reply.addresses[0].address.clone()));
-            }
-            Ok(reply) => {
-                assert_eq!(reply.error.unwrap().code, 5);
-                break;
-            }
+            Ok(reply) if reply.error.is_some() => return (acknowledged, reply.error),
+            Ok(reply) => acknowledged.push((pod, reply.addresses[0].address.clone())),
             Err(_) => break,
         }
     }
-    let status = ipamd.wait(Duration::from_secs(5));
-    let log = ipamd.log();
-    assert!(!status.success() && log.contains("writing leases failed"), "{status}: {log}");
+    (acknowledged, None)
+}
 
-    let disk_path = disk.0.clone();
-    let grow = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&disk_path).status();
-    assert!(grow.unwrap().success());
+#[test]
+fn a_full_disk_lets_leases_go_and_takes_no_new_ones_until_there_is_room() {
+    let node = node("10.244.0.0/16", "");
+    let disk = SmallDisk::mount(&node.dir.path().join("state"), 16 << 20);
+    let mut ipamd = node.start(Daemon::Ipamd);
+    let (cni, mut given) = (Cni::of(&node), Vec::new());
+    for n in 0..50 {
+        let pod = Pod::new("", &format!("early-{n}"));
+        given.push((pod.clone(), cni.add(&pod).unwrap()[0].clone()));
+    }
+    let ballast = disk.fill();
+    let (late, refusal) = add_until_refused(&cni, "late");
+    given.extend(late);
+    assert!(refusal.is_none_or(|error| error.code == 5), "an error of the disk, or nothing at all");
+    let status = ipamd.wait(Duration::from_secs(10));
+    assert!(!status.success(), "it ends, for what is not durable must not be promised: {status}");
+
+    // Whoever supervises it starts it again; twice, for it may be killed meanwhile.
+    for n in [0, 1] {
+        let mut ipamd = node.start(Daemon::Ipamd);
+        let (none, refusal) = add_until_refused(&cni, "never");
+        let refusal = refusal.unwrap();
+        assert!(none.is_empty() && refusal.code == 11, "{refusal:?}");
+        assert!(refusal.msg.contains("is full: leases are kept and released"), "{}", refusal.msg);
+        assert_eq!(cni.status(), Ok(vec![]), "running pods are not to be evicted");
+        let (pod, _) = given.remove(0);
+        cni.del(&pod);
+        let mut api = Api::of(&node);
+        assert_eq!(api.leases("assigned", "").unwrap().len(), given.len());
+        let status = api.status();
+        assert!(status.disk_full && status.warnings.iter().any(|text| text.contains("is full")));
+        if n == 0 {
+            ipamd.kill();
+        } else {
+            assert!(ipamd.log().contains("none is handed out until 8 MiB are free"));
+            assert!(ipamd.terminate().success());
+        }
+    }
     let _ipamd = node.start(Daemon::Ipamd);
-    for (pod, address) in &acknowledged {
+    std::fs::remove_file(ballast).unwrap();
+    until(20, "there is room again", || cni.add(&Pod::new("", "again")).is_ok());
+    assert!(!Api::of(&node).status().disk_full);
+    for (pod, address) in &given {
         assert_eq!(cni.add(pod).unwrap(), std::slice::from_ref(address));
     }
-    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_or_at_the_stop_costs_no_lease() {
+    let node = node("10.244.0.0/16", "");
+    let disk = SmallDisk::mount(&node.dir.path().join("state"), 16 << 20);
+    let ipamd = node.start(Daemon::Ipamd);
+    let cni = Cni::of(&node);
+    let pods: Vec<_> = (0..50).map(|n| Pod::new("", &format!("c{n}"))).collect();
+    let given: Vec<_> = pods.iter().map(|pod| cni.add(pod).unwrap()).collect();
+    let ballast = disk.fill();
+    ipamd.signal(rustix::process::Signal::TERM);
+    drop(ipamd);
+    let _ipamd = node.start(Daemon::Ipamd);
+    assert_eq!(Api::of(&node).leases("assigned", "").unwrap().len(), 50);
+    std::fs::remove_file(ballast).unwrap();
+    until(20, "there is room again", || cni.add(&pods[0]).is_ok());
+    for (pod, addresses) in pods.iter().zip(&given) {
+        assert_eq!(cni.add(pod).as_ref(), Ok(addresses));
+    }
 }

@@ -94,6 +94,8 @@ metrics! {
     IPAM_POOL_BLOCKS Gauge "ipam_pool_blocks" ["pool"] "Blocks this node holds."
     IPAM_NEXT_FREE_SECONDS Gauge "ipam_next_free_seconds" ["pool"]
         "Time until the next address can be handed out. Absent when one can now, or when none ever will by itself."
+    IPAM_DISK_FULL Gauge "ipam_disk_full" []
+        "1 while the disk under ipamd's state is full: leases are kept and released, none is handed out."
     IPAM_ADDS Counter "ipam_adds_total" [] "CNI ADDs answered with addresses since ipamd started."
     IPAM_DELS Counter "ipam_dels_total" [] "CNI DELs since ipamd started."
     IPAM_ADD_FAILURES Counter "ipam_add_failures_total" [] "CNI ADDs refused since ipamd started."

@@ -23,6 +23,7 @@ fn samples(status: &pb::StatusReply) -> Samples {
     samples.add(&metrics::IPAM_ADD_FAILURES, &[], status.add_failures);
     samples.add(&metrics::IPAM_STICKY_HITS, &[], status.sticky_hits);
     samples.add(&metrics::IPAM_SPOOLED_DELS, &[], status.spooled_dels);
+    samples.add(&metrics::IPAM_DISK_FULL, &[], status.disk_full);
     for pool in &status.pools {
         let name = pool.name.as_str();
         for (state, n) in by_state(pool) {

@@ -33,6 +33,9 @@ pub struct StatusReply {
     pub sticky_hits: u64,
     #[prost(string, repeated, tag = "13")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// leases are kept and released, none is handed out
+    #[prost(bool, tag = "20")]
+    pub disk_full: bool,
     /// looks for leaked leases, since start
     #[prost(uint64, tag = "30")]
     pub gc_scans: u64,

@@ -129,6 +129,7 @@ fn live(plan: &Plan, seed: u64) -> Life {
             let (_, mut ipamd) = node.launch(Daemon::Ipamd, &[], logged);
             std::thread::sleep(Duration::from_micros(random.upto(30_000) as u64));
             ipamd.kill();
+            complete(&log, &root);
         }
         // Without its guards it may not even start again; what was recorded until then is enough.
         let mut ipamd = match node.try_start_with(Daemon::Ipamd, &[], logged) {
@@ -142,6 +143,7 @@ fn live(plan: &Plan, seed: u64) -> Life {
             ipamd.wait(Duration::from_secs(20));
         } else {
             ipamd.kill();
+            complete(&log, &root);
         }
     }
     let life = Life { entries: log::read(&log), ledger, root, lasted: began.elapsed() };
@@ -163,10 +165,49 @@ fn load(node: &Node, ledger: &Ledger, log: &Path, start: usize, time: Duration) 
     });
 }
 
+fn replay(root: &Path, entries: &[Entry]) -> Disk {
+    let mut disk = Disk::new(root);
+    entries.iter().for_each(|entry| disk.apply(entry));
+    disk
+}
+
+/// SIGKILL may come between a call and its entry in the log: what the few calls did that were
+/// going on is logged here.
+fn complete(log: &Path, root: &Path) {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::MetadataExt;
+    let (logged, real) = (replay(root, &log::read(log)).whole(), Image::read(root));
+    let mut missing = 0;
+    let mut put = |what: (Kind, u64, u64), piece: &[u8]| {
+        log::append(log, what, piece);
+        missing += 1;
+    };
+    for path in logged.files.keys().filter(|path| !real.files.contains_key(*path)) {
+        put((Kind::Unlink, 0, 0), path.as_os_str().as_bytes());
+    }
+    for path in logged.dirs.difference(&real.dirs) {
+        put((Kind::Rmdir, 0, 0), path.as_os_str().as_bytes());
+    }
+    for path in real.dirs.difference(&logged.dirs) {
+        put((Kind::Mkdir, 0, 0), path.as_os_str().as_bytes());
+    }
+    for (path, bytes) in &real.files {
+        let before = logged.files.get(path);
+        let inode = std::fs::metadata(path).expect("it was there just now").ino();
+        if before.is_none() {
+            put((Kind::Create, inode, 0), path.as_os_str().as_bytes());
+        }
+        if before.is_none_or(|before| before != bytes) {
+            put((Kind::Length, inode, bytes.len() as u64), b"");
+            put((Kind::Write, inode, 0), bytes);
+        }
+    }
+    assert!(missing <= 6, "{missing} calls are not in the log");
+}
+
 /// The log has seen every change: what it leads to is what is on the disk.
 fn verify(life: &Life) {
-    let mut disk = Disk::new(&life.root);
-    life.entries.iter().for_each(|entry| disk.apply(entry));
+    let disk = replay(&life.root, &life.entries);
     let (logged, real) = (disk.whole(), Image::read(&life.root));
     let names = |image: &Image| format!("{:?} {:?}", image.dirs, image.files.keys());
     assert_eq!(names(&logged), names(&real));
