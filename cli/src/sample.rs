@@ -174,7 +174,7 @@ pub(crate) fn pools() -> Vec<ipam::v1::PoolStatus> {
         held: 3,
         cooling: 1,
         free: 59,
-        next_free_seconds: None,
+        ..Default::default()
     }]
 }
 
@@ -189,6 +189,7 @@ pub(crate) fn blocks() -> Vec<ipam::v1::Block> {
         cooling: 1,
         free: 59,
         route: true,
+        ..Default::default()
     }]
 }
 
@@ -233,6 +234,7 @@ pub(crate) fn ipamd() -> ipam::v1::StatusReply {
         add_failures: 1,
         sticky_hits: 2,
         warnings: speaker().warnings,
+        stickiness: "ttl=86400s".into(),
         spooled_dels: 1,
         ..ipam::v1::StatusReply::default()
     }

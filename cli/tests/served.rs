@@ -132,6 +132,25 @@ impl Ipam for Served {
         let changes = vec!["ipam.cooldown: 130s -> 60s".into()];
         Ok(Response::new(ipam::v1::ReloadReply { changes, warnings: vec![] }))
     }
+
+    async fn list_withheld(
+        &self,
+        _: Request<ipam::v1::ListWithheldRequest>,
+    ) -> Reply<ipam::v1::ListWithheldReply> {
+        Ok(Response::new(ipam::v1::ListWithheldReply { withheld: vec![] }))
+    }
+
+    async fn hold(&self, _: Request<ipam::v1::HoldRequest>) -> Reply<ipam::v1::HoldReply> {
+        Ok(Response::new(ipam::v1::HoldReply { lease: None }))
+    }
+
+    async fn unhold(&self, _: Request<ipam::v1::UnholdRequest>) -> Reply<ipam::v1::UnholdReply> {
+        Err(Status::failed_precondition("10.244.0.2 is not on hold"))
+    }
+
+    async fn release(&self, _: Request<ipam::v1::ReleaseRequest>) -> Reply<ipam::v1::ReleaseReply> {
+        Ok(Response::new(ipam::v1::ReleaseReply { lease: sample::leases().into_iter().next() }))
+    }
 }
 
 /// A run directory where bgpd and ipamd answer and netmon does not.

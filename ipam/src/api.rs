@@ -1,25 +1,24 @@
 //! The gRPC service for the CLI and netmon (proto/mainstay/ipam/v1/ipam.proto).
 
+mod leases;
+
+use crate::committer::Stopped;
 use crate::daemon::{Daemon, ReloadError};
 use crate::store::FORMAT;
 use futures_util::stream::{self, Stream, StreamExt};
-use ipam_core::{BlockView, LeaseView, PoolView};
-use mainstay_prefix::Prefix;
+use ipam_core::{BlockView, Policy, PoolView};
+use leases::{Filter, address, page, reason};
 use mainstay_proto::ipam::v1::ipam_server::{Ipam, IpamServer};
 use mainstay_proto::ipam::v1::{
-    Block, Lease, ListBlocksReply, ListBlocksRequest, ListLeasesRequest, PoolStatus, ReloadReply,
-    ReloadRequest, StatusReply, StatusRequest,
+    Block, HoldReply, HoldRequest, Lease, ListBlocksReply, ListBlocksRequest, ListLeasesRequest,
+    ListWithheldReply, ListWithheldRequest, PoolStatus, ReleaseReply, ReleaseRequest, ReloadReply,
+    ReloadRequest, StatusReply, StatusRequest, UnholdReply, UnholdRequest,
 };
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
-
-/// Leases read under one lock; a full /16 does not keep an ADD waiting.
-const PAGE: usize = 256;
 
 struct Api(Arc<Daemon>);
 
@@ -68,12 +67,63 @@ impl Ipam for Api {
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadReply>, Status> {
-        let done = self.0.reload().map_err(|error| match &error {
+        let done = self.0.reload().await.map_err(|error| match &error {
             ReloadError::Load(_) => Status::invalid_argument(mainstay_daemon::chain(&error)),
             ReloadError::NotNeeded => Status::failed_precondition(error.to_string()),
+            ReloadError::Stopped(stopped) => unavailable(*stopped),
         })?;
         Ok(Response::new(ReloadReply { changes: done.changes, warnings: done.warnings }))
     }
+
+    async fn list_withheld(
+        &self,
+        _: Request<ListWithheldRequest>,
+    ) -> Result<Response<ListWithheldReply>, Status> {
+        let mut state = self.0.state();
+        let views = state.ipam.withheld_views(self.0.now());
+        let withheld = views.iter().map(|(address, view)| leases::withheld(*address, view));
+        Ok(Response::new(ListWithheldReply { withheld: withheld.collect() }))
+    }
+
+    async fn hold(&self, asked: Request<HoldRequest>) -> Result<Response<HoldReply>, Status> {
+        let HoldRequest { address: text, reason: why } = asked.into_inner();
+        let (address, why) = (address(&text)?, reason(&why)?);
+        let durable = self.0.decide(|ipam, now, out| ipam.hold(address, why, now, out));
+        durable.map_err(|e| leases::hold_failure(&e))?.await.map_err(unavailable)?;
+        let lease = leases::lease_of(&mut self.0.state(), address, self.0.now());
+        Ok(Response::new(HoldReply { lease }))
+    }
+
+    async fn unhold(&self, asked: Request<UnholdRequest>) -> Result<Response<UnholdReply>, Status> {
+        let address = address(&asked.into_inner().address)?;
+        let durable = self.0.decide(|ipam, _, out| ipam.unhold(address, out));
+        durable.map_err(|e| leases::hold_failure(&e))?.await.map_err(unavailable)?;
+        Ok(Response::new(UnholdReply {}))
+    }
+
+    async fn release(
+        &self,
+        asked: Request<ReleaseRequest>,
+    ) -> Result<Response<ReleaseReply>, Status> {
+        let ReleaseRequest { address: text, seq, dry_run } = asked.into_inner();
+        let address = address(&text)?;
+        let mut lease = None;
+        let durable = self.0.decide(|ipam, now, out| {
+            let before = ipam.lease(address, now);
+            lease = before.as_ref().map(leases::lease);
+            if dry_run {
+                ipam.may_release(address, seq)
+            } else {
+                ipam.release(address, seq, now, out)
+            }
+        });
+        durable.map_err(|e| leases::release_failure(&e))?.await.map_err(unavailable)?;
+        Ok(Response::new(ReleaseReply { lease }))
+    }
+}
+
+fn unavailable(stopped: Stopped) -> Status {
+    Status::unavailable(stopped.to_string())
 }
 
 fn status(daemon: &Daemon) -> StatusReply {
@@ -84,8 +134,12 @@ fn status(daemon: &Daemon) -> StatusReply {
     warnings.extend(daemon.room.warning());
     let settings = state.ipam.settings();
     let (cooldown, stickiness) = (settings.cooldown, settings.stickiness);
-    // The leases, the clock and the format.
-    let records = state.ipam.remembered() + 2;
+    let ttl = match stickiness {
+        Policy::Ttl(ttl) => ttl.as_secs_f64(),
+        Policy::Never | Policy::WhileOwnerExists => 0.0,
+    };
+    // With the clock, the format and the number of commits.
+    let records = state.ipam.records() + 3;
     StatusReply {
         node: daemon.args.node_name(),
         version: mainstay_daemon::VERSION.into(),
@@ -93,7 +147,8 @@ fn status(daemon: &Daemon) -> StatusReply {
         uptime_seconds: daemon.started.elapsed().as_secs_f64(),
         pools: state.ipam.pool_views(daemon.now()).into_iter().map(pool).collect(),
         cooldown_seconds: cooldown.as_secs_f64(),
-        stickiness_seconds: stickiness.as_secs_f64(),
+        stickiness_seconds: ttl,
+        stickiness: stickiness.to_string(),
         store: format!("{}, format {FORMAT}, {records} records", daemon.engine),
         adds: counted.adds,
         dels: counted.dels,
@@ -116,6 +171,10 @@ fn pool(view: PoolView) -> PoolStatus {
         held: view.counts.held,
         cooling: view.counts.cooling,
         free: view.counts.free,
+        kept: view.counts.kept,
+        reserved: view.counts.reserved,
+        withheld: view.counts.withheld,
+        quarantined: view.counts.quarantined,
         next_free_seconds: view.next_free.map(|left| left.as_secs_f64()),
     }
 }
@@ -131,66 +190,10 @@ fn block(daemon: &Daemon, view: BlockView) -> Block {
         cooling: view.counts.cooling,
         free: view.counts.free,
         route: daemon.standing.stands(view.block.prefix),
-    }
-}
-
-/// What of the leases is wanted.
-struct Filter {
-    state: String,
-    /// Where to begin, and with `only` also where to end.
-    from: IpAddr,
-    only: bool,
-}
-
-impl TryFrom<ListLeasesRequest> for Filter {
-    type Error = Status;
-
-    fn try_from(asked: ListLeasesRequest) -> Result<Self, Status> {
-        if !["", "assigned", "held", "cooling"].contains(&asked.state.as_str()) {
-            let text = format!("state {:?} is none of assigned, held, cooling", asked.state);
-            return Err(Status::invalid_argument(text));
-        }
-        let bad = |_| Status::invalid_argument(format!("{:?} is not an address", asked.address));
-        let only = !asked.address.is_empty();
-        let first = || Ok(Prefix::DEFAULT_V4.addr());
-        let from = if only { asked.address.parse().map_err(bad) } else { first() }?;
-        Ok(Self { state: asked.state, from, only })
-    }
-}
-
-impl Filter {
-    fn wants(&self, lease: &LeaseView<'_>) -> bool {
-        (self.state.is_empty() || self.state == lease.state.as_str())
-            && (!self.only || self.from == lease.slot.address)
-    }
-}
-
-/// The leases of one page, and where the next one begins.
-fn page(daemon: &Daemon, from: IpAddr, filter: &Filter) -> (Vec<Lease>, Option<IpAddr>) {
-    let mut state = daemon.state();
-    let most = if filter.only { 1 } else { PAGE };
-    let mut leases = state.ipam.leases(from, daemon.now());
-    let wanted = leases.by_ref().take(most).filter(|l| filter.wants(l)).map(|l| lease(&l));
-    let page = wanted.collect();
-    let next = leases.next().filter(|_| !filter.only).map(|lease| lease.slot.address);
-    (page, next)
-}
-
-fn lease(view: &LeaseView<'_>) -> Lease {
-    let (slot, at) = (view.slot, view.slot.attachment.clone());
-    Lease {
-        address: slot.address.to_string(),
-        pool: slot.pool.clone(),
-        block: slot.block.to_string(),
-        state: view.state.as_str().into(),
-        owner: slot.describe_owner(),
-        rung: slot.rung.to_string(),
-        container_id: at.container_id,
-        ifname: at.ifname,
-        network: at.network,
-        netns: slot.netns.clone(),
-        assigned_seconds: view.assigned_ago.as_secs_f64(),
-        released_seconds: view.released_ago.map(|ago| ago.as_secs_f64()),
-        cooldown_left_seconds: view.cooldown_left.as_ref().map(Duration::as_secs_f64),
+        kept: view.counts.kept,
+        reserved: view.counts.reserved,
+        withheld: view.counts.withheld,
+        quarantined: view.counts.quarantined,
+        leaving: view.leaving,
     }
 }

@@ -1,6 +1,7 @@
 //! The plugins' socket: one request and one reply a connection, each as a 4-byte big-endian length
 //! and the message (proto/mainstay/ipam/v1/ipam.proto). Sizes, time and callers are bounded.
 
+mod annotations;
 mod request;
 
 use crate::committer::Stopped;
@@ -140,7 +141,7 @@ async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, Refusa
         Request::Add(add) => {
             // A DEL of the same attachment that is still in the spool came first.
             daemon.spool.apply_before(daemon, &add.attachment).await?;
-            let grants = daemon.add(&add).await.map_err(add_failure)?;
+            let grants = daemon.add(*add).await.map_err(add_failure)?;
             reply.addresses = grants.iter().map(address).collect();
         }
         Request::Del(attachment) => daemon.del(&attachment)?,
@@ -175,14 +176,31 @@ fn address(grant: &Grant) -> Address {
 }
 
 fn add_failure(failed: AddFailed) -> Refusal {
-    use AddError::{Cooling, Full, HasAnother, NoPool, NotHere, Taken, TwoOfAFamily};
+    use AddError::{BlockCooling, Cooling, Full, InUse, Kept, OnHold, Taken};
     let error = match failed {
         AddFailed::Refused(error) => error,
         AddFailed::Stopped(stopped) => return stopped.into(),
     };
     let code = match &error {
-        Full(_) | Taken { .. } | Cooling { .. } => code::TRY_AGAIN,
-        NoPool | NotHere(_) | TwoOfAFamily(..) | HasAnother { .. } => code::INVALID_CONFIG,
+        // Time, a DEL or an operator helps.
+        Full(_)
+        | Taken { .. }
+        | Cooling { .. }
+        | BlockCooling { .. }
+        | Kept { .. }
+        | OnHold { .. }
+        | InUse { .. } => code::TRY_AGAIN,
+        AddError::NoPool
+        | AddError::NotHere(_)
+        | AddError::TwoOfAFamily(..)
+        | AddError::HasAnother { .. }
+        | AddError::ReservedFor { .. }
+        | AddError::Excluded(_)
+        | AddError::OtherPool { .. }
+        | AddError::UnknownPool { .. }
+        | AddError::TwoPools(..)
+        | AddError::NotAdmitted { .. }
+        | AddError::NoBlockOf(_) => code::INVALID_CONFIG,
     };
     failure(code, error.to_string()).into()
 }

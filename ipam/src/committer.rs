@@ -126,8 +126,7 @@ fn gather(first: Work, work: &Receiver<Work>) -> Vec<Work> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Kept;
-    use ipam_core::{BootId, ClockRecord, Moment};
+    use ipam_core::{BootId, ClockRecord, Kept, Moment};
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
@@ -155,7 +154,7 @@ mod tests {
 
     fn clock(boot: u128) -> Record {
         let (boottime, moment) = (Duration::ZERO, Moment::default());
-        Record::Clock(ClockRecord { boot: BootId(boot), boottime, moment })
+        Record::Clock(ClockRecord { boot: BootId(boot), boottime, moment, next_seq: 1 })
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! the order of the decisions. No lock is held while anything waits.
 
 use crate::committer::{Committer, Stopped};
+use crate::netns;
 use crate::observe::{self, Counted, Counters};
 use crate::room::Room;
 use crate::routes::Standing;
@@ -16,6 +17,7 @@ use ipam_core::{
 use mainstay_config::Mode;
 use mainstay_daemon::{Args, LoadError};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, mpsc};
@@ -58,7 +60,12 @@ pub(crate) enum ReloadError {
     Load(#[from] LoadError),
     #[error("network.mode is none: stop mainstay-ipamd on this node instead; nothing has changed")]
     NotNeeded,
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
+
+/// Resolves once what was decided is durable.
+pub(crate) type Durable = Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send>>;
 
 /// What a reload did.
 pub(crate) struct Reloaded {
@@ -103,7 +110,7 @@ impl Daemon {
     }
 
     /// Answers once the lease is durable.
-    pub(crate) async fn add(&self, add: &Add) -> Result<Vec<Grant>, AddFailed> {
+    pub(crate) async fn add(&self, add: Add) -> Result<Vec<Grant>, AddFailed> {
         let result = self.try_add(add).await;
         if result.is_err() {
             self.counters.add_failed();
@@ -111,11 +118,15 @@ impl Daemon {
         result
     }
 
-    async fn try_add(&self, add: &Add) -> Result<Vec<Grant>, AddFailed> {
+    async fn try_add(&self, mut add: Add) -> Result<Vec<Grant>, AddFailed> {
+        // The lock is not held while the file system is asked; a lease that changes hands meanwhile
+        // has another number.
+        let rivals = self.state().ipam.rivals(&add);
+        add.rivals_gone = netns::gone(&rivals, &add.netns);
         let (grants, out, durable) = {
             let mut state = self.state();
             let mut out = Effects::default();
-            let grants = state.ipam.add(add, self.now(), &mut out)?;
+            let grants = state.ipam.add(&add, self.now(), &mut out)?;
             let records = std::mem::take(&mut out.records);
             (grants, out, state.committer.durable(records))
         };
@@ -168,16 +179,20 @@ impl Daemon {
     }
 
     /// Reads the configuration again; a bad one changes nothing.
-    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+    pub(crate) async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let loaded = self.args.load()?;
         if loaded.node.network.mode == Mode::None {
             return Err(ReloadError::NotNeeded);
         }
-        let mut state = self.state();
-        let changes = state.ipam.reconfigure(settings(&loaded.node));
-        state.warnings = loaded.warnings;
-        let warnings = state.warnings();
-        drop(state);
+        let (changes, warnings, durable) = {
+            let mut state = self.state();
+            let mut out = Effects::default();
+            let changes = state.ipam.reconfigure(settings(&loaded.node), self.now(), &mut out);
+            state.warnings = loaded.warnings;
+            (changes, state.warnings(), state.committer.durable(out.records))
+        };
+        // Since when a block is here must not be forgotten once anybody relies on it.
+        durable.await?;
         self.blocks_changed.notify_one();
         Ok(Reloaded { changes, warnings })
     }
@@ -185,6 +200,21 @@ impl Daemon {
     /// Everything decided so far reaches the disk, nothing more is decided.
     pub(crate) fn close(&self) {
         self.state().committer.close();
+    }
+
+    /// Answers once what an operator asked for is durable; an error has changed nothing.
+    pub(crate) fn decide<E>(
+        &self,
+        what: impl FnOnce(&mut Ipam, Now, &mut Effects) -> Result<(), E>,
+    ) -> Result<Durable, E> {
+        let mut out = Effects::default();
+        let durable = {
+            let mut state = self.state();
+            what(&mut state.ipam, self.now(), &mut out)?;
+            Box::pin(state.committer.durable(std::mem::take(&mut out.records)))
+        };
+        self.tell(&out.reports);
+        Ok(durable)
     }
 
     fn change(&self, what: impl FnOnce(&mut Ipam, Now, &mut Effects)) -> Result<(), Stopped> {
@@ -197,14 +227,18 @@ impl Daemon {
                 state.committer.soon(records)?;
             }
         }
-        for report in &out.reports {
+        self.tell(&out.reports);
+        Ok(())
+    }
+
+    fn tell(&self, reports: &[Report]) {
+        for report in reports {
             observe::say(report);
             if let Report::Released { slot, .. } = report {
                 // The task that flushes ends only with the daemon.
                 let _ = self.released.send(slot.address);
             }
         }
-        Ok(())
     }
 }
 

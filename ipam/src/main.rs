@@ -1,7 +1,8 @@
 //! `mainstay-ipamd`: the addresses of one node.
 //!
 //! `cni` and `api` are its two sockets, `daemon` what they ask, `committer` and `store` what makes
-//! an answer durable, `room` what a full disk leaves, `routes` and `neighbours` its hands in the kernel. What to answer is decided
+//! an answer durable, `room` what a full disk leaves, `routes` and `neighbours` its hands in the
+//! kernel, `netns` its eye on sandboxes. What to answer is decided
 //! in the crate `ipam-core`.
 
 mod api;
@@ -9,6 +10,7 @@ mod cni;
 mod committer;
 mod daemon;
 mod neighbours;
+mod netns;
 mod observe;
 mod room;
 mod routes;
@@ -115,7 +117,7 @@ async fn serve(
     let kept = store.load()?;
     let leases = kept.slots.len();
     let settings = settings::settings(&loaded.node);
-    let (ipam, first) = Ipam::open(settings, kept.slots, kept.clock, clocks.now());
+    let (ipam, first) = Ipam::open(settings, kept, clocks.now());
     store.commit(&first.records)?;
     room.provide();
     let engine = store.engine();
@@ -162,14 +164,14 @@ async fn attend(
             _ = looks.tick(), if daemon.room.is_short() => daemon.room.provide(),
             signal = signals.next() => match signal {
                 Signal::Stop => return None,
-                Signal::Reload => reload(daemon),
+                Signal::Reload => reload(daemon).await,
             },
         }
     }
 }
 
-fn reload(daemon: &Daemon) {
-    match daemon.reload() {
+async fn reload(daemon: &Daemon) {
+    match daemon.reload().await {
         Ok(done) => {
             tracing::info!(changes = done.changes.len(), "configuration read again");
             done.changes.iter().for_each(|change| tracing::info!("{change}"));

@@ -1,6 +1,6 @@
 //! What happened, as a line in the log and a number in the status.
 
-use ipam_core::{How, Report, Slot, Why};
+use ipam_core::{How, Report, Slot};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Since start.
@@ -67,16 +67,27 @@ pub(crate) fn say(report: &Report) {
         }
         Report::Released { slot, why } => {
             let (owner, container) = (slot.describe_owner(), container(slot));
-            let why = match why {
-                Why::Del => "del",
-                Why::Gc => "gc",
-            };
+            let why = why.as_str();
             tracing::info!(address = %slot.address, owner, why, container, "released");
         }
         Report::InUse { address, owner, container_id } => tracing::warn!(
             %address, owner, container = container_id,
             "its address is still assigned to an older pod of the same name; gave it another"
         ),
+        Report::KeptOut { address, owner, evidence } => tracing::warn!(
+            %address, owner, evidence, "its address is in use by somebody else; gave it another"
+        ),
+        Report::Quarantined { address, evidence } => tracing::warn!(
+            %address, evidence,
+            "somebody uses an address that is nobody's; it is not handed out until a cooldown after"
+        ),
+        Report::Cleared { address } => tracing::info!(%address, "out of quarantine"),
+        Report::OnHold { address, why } => tracing::info!(%address, why, "on hold"),
+        Report::OffHold { address } => tracing::info!(%address, "no longer on hold"),
+        Report::LetGo { slot, why } => {
+            let (address, owner, why) = (slot.address, slot.describe_owner(), why.as_str());
+            tracing::info!(%address, owner, why, "no longer kept for its owner");
+        }
     }
 }
 

@@ -68,15 +68,14 @@ fn open(bencher: Bencher<'_, '_>) {
         ipam.del(&pod(n, "first").attachment, NOW, &mut out);
         slots[n] = slot(out);
     }
-    bencher
-        .counter(ItemsCount::new(RECORDS))
-        .with_inputs(|| slots.clone())
-        .bench_local_values(|slots| Ipam::open(settings(), black_box(slots), None, NOW));
+    bencher.counter(ItemsCount::new(RECORDS)).with_inputs(|| slots.clone()).bench_local_values(
+        |slots| Ipam::open(settings(), Kept { slots: black_box(slots), ..Kept::default() }, NOW),
+    );
 }
 
 /// A table with so many addresses assigned, and their records in the order of the pods.
 fn with_leases(count: usize) -> (Ipam, Vec<Slot>) {
-    let (mut ipam, _) = Ipam::open(settings(), Vec::new(), None, NOW);
+    let (mut ipam, _) = Ipam::open(settings(), Kept::default(), NOW);
     let mut assign = |n| {
         let mut out = Effects::default();
         ipam.add(&pod(n, "first"), NOW, &mut out).unwrap();
@@ -98,9 +97,9 @@ fn slot(out: Effects) -> Slot {
 fn settings() -> Settings {
     let cidr = "10.0.0.0/16".parse().unwrap();
     Settings {
-        pools: vec![PoolSettings { name: "default".into(), cidr, blocks: vec![cidr] }],
+        pools: vec![PoolSettings::new("default", cidr, vec![cidr])],
         cooldown: Duration::from_secs(130),
-        stickiness: Duration::from_secs(3600),
+        stickiness: Policy::Ttl(Duration::from_secs(3600)),
     }
 }
 
@@ -117,9 +116,10 @@ fn pod(n: usize, life: &str) -> Add {
             namespace: "default".into(),
             name: format!("web-{n}"),
             uid: format!("{life:0<16}-4d1c-9a52-{n:012x}"),
-            sticky_key: String::new(),
+            workload: Workload::guess(&format!("web-{n}")),
+            ..Owner::default()
         },
         netns: format!("/var/run/netns/cni-{n:036x}"),
-        requested: Vec::new(),
+        ..Add::default()
     }
 }

@@ -1,9 +1,10 @@
 //! Who an address belongs to: the attachment it was asked for, and the owner it should stay with.
 
+use crate::workload::{Kind, Workload};
 use std::fmt;
 
 /// The primary key of a lease (CNI specification: container id and interface within a network).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Attachment {
     pub network: String,
     pub container_id: String,
@@ -18,6 +19,8 @@ pub struct Owner {
     pub uid: String,
     /// The annotation `mainstay.io/sticky-key`, valid within its namespace.
     pub sticky_key: String,
+    /// What made the pod.
+    pub workload: Option<Workload>,
 }
 
 /// The ladder of identities, best first.
@@ -25,19 +28,29 @@ pub struct Owner {
 pub enum Rung {
     StickyKey,
     PodUid,
-    /// Namespace and name.
+    /// Namespace and name: of a StatefulSet's pod, a static pod, or any that is made again under
+    /// its name.
     Name,
+    /// The pod of a DaemonSet on this node, whatever its name.
+    DaemonSet,
+    /// One of the addresses that pods of the same owner had.
+    Owner,
     /// Nothing but the container itself: its address is not kept for anyone else.
     None,
 }
 
 impl Rung {
+    pub const ALL: [Self; 6] =
+        [Self::StickyKey, Self::PodUid, Self::Name, Self::DaemonSet, Self::Owner, Self::None];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::StickyKey => "sticky-key",
             Self::PodUid => "pod-uid",
             Self::Name => "name",
+            Self::DaemonSet => "daemonset",
+            Self::Owner => "owner",
             Self::None => "none",
         }
     }
@@ -79,6 +92,25 @@ impl Owner {
         }
     }
 
+    /// The rung below the pod's own, on which pods with other names stand for one another. Pods of
+    /// a StatefulSet and static pods do not: each has its name.
+    fn shared(&self) -> Option<(Rung, String)> {
+        let workload = self.workload.as_ref()?;
+        match (workload.kind, workload.proven) {
+            (Kind::StatefulSet | Kind::Static, _) => None,
+            (Kind::DaemonSet, true) => Some((Rung::DaemonSet, workload.name.clone())),
+            (Kind::DaemonSet | Kind::Deployment | Kind::Other, _) => {
+                Some((Rung::Owner, workload.to_string()))
+            }
+        }
+    }
+
+    /// Whether an address of the same workload is its own even within the cooldown. A guess from a
+    /// name is not enough for that.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.workload.as_ref().is_some_and(|w| w.proven)
+    }
+
     /// Every key this owner answers to, best first; the container's own comes last.
     pub(crate) fn keys(&self, at: &Attachment, ipv4: bool) -> Vec<Key> {
         let key = |rung, scope: &str, id: &str| {
@@ -91,10 +123,13 @@ impl Owner {
                 id: id.into(),
             })
         };
+        let shared = self.shared();
+        let shared = shared.and_then(|(rung, id)| key(rung, &self.namespace, &id));
         [
             key(Rung::StickyKey, &self.namespace, &self.sticky_key),
             key(Rung::PodUid, "", &self.uid),
             key(Rung::Name, &self.namespace, &self.name),
+            shared,
             key(Rung::None, "", &at.container_id),
         ]
         .into_iter()

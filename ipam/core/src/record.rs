@@ -1,7 +1,9 @@
 //! What is persisted: a record for each slot that is not free, and the clock.
 
 use crate::identity::{Attachment, Key, Owner, Rung};
+use crate::policy::Policy;
 use crate::time::{ClockRecord, Moment};
+use crate::withheld::Withheld;
 use mainstay_prefix::Prefix;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,12 +15,58 @@ pub enum Record {
     Slot(Box<Slot>),
     /// The slot is free and not remembered any longer.
     Forget(IpAddr),
+    Withheld(IpAddr, Box<Withheld>),
+    /// Nothing keeps the address any longer.
+    Unwithheld(IpAddr),
+    Block(BlockRecord),
+    /// The block is not this node's any more.
+    ForgetBlock(Prefix),
+}
+
+/// A block this node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockRecord {
+    pub prefix: Prefix,
+    /// Since when, if another node may have had it before: its addresses count as released then.
+    /// Nothing: from the first start on.
+    pub since: Option<Stamp>,
+}
+
+/// All that was kept, as [`crate::Ipam::open`] wants it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kept {
+    pub slots: Vec<Slot>,
+    pub clock: Option<ClockRecord>,
+    pub withheld: Vec<(IpAddr, Withheld)>,
+    pub blocks: Vec<BlockRecord>,
+    /// Not persisted: there was an earlier store, and it was set aside. What this node's addresses
+    /// were used for lately is not known.
+    pub set_aside: bool,
+}
+
+impl Kept {
+    /// Nothing was ever kept here.
+    pub(crate) fn is_first_start(&self) -> bool {
+        let empty = self.slots.is_empty() && self.withheld.is_empty() && self.blocks.is_empty();
+        empty && self.clock.is_none() && !self.set_aside
+    }
+
+    /// The latest moment any record knows to have passed.
+    pub(crate) fn latest(&self) -> Moment {
+        let slots = self.slots.iter().map(Slot::latest);
+        let withheld = self.withheld.iter().map(|(_, w)| w.latest());
+        let blocks = self.blocks.iter().filter_map(|b| Some(b.since?.moment));
+        slots.chain(withheld).chain(blocks).max().unwrap_or_default()
+    }
 }
 
 /// One address that is, or lately was, somebody's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     pub address: IpAddr,
+    /// The number of this lease; none was ever given twice. Who releases a lease names it, so that
+    /// nobody releases the one that came after it.
+    pub seq: u64,
     /// Of which block and pool it was handed out; a repeated ADD answers the same even after the
     /// configuration moved the block away.
     pub block: Prefix,
@@ -28,6 +76,11 @@ pub struct Slot {
     pub owner: Owner,
     /// Which rung of the ladder decided.
     pub rung: Rung,
+    /// What the pod asked for; else its pool decides.
+    pub policy: Option<Policy>,
+    /// Its owner has no claim any more, by an operator's word or because it is gone for good: once
+    /// the cooldown is over, anybody may have it.
+    pub let_go: bool,
     pub assigned: Stamp,
     pub state: State,
 }

@@ -19,6 +19,33 @@ pub enum Report {
         owner: String,
         container_id: String,
     },
+    /// The owner's address is in quarantine, so it got a different one.
+    KeptOut {
+        address: IpAddr,
+        owner: String,
+        evidence: String,
+    },
+    /// Somebody uses an address that is nobody's.
+    Quarantined {
+        address: IpAddr,
+        evidence: String,
+    },
+    /// The evidence was gone for a full cooldown.
+    Cleared {
+        address: IpAddr,
+    },
+    OnHold {
+        address: IpAddr,
+        why: String,
+    },
+    OffHold {
+        address: IpAddr,
+    },
+    /// Its owner has no claim on it any more.
+    LetGo {
+        slot: Box<Slot>,
+        why: Why,
+    },
 }
 
 /// How an owner came to its address.
@@ -32,6 +59,8 @@ pub enum How {
     TakenOver,
     /// Asked for by name.
     Requested,
+    /// Reserved for it in the configuration.
+    Reserved,
 }
 
 impl How {
@@ -42,6 +71,7 @@ impl How {
             Self::Returned => "returned",
             Self::TakenOver => "taken-over",
             Self::Requested => "requested",
+            Self::Reserved => "reserved",
         }
     }
 }
@@ -51,4 +81,19 @@ impl How {
 pub enum Why {
     Del,
     Gc,
+    /// An operator said so.
+    Operator,
+    OwnerGone,
+}
+
+impl Why {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Del => "del",
+            Self::Gc => "gc",
+            Self::Operator => "operator",
+            Self::OwnerGone => "owner-gone",
+        }
+    }
 }

@@ -1,6 +1,10 @@
 //! What the configuration says of addresses, as far as the table needs it.
 
+use crate::policy::Policy;
 use mainstay_prefix::Prefix;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,9 +13,8 @@ pub struct Settings {
     pub pools: Vec<PoolSettings>,
     /// How long nobody but its owner gets a released address.
     pub cooldown: Duration,
-    /// How long a released address is kept from others while there is any other; zero: not at all,
-    /// and owners are not recognised.
-    pub stickiness: Duration,
+    /// How long a released address is kept for its owner, unless its pool or pod says otherwise.
+    pub stickiness: Policy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,46 @@ pub struct PoolSettings {
     pub cidr: Prefix,
     /// The blocks this node holds.
     pub blocks: Vec<Prefix>,
+    /// The namespaces whose pods it is for, and who get no others then; a trailing `*` stands for
+    /// any end. None: for all pods whose namespace has no pool of its own.
+    pub namespaces: Vec<String>,
+    pub stickiness: Option<Policy>,
+    /// From first to last; never handed out.
+    pub exclude: Vec<(IpAddr, IpAddr)>,
+    /// For one pod or sticky key only.
+    pub reserved: BTreeMap<IpAddr, Reservation>,
+}
+
+/// Whom an address is reserved for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reservation {
+    Pod { namespace: String, name: String },
+    StickyKey { namespace: String, key: String },
+}
+
+impl fmt::Display for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod { namespace, name } => write!(f, "pod {namespace}/{name}"),
+            Self::StickyKey { namespace, key } => write!(f, "sticky key {namespace}/{key}"),
+        }
+    }
+}
+
+impl PoolSettings {
+    /// A pool for everybody.
+    #[must_use]
+    pub fn new(name: &str, cidr: Prefix, blocks: Vec<Prefix>) -> Self {
+        Self {
+            name: name.into(),
+            cidr,
+            blocks,
+            namespaces: Vec::new(),
+            stickiness: None,
+            exclude: Vec::new(),
+            reserved: BTreeMap::new(),
+        }
+    }
 }
 
 impl Settings {
@@ -32,13 +75,13 @@ impl Settings {
     #[must_use]
     pub fn changes(&self, new: &Self) -> Vec<String> {
         let mut out = Vec::new();
-        let mut period = |name, old: Duration, new: Duration| {
-            if old != new {
-                out.push(format!("{name}: {}s -> {}s", old.as_secs_f64(), new.as_secs_f64()));
-            }
-        };
-        period("cooldown", self.cooldown, new.cooldown);
-        period("stickiness", self.stickiness, new.stickiness);
+        if self.cooldown != new.cooldown {
+            let (old, new) = (self.cooldown.as_secs_f64(), new.cooldown.as_secs_f64());
+            out.push(format!("cooldown: {old}s -> {new}s"));
+        }
+        if self.stickiness != new.stickiness {
+            out.push(format!("stickiness: {} -> {}", self.stickiness, new.stickiness));
+        }
         let has = |set: &Self, name: &str, prefix| {
             set.blocks().any(|(pool, block)| pool.name == name && block == prefix)
         };
@@ -46,7 +89,24 @@ impl Settings {
         out.extend(lost.map(|(pool, block)| format!("pool {}: block {block} removed", pool.name)));
         let won = new.blocks().filter(|(pool, block)| !has(self, &pool.name, *block));
         out.extend(won.map(|(pool, block)| format!("pool {}: block {block} added", pool.name)));
+        for pool in &new.pools {
+            let old = self.pools.iter().find(|old| old.name == pool.name);
+            out.extend(old.into_iter().flat_map(|old| pool.differs_from(old)));
+        }
         out
+    }
+}
+
+impl PoolSettings {
+    fn differs_from(&self, old: &Self) -> impl Iterator<Item = String> {
+        let what = [
+            ("namespaces", self.namespaces != old.namespaces),
+            ("stickiness", self.stickiness != old.stickiness),
+            ("exclude", self.exclude != old.exclude),
+            ("reserved", self.reserved != old.reserved),
+        ];
+        let changed = what.into_iter().filter(|(_, differs)| *differs);
+        changed.map(|(what, _)| format!("pool {}: {what} changed", self.name))
     }
 }
 
@@ -58,9 +118,9 @@ mod tests {
         let blocks = blocks.iter().map(|b| b.parse().unwrap()).collect();
         let cidr = "10.0.0.0/8".parse().unwrap();
         Settings {
-            pools: vec![PoolSettings { name: "default".into(), cidr, blocks }],
+            pools: vec![PoolSettings::new("default", cidr, blocks)],
             cooldown: Duration::from_secs(cooldown),
-            stickiness: Duration::from_secs(60),
+            stickiness: Policy::Ttl(Duration::from_secs(60)),
         }
     }
 

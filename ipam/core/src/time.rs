@@ -44,6 +44,8 @@ pub struct ClockRecord {
     pub boot: BootId,
     pub boottime: Duration,
     pub moment: Moment,
+    /// The number of the next lease.
+    pub next_seq: u64,
 }
 
 /// Turns what the clocks show into moments; never runs backwards.
@@ -76,14 +78,14 @@ impl Clock {
     }
 
     /// What to persist so that the time until `now` is known to have passed.
-    pub fn record(&mut self, now: Now) -> ClockRecord {
+    pub fn record(&mut self, now: Now, next_seq: u64) -> ClockRecord {
         let moment = self.read(now);
-        ClockRecord { boot: now.boot, boottime: now.boottime, moment }
+        ClockRecord { boot: now.boot, boottime: now.boottime, moment, next_seq }
     }
 }
 
 const fn new_boot(moment: Moment, since: Duration, now: Now) -> ClockRecord {
-    ClockRecord { boot: now.boot, boottime: since, moment }
+    ClockRecord { boot: now.boot, boottime: since, moment, next_seq: 0 }
 }
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn a_restart_within_one_boot_loses_no_time() {
         let mut clock = Clock::open(None, Moment::default(), at(1, 500));
-        let record = clock.record(at(1, 510));
+        let record = clock.record(at(1, 510), 0);
         let mut again = Clock::open(Some(record), Moment::default(), at(1, 530));
         assert_eq!(again.read(at(1, 530)), moment(30));
     }
@@ -109,7 +111,7 @@ mod tests {
     #[test]
     fn over_a_reboot_only_the_time_since_boot_counts() {
         let mut clock = Clock::open(None, Moment::default(), at(1, 500));
-        let record = clock.record(at(1, 560));
+        let record = clock.record(at(1, 560), 0);
         let mut again = Clock::open(Some(record), moment(75), at(2, 20));
         assert_eq!(again.read(at(2, 20)), moment(95), "75 known of the old boot, 20 of the new");
         assert_eq!(again.read(at(2, 25)), moment(100));
@@ -120,7 +122,7 @@ mod tests {
         let mut clock = Clock::open(None, Moment::default(), at(1, 500));
         assert_eq!(clock.read(at(1, 520)), moment(20));
         assert_eq!(clock.read(at(1, 400)), moment(20));
-        let record = clock.record(at(1, 520));
+        let record = clock.record(at(1, 520), 0);
         let mut again = Clock::open(Some(record), moment(20), at(1, 100));
         assert_eq!(again.read(at(1, 100)), moment(20));
     }

@@ -7,16 +7,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 fn settings(blocks: &[&str]) -> Settings {
-    let pool = |name: &str, block: &&str| PoolSettings {
-        name: name.into(),
-        cidr: block.parse().unwrap(),
-        blocks: vec![block.parse().unwrap()],
+    let pool = |(name, block): (&&str, &&str)| {
+        PoolSettings::new(name, block.parse().unwrap(), vec![block.parse().unwrap()])
     };
-    let pools = ["default", "extra", "more"].iter().zip(blocks).map(|(name, b)| pool(name, b));
     Settings {
-        pools: pools.collect(),
+        pools: ["default", "extra", "more"].iter().zip(blocks).map(pool).collect(),
         cooldown: Duration::from_secs(130),
-        stickiness: Duration::from_secs(3600),
+        stickiness: Policy::Ttl(Duration::from_secs(3600)),
     }
 }
 
@@ -28,7 +25,7 @@ struct Node {
 
 impl Node {
     fn new(blocks: &[&str]) -> Self {
-        let (ipam, _) = Ipam::open(settings(blocks), Vec::new(), None, at(0.0));
+        let (ipam, _) = Ipam::open(settings(blocks), Kept::default(), at(0.0));
         Self { ipam, seconds: 0.0, out: Effects::default() }
     }
 
@@ -41,6 +38,10 @@ impl Node {
 
     fn address(&mut self, add: &Add) -> IpAddr {
         self.add(add).unwrap()[0].split('/').next().unwrap().parse().unwrap()
+    }
+
+    fn reconfigure(&mut self, settings: Settings) -> Vec<String> {
+        self.ipam.reconfigure(settings, at(self.seconds), &mut self.out)
     }
 
     fn del(&mut self, add: &Add) {
@@ -64,10 +65,9 @@ fn pod(name: &str, uid: &str, container: &str) -> Add {
             namespace: "default".into(),
             name: name.into(),
             uid: uid.into(),
-            sticky_key: String::new(),
+            ..Owner::default()
         },
-        netns: String::new(),
-        requested: Vec::new(),
+        ..Add::default()
     }
 }
 
@@ -219,9 +219,10 @@ fn replicas_that_share_a_sticky_key_get_back_their_own() {
 
 #[test]
 fn without_stickiness_only_the_container_itself_is_recognised() {
-    let off = Settings { stickiness: Duration::ZERO, ..settings(&["10.0.0.0/26"]) };
+    let off = Policy::Ttl(Duration::ZERO);
+    let off = Settings { stickiness: off, ..settings(&["10.0.0.0/26"]) };
     let mut node = Node::new(&["10.0.0.0/26"]);
-    node.ipam.reconfigure(off);
+    node.reconfigure(off);
     let first = node.address(&pod("a", "", "c1"));
     node.del(&pod("a", "", "c1"));
     assert_ne!(node.address(&pod("a", "", "c2")), first);
@@ -251,7 +252,7 @@ fn a_block_that_moved_away_serves_del_and_goes_when_it_is_empty() {
     let a = pod("a", "", "c1");
     let had = node.add(&a).unwrap();
     assert_eq!(
-        node.ipam.reconfigure(settings(&["10.9.0.0/26"])),
+        node.reconfigure(settings(&["10.9.0.0/26"])),
         ["pool default: block 10.0.0.0/26 removed", "pool default: block 10.9.0.0/26 added"]
     );
     assert_eq!(
@@ -260,13 +261,19 @@ fn a_block_that_moved_away_serves_del_and_goes_when_it_is_empty() {
           nothing new is handed out of it"]
     );
     assert_eq!(node.add(&a).unwrap(), had, "a repeat is answered as before");
+    assert_eq!(
+        node.add(&pod("b", "", "c2")).unwrap_err(),
+        "pool default is full: 61 addresses, 0 assigned, 61 cooling; next free in 130 s",
+        "another node may have handed them out until now"
+    );
+    node.seconds = 130.0;
     assert_eq!(node.address(&pod("b", "", "c2")).to_string(), "10.9.0.2");
     node.del(&a);
     assert_eq!(node.address(&pod("a", "", "c3")).to_string(), "10.9.0.3");
-    node.ipam.tick(at(129.0), &mut Effects::default());
+    node.ipam.tick(at(259.0), &mut Effects::default());
     assert_eq!(node.ipam.routed_blocks().len(), 2, "still cooling");
     let mut out = Effects::default();
-    node.ipam.tick(at(131.0), &mut out);
+    node.ipam.tick(at(261.0), &mut out);
     assert!(out.records.contains(&Record::Forget("10.0.0.2".parse().unwrap())));
     assert_eq!(node.ipam.routed_blocks(), ["10.9.0.0/26".parse().unwrap()]);
     assert!(node.ipam.warnings().is_empty());

@@ -63,10 +63,9 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn settings(away: bool) -> Settings {
-    let pool = |name: &str, cidr: &str, blocks: &[&str]| PoolSettings {
-        name: name.into(),
-        cidr: cidr.parse().unwrap(),
-        blocks: blocks.iter().map(|b| b.parse().unwrap()).collect(),
+    let pool = |name: &str, cidr: &str, blocks: &[&str]| {
+        let blocks = blocks.iter().map(|b| b.parse().unwrap()).collect();
+        PoolSettings::new(name, cidr.parse().unwrap(), blocks)
     };
     let main: &[&str] = if away { &["10.0.0.0/30"] } else { &["10.0.0.0/30", "10.0.0.8/29"] };
     Settings {
@@ -76,7 +75,7 @@ fn settings(away: bool) -> Settings {
             pool("spare", "10.1.0.0/24", &["10.1.0.4/31"]),
         ],
         cooldown: Duration::from_secs(COOLDOWN),
-        stickiness: Duration::from_secs(STICKINESS),
+        stickiness: Policy::Ttl(Duration::from_secs(STICKINESS)),
     }
 }
 
@@ -91,10 +90,12 @@ fn add_of(container: u8, pod: u8, uid: u8, key: u8, ask: Option<u8>) -> Add {
             name: format!("pod-{pod}"),
             uid: if uid == 0 { String::new() } else { format!("{pod}-{uid}") },
             sticky_key: known("key", key / 2),
+            workload: None,
         }
     };
     let requested = ask.map(|n| IpAddr::from([10, 0, 0, n])).into_iter().collect();
-    Add { attachment: attachment(container), owner, netns: "/run/netns/x".into(), requested }
+    let netns = "/run/netns/x".into();
+    Add { attachment: attachment(container), owner, netns, requested, ..Add::default() }
 }
 
 fn attachment(container: u8) -> Attachment {
@@ -115,6 +116,13 @@ struct Entry {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
     slots: BTreeMap<IpAddr, Entry>,
+    /// When the block that moves came back, if it ever did.
+    came_back: Option<Moment>,
+}
+
+/// The block that moves away and comes back.
+fn mover() -> Prefix {
+    "10.0.0.8/29".parse().unwrap()
 }
 
 impl Model {
@@ -133,21 +141,33 @@ impl Model {
         [some(sticky_key), some(uid), some(name), some(&add.attachment.container_id)]
     }
 
+    /// From when the cooldown of an address counts.
+    fn from(&self, address: IpAddr, released: Moment) -> Moment {
+        let came_back = self.came_back.filter(|_| mover().contains(address));
+        came_back.map_or(released, |at| at.max(released))
+    }
+
     /// The address of one family that `add` should get, `None` if it should fail.
     fn choose(&self, add: &Add, ipv4: bool, settings: &Settings, now: Moment) -> Option<IpAddr> {
         let pools = Self::hands_out(settings);
         let ours: Vec<IpAddr> =
             pools.concat().into_iter().filter(|a| a.is_ipv4() == ipv4).collect();
-        let cooled = |m: Moment| now.since(m) >= settings.cooldown;
+        let cooled = |a: IpAddr, m: Moment| now.since(self.from(a, m)) >= settings.cooldown;
+        // The exemption counts from the last time the block was here.
+        let here_since = |a: IpAddr, m: Moment| self.from(a, m) == m || cooled(a, m);
+        let block_cooled = |a: IpAddr| {
+            let came_back = self.came_back.filter(|_| mover().contains(a));
+            came_back.is_none_or(|at| now.since(at) >= settings.cooldown)
+        };
         if let Some(&ask) = add.requested.iter().find(|a| a.is_ipv4() == ipv4) {
             let shares = |e: &Entry| {
                 let (a, b) = (Self::ids(&e.add), Self::ids(add));
                 a.iter().zip(&b).any(|(a, b)| a.is_some() && a == b)
             };
             let free = match self.slots.get(&ask) {
-                None => true,
+                None => block_cooled(ask),
                 Some(e) => match e.released {
-                    Some(m) => shares(e) || cooled(m),
+                    Some(m) => (shares(e) && here_since(ask, m)) || cooled(ask, m),
                     None => !add.owner.uid.is_empty() && e.add.owner.uid == add.owner.uid,
                 },
             };
@@ -160,8 +180,10 @@ impl Model {
         }
         for rung in 0..4 {
             let id = &Self::ids(add)[rung];
-            let held = here().filter(|(_, e)| {
-                e.released.is_some() && id.is_some() && Self::ids(&e.add)[rung] == *id
+            let held = here().filter(|(a, e)| {
+                e.released.is_some_and(|m| here_since(**a, m))
+                    && id.is_some()
+                    && Self::ids(&e.add)[rung] == *id
             });
             // Under a sticky key the pod's own comes first, then its name's.
             let rank = |e: &Entry| match rung {
@@ -174,14 +196,16 @@ impl Model {
                 return Some(*a);
             }
         }
-        if let Some(a) = ours.iter().find(|a| !self.slots.contains_key(a)) {
+        let fresh = |a: &&IpAddr| !self.slots.contains_key(a) && block_cooled(**a);
+        if let Some(a) = ours.iter().find(fresh) {
             return Some(*a);
         }
         let mut cool: Vec<(bool, Moment, IpAddr)> = here()
             .filter_map(|(a, e)| Some((e, e.released?, *a)))
-            .filter(|(_, m, _)| cooled(*m))
+            .filter(|(_, m, a)| cooled(*a, *m))
             .map(|(e, m, a)| {
-                let kept = e.add.owner.is_known() && now.since(m) < settings.stickiness;
+                let m = self.from(a, m);
+                let kept = e.add.owner.is_known() && now.since(m) < Duration::from_secs(STICKINESS);
                 (kept, m, a)
             })
             .collect();
@@ -216,12 +240,14 @@ struct Node {
     /// Who was the last to have an address, and the true time it was released.
     last: BTreeMap<IpAddr, (Add, Option<u64>)>,
     away: bool,
+    /// The true time at which the block that moves came back.
+    moved: Option<u64>,
 }
 
 impl Node {
     fn new() -> Self {
         let now = Now { boot: BootId(1), boottime: Duration::from_secs(50), wall: Duration::ZERO };
-        let (ipam, effects) = Ipam::open(settings(false), Vec::new(), None, now);
+        let (ipam, effects) = Ipam::open(settings(false), Kept::default(), now);
         Self {
             ipam,
             model: Model::default(),
@@ -232,6 +258,7 @@ impl Node {
             truth: 50,
             last: BTreeMap::new(),
             away: false,
+            moved: None,
         }
     }
 
@@ -277,8 +304,15 @@ impl Node {
                 self.crash(*lost);
             }
             Op::Move { away } => {
+                if self.away && !*away {
+                    self.model.came_back = Some(self.ipam.moment(now));
+                    self.moved = Some(self.truth);
+                }
                 self.away = *away;
-                self.ipam.reconfigure(settings(*away));
+                self.ipam.reconfigure(settings(*away), now, &mut out);
+                // Whoever reloads waits until that is durable.
+                self.sync();
+                self.disk.append(&mut out.records);
             }
         }
         if !out.records.is_empty() {
@@ -315,16 +349,7 @@ impl Node {
         let nothing_lost = kept == self.unsynced.len();
         self.unsynced.truncate(kept);
         self.sync();
-        let (mut slots, mut clock) = (BTreeMap::new(), None);
-        for record in &self.disk {
-            match record {
-                Record::Clock(record) => clock = Some(*record),
-                Record::Slot(slot) => drop(slots.insert(slot.address, Slot::clone(slot))),
-                Record::Forget(address) => drop(slots.remove(address)),
-            }
-        }
-        let slots = slots.into_values().collect();
-        let (ipam, effects) = Ipam::open(settings(self.away), slots, clock, self.now());
+        let (ipam, effects) = Ipam::open(settings(self.away), on_disk(&self.disk), self.now());
         if nothing_lost {
             assert!(ipam == self.ipam, "a table opened from its records differs from the live one");
         }
@@ -365,6 +390,14 @@ impl Node {
     /// The promises, by true time and true owners.
     fn granted(&mut self, add: &Add, grant: &Grant) {
         let address = grant.address;
+        if let Some(moved) = self.moved.filter(|_| mover().contains(address)) {
+            let since = match self.last.get(&address) {
+                Some((_, Some(released))) => *released >= moved,
+                Some((_, None)) => true,
+                None => false,
+            };
+            assert!(since || self.truth - moved >= COOLDOWN, "{address} came back too lately");
+        }
         if let Some((old, released)) = self.last.get(&address) {
             let shares =
                 Model::ids(old).iter().zip(&Model::ids(add)).any(|(a, b)| a.is_some() && a == b);
@@ -392,7 +425,7 @@ impl Node {
                     attachment: s.attachment.clone(),
                     owner: s.owner.clone(),
                     netns: s.netns.clone(),
-                    requested: Vec::new(),
+                    ..Add::default()
                 };
                 (s.address, Entry { add, released: s.released() })
             })
@@ -413,11 +446,33 @@ impl Node {
                 held: a.held + b.counts.held,
                 cooling: a.cooling + b.counts.cooling,
                 free: a.free + b.counts.free,
+                ..Counts::default()
             });
             assert_eq!(sum, pool.counts);
             assert!(pool.next_free.is_none() || pool.counts.free == 0);
         }
     }
+}
+
+/// What a disk with these records says at the next start.
+fn on_disk(disk: &[Record]) -> Kept {
+    let (mut kept, mut slots) = (Kept::default(), BTreeMap::new());
+    let (mut withheld, mut blocks) = (BTreeMap::new(), BTreeMap::new());
+    for record in disk {
+        match record {
+            Record::Clock(record) => kept.clock = Some(*record),
+            Record::Slot(slot) => drop(slots.insert(slot.address, Slot::clone(slot))),
+            Record::Forget(address) => drop(slots.remove(address)),
+            Record::Withheld(address, w) => drop(withheld.insert(*address, Withheld::clone(w))),
+            Record::Unwithheld(address) => drop(withheld.remove(address)),
+            Record::Block(block) => drop(blocks.insert(block.prefix, *block)),
+            Record::ForgetBlock(prefix) => drop(blocks.remove(prefix)),
+        }
+    }
+    kept.slots = slots.into_values().collect();
+    kept.withheld = withheld.into_iter().collect();
+    kept.blocks = blocks.into_values().collect();
+    kept
 }
 
 fn addresses(grants: &[Grant]) -> Vec<IpAddr> {
@@ -440,14 +495,11 @@ proptest! {
 
 #[test]
 fn a_large_block_costs_no_scan() {
-    let pool = PoolSettings {
-        name: "big".into(),
-        cidr: "10.0.0.0/8".parse().unwrap(),
-        blocks: vec!["10.0.0.0/12".parse::<Prefix>().unwrap()],
-    };
+    let blocks = vec!["10.0.0.0/12".parse().unwrap()];
+    let pool = PoolSettings::new("big", "10.0.0.0/8".parse().unwrap(), blocks);
     let big = Settings { pools: vec![pool], ..settings(false) };
     let now = Now { boot: BootId(1), boottime: Duration::ZERO, wall: Duration::ZERO };
-    let (mut ipam, _) = Ipam::open(big, Vec::new(), None, now);
+    let (mut ipam, _) = Ipam::open(big, Kept::default(), now);
     let mut out = Effects::default();
     // All of one name and one sticky key: the worst an index could be given.
     let mut add = add_of(0, 1, 0, 2, None);

@@ -1,7 +1,8 @@
 //! A plugin's request, checked: afterwards every text is bounded and every address one.
 
+use super::annotations;
 use super::{code, failure};
-use ipam_core::{Add, Attachment, Owner};
+use ipam_core::{Add, Attachment, Owner, Workload};
 use mainstay_proto::ipam::v1::cni_request::Command;
 use mainstay_proto::ipam::v1::{CniError, CniRequest};
 use std::net::IpAddr;
@@ -9,14 +10,14 @@ use std::net::IpAddr;
 const STICKY_KEY: &str = "mainstay.io/sticky-key";
 
 /// Longest texts that are kept. Kubernetes names have 253 characters at most, container ids 64.
-const LONG: usize = 253;
+pub(super) const LONG: usize = 253;
 const LONGEST_PATH: usize = 1024;
 /// One less than the kernel's IFNAMSIZ.
 const LONGEST_IFNAME: usize = 15;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Add(Add),
+    Add(Box<Add>),
     Del(Attachment),
     Check(Attachment, Vec<IpAddr>),
     Status {
@@ -34,7 +35,7 @@ impl TryFrom<CniRequest> for Request {
 
     fn try_from(asked: CniRequest) -> Result<Self, CniError> {
         Ok(match asked.command() {
-            Command::Add => Self::Add(add(asked)?),
+            Command::Add => Self::Add(Box::new(add(asked)?)),
             Command::Del => Self::Del(attachment(&asked)?),
             Command::Check => {
                 Self::Check(attachment(&asked)?, addresses("expected", &asked.expected)?)
@@ -55,16 +56,31 @@ impl TryFrom<CniRequest> for Request {
 
 fn add(asked: CniRequest) -> Result<Add, CniError> {
     let attachment = attachment(&asked)?;
-    let requested = addresses("requested", &asked.requested)?;
+    let mut requested = addresses("requested", &asked.requested)?;
+    for address in annotations::ips(&asked.annotations)? {
+        if !requested.contains(&address) {
+            requested.push(address);
+        }
+    }
     let sticky_key = asked.annotations.get(STICKY_KEY).map_or("", String::as_str);
+    let name = bounded("K8S_POD_NAME", &asked.pod_name, LONG)?;
+    let told = annotations::workload(&asked.annotations, &name)?;
     let owner = Owner {
         namespace: bounded("K8S_POD_NAMESPACE", &asked.pod_namespace, LONG)?,
-        name: bounded("K8S_POD_NAME", &asked.pod_name, LONG)?,
         uid: bounded("K8S_POD_UID", &asked.pod_uid, LONG)?,
         sticky_key: bounded(STICKY_KEY, sticky_key, LONG)?,
+        workload: told.or_else(|| Workload::guess(&name)),
+        name,
     };
-    let netns = bounded("CNI_NETNS", &asked.netns, LONGEST_PATH)?;
-    Ok(Add { attachment, owner, netns, requested })
+    Ok(Add {
+        attachment,
+        owner,
+        netns: bounded("CNI_NETNS", &asked.netns, LONGEST_PATH)?,
+        requested,
+        pools: annotations::pools(&asked.annotations)?,
+        policy: annotations::policy(&asked.annotations)?,
+        rivals_gone: Vec::new(),
+    })
 }
 
 fn attachment(asked: &CniRequest) -> Result<Attachment, CniError> {
@@ -91,7 +107,7 @@ fn needed(name: &str, text: &str, longest: usize) -> Result<String, CniError> {
     bounded(name, text, longest)
 }
 
-fn bounded(name: &str, text: &str, longest: usize) -> Result<String, CniError> {
+pub(super) fn bounded(name: &str, text: &str, longest: usize) -> Result<String, CniError> {
     if text.len() > longest {
         let msg = format!("{name} has {} bytes; at most {longest}", text.len());
         return Err(failure(code::INVALID_ENVIRONMENT, msg));
@@ -100,9 +116,10 @@ fn bounded(name: &str, text: &str, longest: usize) -> Result<String, CniError> {
 }
 
 /// With or without a prefix length, which says nothing here.
-fn addresses(what: &str, texts: &[String]) -> Result<Vec<IpAddr>, CniError> {
-    let address = |text: &String| {
-        let bare = text.split_once('/').map_or(text.as_str(), |(address, _)| address);
+pub(super) fn addresses<T: AsRef<str>>(what: &str, texts: &[T]) -> Result<Vec<IpAddr>, CniError> {
+    let address = |text: &T| {
+        let text = text.as_ref();
+        let bare = text.split_once('/').map_or(text, |(address, _)| address);
         let bad = |_| format!("{what} address {text:?} is not an IP address");
         bare.parse().map_err(bad).map_err(|msg| failure(code::INVALID_CONFIG, msg))
     };

@@ -1,7 +1,7 @@
 //! The store's twin: the same keys and values in a map, gone with the process.
 
-use super::{Kept, Store, StoreError, encode};
-use ipam_core::Record;
+use super::{Store, StoreError, encode};
+use ipam_core::{Kept, Record};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -11,13 +11,8 @@ impl Store for MemoryStore {
     fn load(&self) -> Result<Kept, StoreError> {
         let mut kept = Kept::default();
         for (key, value) in &self.0 {
-            match encode::decode(key, value) {
-                Some(Record::Slot(slot)) => kept.slots.push(*slot),
-                Some(Record::Clock(clock)) => kept.clock = Some(clock),
-                Some(Record::Forget(_)) | None => {
-                    return Err(StoreError::Unreadable { path: "memory".into(), why: "?".into() });
-                }
-            }
+            let unreadable = || StoreError::Unreadable { path: "memory".into(), why: "?".into() };
+            encode::read_into(&mut kept, key, value).ok_or_else(unreadable)?;
         }
         Ok(kept)
     }

@@ -11,18 +11,11 @@ mod on_sled;
 
 pub(crate) use on_sled::SledStore;
 
-use ipam_core::{ClockRecord, Record, Slot};
+use ipam_core::{Kept, Record};
 use std::path::PathBuf;
 
 /// What a key and a value mean. A store of another format is not touched.
-pub(crate) const FORMAT: u32 = 1;
-
-/// All that was kept.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Kept {
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) clock: Option<ClockRecord>,
-}
+pub(crate) const FORMAT: u32 = 2;
 
 pub(crate) trait Store: Send {
     fn load(&self) -> Result<Kept, StoreError>;
@@ -48,8 +41,8 @@ pub(crate) enum StoreError {
     )]
     Unreadable { path: PathBuf, why: String },
     #[error(
-        "the lease store {path} has format {found}, and this release reads format {FORMAT} only; \
-         run the release that wrote it",
+        "the lease store {path} has format {found}, and this release reads formats up to {FORMAT}; \
+         nothing in it was changed. Run the release that wrote it, or one after it",
         path = path.display()
     )]
     Format { path: PathBuf, found: String },

@@ -9,8 +9,8 @@
 //! 4. A log that was damaged or cut looks like a shorter one: see `anchor`.
 
 use super::anchor::Anchor;
-use super::{FORMAT, Kept, Store, StoreError, encode};
-use ipam_core::Record;
+use super::{FORMAT, Store, StoreError, encode};
+use ipam_core::{Kept, Record};
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,7 @@ impl SledStore {
         let found = self.db.get(encode::FORMAT_KEY).map_err(|e| self.unreadable(e.to_string()))?;
         match found {
             Some(found) if *found == FORMAT.to_be_bytes() => Ok(()),
+            Some(found) if *found == 1u32.to_be_bytes() => self.migrate_from_1(),
             Some(found) => {
                 let number = <[u8; 4]>::try_from(&*found).map(u32::from_be_bytes);
                 let found = number.map_or_else(|_| format!("{found:?}"), |n| n.to_string());
@@ -79,6 +80,26 @@ impl SledStore {
             }
             None => Err(self.unreadable("its format record is missing".into())),
         }
+    }
+
+    /// All at once or not at all: a crash leaves the one format or the other.
+    fn migrate_from_1(&self) -> Result<(), StoreError> {
+        let pairs: Result<Vec<_>, _> = self.db.iter().collect();
+        let pairs = pairs.map_err(|e| self.unreadable(e.to_string()))?;
+        let pairs = pairs.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec()));
+        let new = encode::from_format_1(pairs).map_err(|key| self.damaged(&key))?;
+        let leases = new.len();
+        let mut batch = sled::Batch::default();
+        new.into_iter().for_each(|(key, value)| batch.insert(key, value));
+        batch.insert(encode::FORMAT_KEY, &FORMAT.to_be_bytes());
+        self.db.apply_batch(batch).map_err(|e| StoreError::Commit { source: e.into() })?;
+        self.sync().map_err(|source| StoreError::Commit { source })?;
+        tracing::info!(leases, "the lease store is now of format {FORMAT}; it was of format 1");
+        Ok(())
+    }
+
+    fn damaged(&self, key: &[u8]) -> StoreError {
+        self.unreadable(format!("the record of key {key:?} is damaged"))
     }
 
     fn unreadable(&self, why: String) -> StoreError {
@@ -100,13 +121,7 @@ impl Store for SledStore {
             if [encode::FORMAT_KEY, encode::COMMITS_KEY].contains(&&*key) {
                 continue;
             }
-            match encode::decode(&key, &value) {
-                Some(Record::Slot(slot)) => kept.slots.push(*slot),
-                Some(Record::Clock(clock)) => kept.clock = Some(clock),
-                Some(Record::Forget(_)) | None => {
-                    return Err(self.unreadable(format!("the record of key {key:?} is damaged")));
-                }
-            }
+            encode::read_into(&mut kept, &key, &value).ok_or_else(|| self.damaged(&key))?;
         }
         Ok(kept)
     }
@@ -297,7 +312,70 @@ mod tests {
             let db = sled::open(path).unwrap();
             db.insert(encode::FORMAT_KEY, &9u32.to_be_bytes()).unwrap();
         });
-        assert!(text.contains("has format 9, and this release reads format 1 only"), "{text}");
+        assert!(text.contains("has format 9, and this release reads formats up to 2"), "{text}");
+    }
+
+    /// A copy of the store in `tests/fixtures/format_1`.
+    fn of_format_1() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format_1");
+        let to = dir.path().join("leases");
+        fs::create_dir_all(to.join("blobs")).unwrap();
+        for file in ["conf", "db"] {
+            fs::copy(from.join(file), to.join(file)).unwrap();
+        }
+        let log = fs::OpenOptions::new().write(true).open(to.join("db")).unwrap();
+        log.set_len(524_287).unwrap();
+        fs::write(dir.path().join("leases.commits"), "6\n").unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_store_of_format_1_is_taken_over_with_every_lease_and_a_number_for_each() {
+        let dir = of_format_1();
+        let first = sorted(SledStore::open(dir.path()).unwrap().load().unwrap());
+        let text: Vec<_> = first
+            .slots
+            .iter()
+            .map(|s| format!("{} {} {} {:?}", s.seq, s.address, s.describe_owner(), s.state))
+            .collect();
+        let released = |moment: u64| {
+            format!(
+                "Held {{ released: Stamp {{ moment: Moment({moment}s), wall: 18000000{moment}s }} }}"
+            )
+        };
+        let (at_70, at_71) = (released(70), released(71));
+        assert_eq!(
+            text,
+            [
+                "1 10.244.0.2 pod shop/db-2 Assigned".to_owned(),
+                format!("2 10.244.0.3 pod shop/db-3 {at_70}"),
+                format!("3 10.244.0.4 pod shop/db-4 {at_71}"),
+                "4 fd00:244::2 pod shop/db-2 Assigned".to_owned(),
+                format!("5 fd00:244::3 pod shop/db-3 {at_70}"),
+            ]
+        );
+        assert_eq!(first.slots[2].owner.sticky_key, "ledger");
+        assert!(first.slots.iter().all(|s| s.policy.is_none() && !s.let_go));
+        let clock = first.clock.unwrap();
+        assert_eq!((clock.moment.0.as_secs(), clock.next_seq), (75, 0));
+        let again = sorted(SledStore::open(dir.path()).unwrap().load().unwrap());
+        assert_eq!(again, first, "it is migrated once");
+    }
+
+    #[test]
+    fn a_lease_of_format_1_that_cannot_be_read_leaves_the_store_as_it_is() {
+        let dir = of_format_1();
+        let path = dir.path().join("leases");
+        let db = open_engine(&path).unwrap();
+        db.insert(b"@\x0a\0\0\x02", b"\xff\xff").unwrap();
+        drop(db);
+        for _ in 0..2 {
+            let error = SledStore::open(dir.path()).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("record of key [64, 10, 0, 0, 2] is damaged"), "{error}");
+        }
+        let db = open_engine(&path).unwrap();
+        assert_eq!(db.get(encode::FORMAT_KEY).unwrap().unwrap(), 1u32.to_be_bytes());
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn the_api_shows_pools_blocks_and_leases() {
     assert_eq!((status.node.as_str(), status.pid), ("n1", ipamd.pid()));
     assert_eq!((status.adds, status.dels, status.add_failures), (3, 1, 0));
     assert_eq!((status.cooldown_seconds, status.stickiness_seconds), (60.0, 86400.0));
-    assert_eq!(status.store, "sled 0.34.7, format 1, 8 records");
+    assert_eq!(status.store, "sled 0.34.7, format 2, 11 records");
     let pool = &status.pools[0];
     assert_eq!(
         (pool.name.as_str(), pool.cidr.as_str(), pool.blocks),
@@ -198,7 +198,11 @@ fn a_reload_applies_the_difference_and_a_bad_file_changes_nothing() {
                    nothing new is handed out of it";
     assert_eq!(done.warnings, [warning]);
     assert_eq!(cni.addresses(&pod), ["10.244.0.2"], "as answered before");
-    assert_eq!(cni.addresses(&Pod::new("b", "c2")), ["10.244.0.66"]);
+    let other = Pod::new("b", "c2");
+    let refused = cni.add(&other).unwrap_err();
+    assert_eq!(refused.code, 11, "another node may have used that block until now");
+    until(10, "the block is cool", || cni.add(&other).is_ok());
+    assert_eq!(cni.addresses(&other), ["10.244.0.66"]);
     cni.del(&pod);
 
     node.configure(&config("10.244.0.64/26", "  cooldown: 7s"));

@@ -17,6 +17,7 @@ pub struct StatusReply {
     pub pools: ::prost::alloc::vec::Vec<PoolStatus>,
     #[prost(double, tag = "6")]
     pub cooldown_seconds: f64,
+    /// 0 when the policy is not a time
     #[prost(double, tag = "7")]
     pub stickiness_seconds: f64,
     /// "sled 0.34.7, format 1, 65 records"
@@ -33,6 +34,9 @@ pub struct StatusReply {
     pub sticky_hits: u64,
     #[prost(string, repeated, tag = "13")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// the policy: "ttl=86400s", "never", "while-owner-exists"
+    #[prost(string, tag = "14")]
+    pub stickiness: ::prost::alloc::string::String,
     /// leases are kept and released, none is handed out
     #[prost(bool, tag = "20")]
     pub disk_full: bool,
@@ -66,7 +70,7 @@ pub struct PoolStatus {
     /// released; kept for their owner
     #[prost(uint64, tag = "6")]
     pub held: u64,
-    /// of the held: no one else may have it yet
+    /// no one else may have it yet: released, or come with its block, too lately
     #[prost(uint64, tag = "7")]
     pub cooling: u64,
     /// can be handed to anyone now: never used, or held past the cooldown
@@ -75,6 +79,18 @@ pub struct PoolStatus {
     /// Seconds until the next address is free; absent when one is free now or none ever will be by itself.
     #[prost(double, optional, tag = "9")]
     pub next_free_seconds: ::core::option::Option<f64>,
+    /// of the held: for their owners until somebody says otherwise
+    #[prost(uint64, tag = "10")]
+    pub kept: u64,
+    /// in the configuration, for one pod or sticky key
+    #[prost(uint64, tag = "11")]
+    pub reserved: u64,
+    /// on hold or in quarantine
+    #[prost(uint64, tag = "12")]
+    pub withheld: u64,
+    /// of the withheld: in use by somebody they do not belong to, or lately
+    #[prost(uint64, tag = "13")]
+    pub quarantined: u64,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -107,6 +123,17 @@ pub struct Block {
     /// its blackhole route stands in the kernel
     #[prost(bool, tag = "9")]
     pub route: bool,
+    #[prost(uint64, tag = "10")]
+    pub kept: u64,
+    #[prost(uint64, tag = "11")]
+    pub reserved: u64,
+    #[prost(uint64, tag = "12")]
+    pub withheld: u64,
+    #[prost(uint64, tag = "13")]
+    pub quarantined: u64,
+    /// not this node's any more; it stands until its leases are gone
+    #[prost(bool, tag = "14")]
+    pub leaving: bool,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -152,6 +179,109 @@ pub struct Lease {
     pub released_seconds: ::core::option::Option<f64>,
     #[prost(double, optional, tag = "13")]
     pub cooldown_left_seconds: ::core::option::Option<f64>,
+    /// the number of this lease; none is ever given twice
+    #[prost(uint64, tag = "14")]
+    pub seq: u64,
+    /// as in StatusReply.stickiness
+    #[prost(string, tag = "15")]
+    pub policy: ::prost::alloc::string::String,
+    /// released by an operator, or its owner is gone for good
+    #[prost(bool, tag = "16")]
+    pub let_go: bool,
+    /// for its owner until somebody says otherwise
+    #[prost(bool, tag = "17")]
+    pub kept_for_good: bool,
+    /// for its owner, unless there is no other address
+    #[prost(double, optional, tag = "18")]
+    pub kept_left_seconds: ::core::option::Option<f64>,
+    /// "daemonset/node-agent"; empty: not known
+    #[prost(string, tag = "19")]
+    pub workload: ::prost::alloc::string::String,
+    /// not guessed from the pod's name
+    #[prost(bool, tag = "20")]
+    pub workload_proven: bool,
+    #[prost(string, tag = "21")]
+    pub pod_uid: ::prost::alloc::string::String,
+    #[prost(string, tag = "22")]
+    pub sticky_key: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "23")]
+    pub withheld: ::core::option::Option<Withheld>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Withheld {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// an operator's reason; empty: not on hold
+    #[prost(string, tag = "2")]
+    pub hold: ::prost::alloc::string::String,
+    /// ago
+    #[prost(double, optional, tag = "3")]
+    pub hold_seconds: ::core::option::Option<f64>,
+    /// the kernel's evidence; empty: not in quarantine
+    #[prost(string, tag = "4")]
+    pub in_use: ::prost::alloc::string::String,
+    /// ago it was first seen
+    #[prost(double, optional, tag = "5")]
+    pub in_use_seconds: ::core::option::Option<f64>,
+    /// ago it was gone; absent: somebody uses it now
+    #[prost(double, optional, tag = "6")]
+    pub gone_seconds: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "7")]
+    pub quarantine_left_seconds: ::core::option::Option<f64>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListWithheldRequest {}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListWithheldReply {
+    #[prost(message, repeated, tag = "1")]
+    pub withheld: ::prost::alloc::vec::Vec<Withheld>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldRequest {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// 1 to 253 bytes, told to whoever asks for the address
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HoldReply {
+    /// who has it, if anybody
+    #[prost(message, optional, tag = "1")]
+    pub lease: ::core::option::Option<Lease>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnholdRequest {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnholdReply {}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseRequest {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// the lease that is meant
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// only says whether it could be
+    #[prost(bool, tag = "3")]
+    pub dry_run: bool,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReleaseReply {
+    /// as it was before
+    #[prost(message, optional, tag = "1")]
+    pub lease: ::core::option::Option<Lease>,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -203,6 +333,9 @@ pub struct CniRequest {
     /// GC: the attachments to keep
     #[prost(message, repeated, tag = "12")]
     pub valid: ::prost::alloc::vec::Vec<Attachment>,
+    /// what made the pod, from its owner references: "daemonset/node-agent"
+    #[prost(string, tag = "13")]
+    pub workload: ::prost::alloc::string::String,
     /// GC: the runtime has not said which are to be kept
     #[prost(bool, tag = "20")]
     pub valid_unknown: bool,
@@ -485,6 +618,99 @@ pub mod ipam_client {
                 .insert(GrpcMethod::new("mainstay.ipam.v1.Ipam", "Reload"));
             self.inner.unary(req, path, codec).await
         }
+        /// Every address that is withheld, on hold or in quarantine, in address order.
+        pub async fn list_withheld(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListWithheldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListWithheldReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.ipam.v1.Ipam/ListWithheld",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.ipam.v1.Ipam", "ListWithheld"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Nobody gets this address until Unhold; who has it keeps it. Durable before the reply.
+        /// NOT_FOUND when this node cannot hand it out.
+        pub async fn hold(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::HoldReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.ipam.v1.Ipam/Hold",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.ipam.v1.Ipam", "Hold"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// FAILED_PRECONDITION when it is not on hold.
+        pub async fn unhold(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnholdRequest>,
+        ) -> std::result::Result<tonic::Response<super::UnholdReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.ipam.v1.Ipam/Unhold",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.ipam.v1.Ipam", "Unhold"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes an address from whoever has it or is it kept for; the cooldown is not shortened.
+        /// NOT_FOUND when it is nobody's, FAILED_PRECONDITION when the lease is not the one named.
+        pub async fn release(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReleaseReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.ipam.v1.Ipam/Release",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.ipam.v1.Ipam", "Release"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -527,6 +753,31 @@ pub mod ipam_server {
             &self,
             request: tonic::Request<super::ReloadRequest>,
         ) -> std::result::Result<tonic::Response<super::ReloadReply>, tonic::Status>;
+        /// Every address that is withheld, on hold or in quarantine, in address order.
+        async fn list_withheld(
+            &self,
+            request: tonic::Request<super::ListWithheldRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListWithheldReply>,
+            tonic::Status,
+        >;
+        /// Nobody gets this address until Unhold; who has it keeps it. Durable before the reply.
+        /// NOT_FOUND when this node cannot hand it out.
+        async fn hold(
+            &self,
+            request: tonic::Request<super::HoldRequest>,
+        ) -> std::result::Result<tonic::Response<super::HoldReply>, tonic::Status>;
+        /// FAILED_PRECONDITION when it is not on hold.
+        async fn unhold(
+            &self,
+            request: tonic::Request<super::UnholdRequest>,
+        ) -> std::result::Result<tonic::Response<super::UnholdReply>, tonic::Status>;
+        /// Takes an address from whoever has it or is it kept for; the cooldown is not shortened.
+        /// NOT_FOUND when it is nobody's, FAILED_PRECONDITION when the lease is not the one named.
+        async fn release(
+            &self,
+            request: tonic::Request<super::ReleaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReleaseReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct IpamServer<T> {
@@ -764,6 +1015,178 @@ pub mod ipam_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReloadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.ipam.v1.Ipam/ListWithheld" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListWithheldSvc<T: Ipam>(pub Arc<T>);
+                    impl<T: Ipam> tonic::server::UnaryService<super::ListWithheldRequest>
+                    for ListWithheldSvc<T> {
+                        type Response = super::ListWithheldReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListWithheldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ipam>::list_withheld(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListWithheldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.ipam.v1.Ipam/Hold" => {
+                    #[allow(non_camel_case_types)]
+                    struct HoldSvc<T: Ipam>(pub Arc<T>);
+                    impl<T: Ipam> tonic::server::UnaryService<super::HoldRequest>
+                    for HoldSvc<T> {
+                        type Response = super::HoldReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HoldRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ipam>::hold(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HoldSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.ipam.v1.Ipam/Unhold" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnholdSvc<T: Ipam>(pub Arc<T>);
+                    impl<T: Ipam> tonic::server::UnaryService<super::UnholdRequest>
+                    for UnholdSvc<T> {
+                        type Response = super::UnholdReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnholdRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ipam>::unhold(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnholdSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.ipam.v1.Ipam/Release" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseSvc<T: Ipam>(pub Arc<T>);
+                    impl<T: Ipam> tonic::server::UnaryService<super::ReleaseRequest>
+                    for ReleaseSvc<T> {
+                        type Response = super::ReleaseReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ipam>::release(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
