@@ -126,7 +126,7 @@ impl Since {
 impl PartialEq for Since {
     fn eq(&self, other: &Self) -> bool {
         match (self.millis(), other.millis()) {
-            (Some(a), Some(b)) => (a - b).abs() <= 20,
+            (Some(a), Some(b)) => (a - b).abs() <= 10,
             _ => self.0 == other.0,
         }
     }

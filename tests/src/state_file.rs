@@ -24,16 +24,6 @@ pub fn write_version(fds: &Path, version: u32, readable_from: u32) -> usize {
     files.len()
 }
 
-/// Flips a bit of the header that the checksum covers.
-pub fn damage(fds: &Path) -> usize {
-    let files = session_files(fds);
-    for path in &files {
-        let file = File::options().write(true).open(path).expect("open a session's file");
-        file.write_all_at(&[0xff], SUM_AT).expect("damage the header");
-    }
-    files.len()
-}
-
 /// The descriptors of a process of this machine.
 #[must_use]
 pub fn fds(pid: u32) -> PathBuf {
