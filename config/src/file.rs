@@ -6,8 +6,8 @@ use crate::fault::{Log, Place};
 use crate::model::{Family, Mode, Speaker};
 use crate::read::{At, Labels, List, Value, table};
 use crate::scalar::{
-    AddPaths, Asn, ClaimSource, File as FilePath, Int, Interface, Name, RouteTable, RouterId,
-    Verdict,
+    AddPaths, Asn, ClaimSource, File as FilePath, Glob, Int, Interface, Name, Namespaced,
+    RouteTable, RouterId, Span, StickyPolicy, Verdict,
 };
 use crate::yaml::{Kind, Yaml};
 use mainstay_prefix::Prefix;
@@ -309,6 +309,28 @@ table! {
         cidr: At<Prefix>,
         /// The prefix length of the blocks that nodes hold. Default: 26 for IPv4, 122 for IPv6.
         block_size: Option<At<Int<0, 128>>>,
+        /// The namespaces whose pods it is for; a `*` at the end stands for any end. Their pods get
+        /// no other addresses of its family, unless the annotation mainstay.io/pool names a pool
+        /// that is for them too. Default: it is for every pod whose namespace has no pool of its own.
+        namespaces: List<Glob>,
+        /// As ipam.stickiness, for its addresses.
+        stickiness: Option<At<Stickiness>>,
+        /// Never handed out: addresses, prefixes, and ranges written 10.0.0.5-10.0.0.9.
+        exclude: List<Span>,
+        /// Addresses for one pod or sticky key only, on the node that holds their block.
+        reserved: List<Reserved>,
+    }
+}
+
+table! {
+    /// An address and whom it is for. It needs either pod or sticky_key.
+    Reserved {
+        /// The address.
+        address: At<IpAddr>,
+        /// The pod, written NAMESPACE/NAME.
+        pod: Option<At<Namespaced>>,
+        /// The sticky key (annotation mainstay.io/sticky-key), written NAMESPACE/KEY.
+        sticky_key: Option<At<Namespaced>>,
     }
 }
 
@@ -325,8 +347,14 @@ table! {
 }
 
 table! {
-    /// Addresses that stay with their owner.
+    /// Addresses that stay with their owner. A pod's annotation mainstay.io/sticky-policy goes
+    /// before its pool's, and that before ipam.stickiness.
     Stickiness {
+        /// ttl: for that time, and longer while others are free. never: for nobody else until
+        /// `mainstay ipam release`. while-owner-exists: as never, until the owner is known to be
+        /// gone for good. Default: ttl.
+        #[schemars(extend("default" = "ttl"))]
+        policy: Option<At<StickyPolicy>>,
         /// How long a released address is kept for its owner, while others are free. Default: 24h.
         #[schemars(extend("default" = "24h"))]
         ttl: Option<At<Duration>>,
@@ -428,7 +456,7 @@ mod tests {
         }
         same! {
             Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer Policy Rule Match
-            PrefixMatch Fib Ipam Pool Claims Stickiness Netmon Keeper
+            PrefixMatch Fib Ipam Pool Reserved Claims Stickiness Netmon Keeper
         }
         assert_eq!(keys_of(&schema), File::KEYS.iter().copied().collect());
         assert_eq!(tables.keys().map(String::as_str).collect::<BTreeSet<_>>(), seen);

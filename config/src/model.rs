@@ -3,6 +3,7 @@
 use mainstay_prefix::Prefix;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -212,8 +213,7 @@ impl Speaker {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ipam {
     pub pools: Vec<Pool>,
-    #[serde(serialize_with = "seconds")]
-    pub stickiness: Duration,
+    pub stickiness: Stickiness,
     #[serde(serialize_with = "seconds")]
     pub cooldown: Duration,
 }
@@ -224,6 +224,67 @@ pub struct Pool {
     pub cidr: Prefix,
     /// The blocks this node holds, in order.
     pub blocks: Vec<Prefix>,
+    /// The namespaces it is for; none: for all that have no pool of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Unless it is as everywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stickiness: Option<Stickiness>,
+    /// From first to last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<(IpAddr, IpAddr)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Reserved>,
+}
+
+impl fmt::Display for Reserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.whose {
+            Whose::Pod { namespace, name } => write!(f, "{}={namespace}/{name}", self.address),
+            Whose::StickyKey { namespace, key } => {
+                write!(f, "{}=sticky key {namespace}/{key}", self.address)
+            }
+        }
+    }
+}
+
+/// For how long a released address is kept for its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stickiness {
+    Ttl(Duration),
+    Never,
+    WhileOwnerExists,
+}
+
+impl fmt::Display for Stickiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ttl(ttl) => write!(f, "{}s", ttl.as_secs_f64()),
+            Self::Never => f.write_str("never"),
+            Self::WhileOwnerExists => f.write_str("while-owner-exists"),
+        }
+    }
+}
+
+impl Serialize for Stickiness {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// An address for one pod or sticky key only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reserved {
+    pub address: IpAddr,
+    #[serde(flatten)]
+    pub whose: Whose,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whose {
+    Pod { namespace: String, name: String },
+    StickyKey { namespace: String, key: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -217,6 +217,85 @@ impl Scalar for Name {
     }
 }
 
+/// A namespace, or all that begin so: `team-*`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Glob(pub(crate) String);
+
+impl Scalar for Glob {
+    const WHAT: &'static str = "a namespace: lower-case letters, digits and -, at most 63 characters, and * at the end for any end";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let start = text.strip_suffix('*').unwrap_or(text);
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let good = (1..=63).contains(&text.len()) && start.bytes().all(inner);
+        if good { Ok(Self(text.into())) } else { Err(Wrong::Kind) }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^[a-z0-9-]{0,63}[*]?$", "minLength": 1})
+    }
+}
+
+/// Something of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Namespaced {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Scalar for Namespaced {
+    const WHAT: &'static str = "written NAMESPACE/NAME, such as default/web-0";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let (namespace, name) = text.split_once('/').ok_or(Wrong::Kind)?;
+        let word = |part: &str| {
+            (1..=253).contains(&part.len())
+                && part.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+        };
+        if !word(namespace) || !word(name) {
+            return Err(Wrong::Kind);
+        }
+        Ok(Self { namespace: namespace.into(), name: name.into() })
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^[^/ ]{1,253}/[^/ ]{1,253}$"})
+    }
+}
+
+/// Addresses from first to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) first: IpAddr,
+    pub(crate) last: IpAddr,
+}
+
+impl Scalar for Span {
+    const WHAT: &'static str = "an address, a prefix, or a range such as 10.0.0.5-10.0.0.9";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        if text.contains('/') {
+            let prefix = Prefix::from_text(text)?;
+            let last = prefix.nth(prefix.size() - 1).ok_or(Wrong::Kind)?;
+            return Ok(Self { first: prefix.addr(), last });
+        }
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (IpAddr::from_text(first)?, IpAddr::from_text(last)?);
+        if first.is_ipv4() != last.is_ipv4() {
+            return Err(Wrong::Because("has two families".into()));
+        }
+        if first > last {
+            return Err(Wrong::Because(format!("ends before it begins; write {last}-{first}")));
+        }
+        Ok(Self { first, last })
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^[0-9a-fA-F:.]+(/[0-9]{1,3}|-[0-9a-fA-F:.]+)?$",
+               "examples": ["10.0.0.5", "10.0.0.0/28", "10.0.0.5-10.0.0.9"]})
+    }
+}
+
 /// An interface of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interface(pub(crate) String);
@@ -325,6 +404,20 @@ pub(crate) enum Verdict {
 words! { Verdict, "accept or reject":
     "accept" => Self::Accept,
     "reject" => Self::Reject,
+}
+
+/// For how long an address is kept for its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StickyPolicy {
+    Ttl,
+    Never,
+    WhileOwnerExists,
+}
+
+words! { StickyPolicy, "ttl, never or while-owner-exists":
+    "ttl" => Self::Ttl,
+    "never" => Self::Never,
+    "while-owner-exists" => Self::WhileOwnerExists,
 }
 
 /// Where blocks come from.

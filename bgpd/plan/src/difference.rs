@@ -255,10 +255,34 @@ fn ipam(old: &Ipam, new: &Ipam, all: &mut Changes) {
         let (was, is) = (pool(before.get(name)), pool(after.get(name)));
         let what = format!("ipam.pools {name}: blocks");
         all.note(&what, was, is, Effect::AtOnce, Some(LEASES_STAY));
+        if let (Some(was), Some(is)) = (before.get(name), after.get(name)) {
+            pool_rules(was, is, all);
+        }
     }
-    let (was, is) = (shown(old.stickiness), shown(new.stickiness));
-    all.note("ipam.stickiness.ttl", was, is, Effect::AtOnce, None);
+    let (was, is) = (old.stickiness.to_string(), new.stickiness.to_string());
+    all.note("ipam.stickiness", was, is, Effect::AtOnce, None);
     all.note("ipam.cooldown", shown(old.cooldown), shown(new.cooldown), Effect::AtOnce, None);
+}
+
+/// Whom a pool is for, and with what.
+fn pool_rules(old: &mainstay_config::Pool, new: &mainstay_config::Pool, all: &mut Changes) {
+    let what = |key: &str| format!("ipam.pools {}: {key}", new.name);
+    let some = |texts: Vec<String>| if texts.is_empty() { "none".into() } else { texts.join(",") };
+    let namespaces = |pool: &mainstay_config::Pool| some(pool.namespaces.clone());
+    let sticky = |pool: &mainstay_config::Pool| {
+        pool.stickiness.map_or_else(|| "as everywhere".into(), |s| s.to_string())
+    };
+    let exclude = |pool: &mainstay_config::Pool| {
+        some(pool.exclude.iter().map(|(first, last)| format!("{first}-{last}")).collect())
+    };
+    let reserved = |pool: &mainstay_config::Pool| {
+        some(pool.reserved.iter().map(ToString::to_string).collect())
+    };
+    let at_once = Effect::AtOnce;
+    all.note(&what("namespaces"), namespaces(old), namespaces(new), at_once, Some(LEASES_STAY));
+    all.note(&what("stickiness"), sticky(old), sticky(new), at_once, None);
+    all.note(&what("exclude"), exclude(old), exclude(new), at_once, Some(LEASES_STAY));
+    all.note(&what("reserved"), reserved(old), reserved(new), at_once, Some(LEASES_STAY));
 }
 
 fn blocks(pool: &mainstay_config::Pool) -> String {

@@ -1,12 +1,14 @@
 //! Pools, blocks and who holds them.
 
+mod special;
+
 use super::{in_use, unique};
 use crate::fault::Log;
 use crate::file::{File, Ipam, Node, Pool};
 use crate::model::Mode;
 use crate::read::{At, Items};
 use crate::resolve::{block_size, blocks_per_node, mode};
-use crate::scalar::ClaimSource;
+use crate::scalar::{ClaimSource, StickyPolicy};
 use mainstay_prefix::Prefix;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,11 +33,21 @@ pub(super) fn check(file: &File, log: &mut Log) {
         }
     }
     explicit_blocks(file, pools, log);
+    special::check(pools, log);
 }
 
 fn times(ipam: &Ipam, log: &mut Log) {
-    let ttl = ipam.stickiness.as_ref().and_then(|s| s.ttl.as_ref());
-    for at in [ttl, ipam.cooldown.as_ref()].into_iter().flatten() {
+    let pools = ipam.pools.items().iter().filter_map(|pool| pool.stickiness.as_ref());
+    let mut times: Vec<_> = ipam.cooldown.iter().collect();
+    for sticky in ipam.stickiness.iter().chain(pools) {
+        times.extend(sticky.ttl.as_ref());
+        let policy = sticky.policy.as_ref().filter(|policy| policy.value != StickyPolicy::Ttl);
+        if let (Some(policy), Some(ttl)) = (policy, &sticky.ttl) {
+            let text = format!("has no effect: the policy is {}", policy.text);
+            log.error(&ttl.place, text);
+        }
+    }
+    for at in times {
         if at.value > YEAR {
             log.error(&at.place, format!("{} is more than a year, 8760h", at.text));
         }

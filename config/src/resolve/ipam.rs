@@ -2,8 +2,9 @@
 
 use super::mode;
 use crate::file::{self, File};
-use crate::model::{Ipam, Mode, Pool};
+use crate::model::{Ipam, Mode, Pool, Reserved, Stickiness, Whose};
 use crate::read::Items;
+use crate::scalar::StickyPolicy;
 use mainstay_prefix::Prefix;
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ const COOLDOWN: Duration = Duration::from_secs(130);
 
 pub(crate) fn resolve(file: &File, index: Option<usize>) -> Ipam {
     let ipam = file.ipam.as_ref().map(|ipam| &ipam.value);
-    let stickiness = ipam.and_then(|i| i.stickiness.as_ref()).and_then(|s| s.ttl.as_ref());
+    let sticky = ipam.and_then(|i| i.stickiness.as_ref());
     let cooldown = ipam.and_then(|i| i.cooldown.as_ref());
     let pools = ipam.filter(|_| mode(file) == Mode::Bgp).map_or(&[][..], |i| i.pools.items());
     Ipam {
         pools: pools.iter().map(|pool| resolve_pool(file, pool, index)).collect(),
-        stickiness: stickiness.map_or(STICKINESS, |ttl| ttl.value),
+        stickiness: sticky.map_or(Stickiness::Ttl(STICKINESS), |s| stickiness(s)),
         cooldown: cooldown.map_or(COOLDOWN, |cooldown| cooldown.value),
     }
 }
@@ -28,7 +29,30 @@ fn resolve_pool(file: &File, pool: &file::Pool, index: Option<usize>) -> Pool {
         name: pool.name.0.clone(),
         cidr: pool.cidr.value,
         blocks: index.map(|i| blocks(file, pool, i)).unwrap_or_default(),
+        namespaces: pool.namespaces.items().iter().map(|glob| glob.0.clone()).collect(),
+        stickiness: pool.stickiness.as_ref().map(|s| stickiness(s)),
+        exclude: pool.exclude.items().iter().map(|span| (span.first, span.last)).collect(),
+        reserved: pool.reserved.items().iter().filter_map(|at| reserved(at)).collect(),
     }
+}
+
+fn stickiness(given: &file::Stickiness) -> Stickiness {
+    match given.policy.as_ref().map(|policy| policy.value) {
+        None | Some(StickyPolicy::Ttl) => {
+            Stickiness::Ttl(given.ttl.as_ref().map_or(STICKINESS, |ttl| ttl.value))
+        }
+        Some(StickyPolicy::Never) => Stickiness::Never,
+        Some(StickyPolicy::WhileOwnerExists) => Stickiness::WhileOwnerExists,
+    }
+}
+
+/// A checked file names either a pod or a key.
+fn reserved(given: &file::Reserved) -> Option<Reserved> {
+    let pod = given.pod.as_ref().map(|at| at.value.clone());
+    let pod = pod.map(|pod| Whose::Pod { namespace: pod.namespace, name: pod.name });
+    let key = given.sticky_key.as_ref().map(|at| at.value.clone());
+    let key = key.map(|key| Whose::StickyKey { namespace: key.namespace, key: key.name });
+    Some(Reserved { address: given.address.value, whose: pod.or(key)? })
 }
 
 /// The node's own list if it has one, else what its place in `nodes` gives it.
