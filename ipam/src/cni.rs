@@ -102,21 +102,27 @@ async fn converse(mut stream: UnixStream, daemon: Arc<Daemon>, _permit: OwnedSem
     }
 }
 
+/// A plugin sends its request in one piece, and here it is taken in one.
 async fn read(stream: &mut UnixStream) -> io::Result<Option<CniRequest>> {
-    let length = match stream.read_u32().await {
-        Ok(length) => length,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let mut bytes = Vec::with_capacity(2048);
+    while bytes.len() < 4 {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Ok(None);
+        }
+    }
+    let length = bytes.iter().take(4).fold(0, |length, byte| length << 8 | u32::from(*byte));
     if length > MAX_FRAME {
         return Err(io::Error::other(format!("{length} bytes; at most {MAX_FRAME}")));
     }
-    let mut frame = Vec::new();
-    let read = stream.take(length.into()).read_to_end(&mut frame).await?;
-    if read < length as usize {
-        return Err(io::Error::other(format!("ends after {read} of {length} bytes")));
+    let length = length as usize;
+    while bytes.len() < 4 + length {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            let read = bytes.len() - 4;
+            return Err(io::Error::other(format!("ends after {read} of {length} bytes")));
+        }
     }
-    CniRequest::decode(&*frame).map(Some).map_err(io::Error::other)
+    let message = bytes.get(4..4 + length).unwrap_or_default();
+    CniRequest::decode(message).map(Some).map_err(io::Error::other)
 }
 
 /// Closed with bytes unread, the socket would give its other end a reset and no reply.
@@ -128,8 +134,8 @@ async fn drain(stream: &mut UnixStream) {
 async fn write(stream: &mut UnixStream, reply: &CniReply) -> io::Result<()> {
     let message = reply.encode_to_vec();
     let length = u32::try_from(message.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes(), &*message].concat()).await?;
-    stream.shutdown().await
+    // That it is all is told by the stream's end, which comes with its drop.
+    stream.write_all(&[&length.to_be_bytes(), &*message].concat()).await
 }
 
 async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, Refusal> {

@@ -1,16 +1,22 @@
 //! The one thread that writes the store, many callers' records at a time.
 //!
 //! While one batch is being synced the next one gathers, so the cost of a sync is shared by all
-//! who wait. Records reach the disk in the order in which they were handed over.
+//! who wait. Records reach the disk in the order in which they were handed over. Those who waited
+//! are told by a task of the runtime: one wake-up of another thread a batch, not one a caller.
 
 use crate::store::{Store, StoreError};
 use ipam_core::Record;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 /// Records in one batch, so that a flood of them keeps nobody waiting for long.
 const MOST: usize = 4096;
+/// How long the first of a batch waits for as many as were in the last one: they were all answered
+/// at once, and ask again at once. One caller alone never waits.
+const GATHER: Duration = Duration::from_micros(150);
 
 struct Work {
     records: Vec<Record>,
@@ -43,13 +49,17 @@ pub(crate) struct Running {
 }
 
 impl Committer {
+    /// Within the runtime whose tasks will wait.
     pub(crate) fn start(store: Box<dyn Store>) -> std::io::Result<(Self, Running)> {
         let (queue, work) = channel();
         let (end, ended) = oneshot::channel();
+        let (answers, answered) = unbounded_channel();
+        // It ends with the thread.
+        drop(tokio::spawn(answer(answered)));
         let name = std::thread::Builder::new().name("committer".into());
         let thread = name.spawn(move || {
             // Nobody listening means that the daemon is gone already.
-            let _ = end.send(run(store, &work));
+            let _ = end.send(run(store, &work, &answers));
         })?;
         Ok((Self { queue: Some(queue) }, Running { thread, ended }))
     }
@@ -94,29 +104,49 @@ impl Running {
     }
 }
 
-fn run(mut store: Box<dyn Store>, work: &Receiver<Work>) -> Result<(), StoreError> {
+type Waiting = Vec<oneshot::Sender<()>>;
+
+fn run(
+    mut store: Box<dyn Store>,
+    work: &Receiver<Work>,
+    answers: &UnboundedSender<Waiting>,
+) -> Result<(), StoreError> {
+    let mut last = 1;
     while let Ok(first) = work.recv() {
-        let batch = gather(first, work);
+        let batch = gather(first, work, last);
+        last = batch.len();
         let (records, waiting): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|work| (work.records, work.durable)).unzip();
         let records = records.concat();
         if !records.is_empty() {
             store.commit(&records)?;
         }
-        for durable in waiting.into_iter().flatten() {
-            // Whoever waited may have hung up.
-            let _ = durable.send(());
-        }
+        // The runtime may be gone.
+        let _ = answers.send(waiting.into_iter().flatten().collect());
     }
     Ok(())
 }
 
+async fn answer(mut answered: UnboundedReceiver<Waiting>) {
+    while let Some(waiting) = answered.recv().await {
+        for durable in waiting {
+            // Whoever waited may have hung up.
+            let _ = durable.send(());
+        }
+    }
+}
+
 /// Everything that has come while the last batch was being synced.
-fn gather(first: Work, work: &Receiver<Work>) -> Vec<Work> {
+fn gather(first: Work, work: &Receiver<Work>, last: usize) -> Vec<Work> {
     let mut records = first.records.len();
     let mut batch = vec![first];
+    let until = Instant::now() + GATHER;
     while records < MOST {
-        let Ok(next) = work.try_recv() else { break };
+        let next = work.try_recv().ok().or_else(|| {
+            let left = until.saturating_duration_since(Instant::now());
+            (batch.len() < last).then(|| work.recv_timeout(left).ok()).flatten()
+        });
+        let Some(next) = next else { break };
         records += next.records.len();
         batch.push(next);
     }
@@ -128,7 +158,6 @@ mod tests {
     use super::*;
     use ipam_core::{BootId, ClockRecord, Kept, Moment};
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<Vec<Vec<Record>>>>);

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let without = GUARDS.map(|(guard, what, moments)| {
         (guard, what, lose_power(seed, moments.min(number("MOMENTS", moments)), guard))
     });
-    let plan = kills::Plan { seed, kills: number("KILLS", 10_000), nodes: 2, epoch: 100 };
+    let plan = kills::Plan { seed, kills: number("KILLS", 10_000), nodes: 4, epoch: 100 };
     let kills = kills::run(&plan, |so_far| {
         println!("{} of {} kills in {:.0?}", so_far.kills, plan.kills, began.elapsed());
     });

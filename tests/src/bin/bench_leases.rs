@@ -1,0 +1,173 @@
+//! `make bench-leases`: durable ADDs at the socket of mainstay-ipamd, a /16 filled to the last
+//! address, and what it takes to hold and to open it; rewrites its part of `docs/benchmarks.md`.
+
+use mainstay_proto::ipam::v1::cni_request::Command;
+use mainstay_tests::crash::callers::{addresses, ask};
+use mainstay_tests::daemons::{Daemon, Node};
+use mainstay_tests::netns::Netns;
+use mainstay_tests::proc::Proc;
+use mainstay_tests::sections;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const TITLE: &str = "Leases: the daemon alone";
+/// What a /16 hands out: not its first two addresses and not its last.
+const ALL: usize = 65_533;
+const STEPS: usize = 8;
+
+fn main() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "bench-leases makes network namespaces: run it as root"
+    );
+    let mut text = format!(
+        "## {TITLE}
+
+Written by `make bench-leases`. Durable ADDs by the daemon's socket alone, a connection each, IPv4 and IPv6; each answer
+waits for its commit. The callers run on the same cores; CPU is that of ipamd alone, its store's threads included.
+
+| callers | ADD a second | p50 | p99 | CPU an ADD |
+|---|---|---|---|---|
+"
+    );
+    for callers in [1, 8, 32, 128] {
+        text += &many(callers);
+    }
+    text += &full();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
+    let page = std::fs::read_to_string(path).unwrap_or_default();
+    if std::env::var_os("DRY").is_none() {
+        std::fs::write(path, sections::replace(&page, TITLE, &text)).expect("docs/benchmarks.md");
+    }
+    println!("{text}");
+}
+
+/// A row: so many callers on a fresh store.
+fn many(callers: usize) -> String {
+    let node = Node::new("node-a", Netns::new("node"), BOTH);
+    let ipamd = start(&node);
+    let n = if callers == 1 { 4_000 } else { 20_000 };
+    let (began, cpu) = (Instant::now(), ipamd.usage().0);
+    let took = adds(&node, callers, 0..n);
+    let (wall, cpu) = (began.elapsed(), ipamd.usage().0 - cpu);
+    format!(
+        "| {callers} | {:.0} | {} | {} | {:.0} µs |\n",
+        n as f64 / wall.as_secs_f64(),
+        millis(quantile(&took, 50)),
+        millis(quantile(&took, 99)),
+        cpu.as_secs_f64() * 1e6 / n as f64
+    )
+}
+
+/// A /16 by 32 callers, in steps; then what it costs.
+fn full() -> String {
+    let node = Node::new("node-a", Netns::new("node"), V4);
+    let mut ipamd = start(&node);
+    let mut text = format!(
+        "
+A /16 filled by 32 callers, IPv4 alone: {ALL} leases, none of them slower for those before it.
+
+| leases before | ADD a second | p50 | p99 |
+|---|---|---|---|
+"
+    );
+    for step in 0..STEPS {
+        let (from, to) = (ALL * step / STEPS, ALL * (step + 1) / STEPS);
+        let began = Instant::now();
+        let took = adds(&node, 32, from..to);
+        let rate = (to - from) as f64 / began.elapsed().as_secs_f64();
+        let (p50, p99) = (millis(quantile(&took, 50)), millis(quantile(&took, 99)));
+        let _ = writeln!(text, "| {from} | {rate:.0} | {p50} | {p99} |");
+    }
+    let filled = memory(ipamd.pid());
+    ipamd.terminate();
+    let clean = Instant::now();
+    let mut ipamd = start(&node);
+    let clean = clean.elapsed();
+    let opened = memory(ipamd.pid());
+    ipamd.kill();
+    let killed = Instant::now();
+    let ipamd = start(&node);
+    let killed = killed.elapsed();
+    let disk = std::fs::metadata(node.dir.path().join("state/ipam/leases/db")).map_or(0, |m| {
+        use std::os::unix::fs::MetadataExt;
+        m.blocks() * 512
+    });
+    drop(ipamd);
+    let _ = writeln!(
+        text,
+        "
+With all {ALL} leases: {} MB resident after they were made, {} MB after a restart; {} MB on disk. From exec until it
+serves: {} after a clean stop, {} after SIGKILL.",
+        filled / 1_000_000,
+        opened / 1_000_000,
+        disk / 1_000_000,
+        millis(clean),
+        millis(killed)
+    );
+    text
+}
+
+fn start(node: &Node) -> Proc {
+    node.start_with(Daemon::Ipamd, &[], |command| {
+        command.env("MAINSTAY_LOG", "info");
+    })
+}
+
+/// One ADD for each number, by so many callers; how long each took, in order of size.
+fn adds(node: &Node, callers: usize, numbers: std::ops::Range<usize>) -> Vec<Duration> {
+    let (socket, next) = (node.run_dir().join("cni.sock"), AtomicUsize::new(numbers.start));
+    let mut took: Vec<Duration> = std::thread::scope(|scope| {
+        let caller = || {
+            let numbers_on = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+            let mine = numbers_on.take_while(|n| *n < numbers.end);
+            mine.map(|n| add(&socket, n)).collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = (0..callers).map(|_| scope.spawn(caller)).collect();
+        threads.into_iter().flat_map(|t| t.join().expect("a caller")).collect()
+    });
+    took.sort_unstable();
+    took
+}
+
+fn add(socket: &Path, n: usize) -> Duration {
+    let start = Instant::now();
+    let reply = ask(socket, Command::Add, &format!("bench-{n}")).expect("ipamd answers");
+    let took = start.elapsed();
+    addresses(reply).expect("an address");
+    took
+}
+
+fn quantile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
+
+/// Resident now, not at most.
+fn memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+    resident.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+fn millis(value: Duration) -> String {
+    format!("{:.2} ms", value.as_secs_f64() * 1000.0)
+}
+
+const BOTH: &str = "nodes: [{name: node-a, address: 192.0.2.2}]
+network: {mode: bgp, families: [ipv4, ipv6]}
+bgp: {asn: 64512}
+ipam:
+  pools:
+    - {name: default, cidr: 10.244.0.0/16, block_size: 16}
+    - {name: default6, cidr: 'fd00:10:244::/48', block_size: 112}
+";
+
+const V4: &str = "nodes: [{name: node-a, address: 192.0.2.2}]
+network: {mode: bgp, families: [ipv4]}
+bgp: {asn: 64512}
+ipam:
+  pools:
+    - {name: default, cidr: 10.244.0.0/16, block_size: 16}
+";
