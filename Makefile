@@ -53,6 +53,9 @@ bench: ## micro-benchmarks of the hot paths
 bench-peers: setup release ## the same work by BIRD, FRR, host-local and Mainstay; rewrites docs/benchmarks.md
 	@target/release/mainstay-bench-peers
 
+bench-leases: setup release ## durable ADDs at the socket, a /16 filled, memory and start; rewrites its part of docs/benchmarks.md
+	@target/release/mainstay-bench-leases
+
 bench-restart: setup release ## a restart of Mainstay, BIRD, FRR, OpenBGPD, GoBGP; rewrites its part of docs/benchmarks.md
 	@target/release/mainstay-bench-restart
 
@@ -78,4 +81,4 @@ install: release ## install binaries, units, CNI plugins under DESTDIR (default 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-restart restart-matrix crash-suite proto golden deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-leases bench-restart restart-matrix crash-suite proto golden deny install clean

@@ -49,12 +49,32 @@ const LOOK_FOR_ROOM: Duration = Duration::from_secs(2);
 struct Cli {
     #[command(flatten)]
     args: Args,
+
+    /// Move a lease store that cannot be read away, and end; the next start begins with no leases,
+    /// and hands out none before the cooldown is over
+    #[arg(long)]
+    set_aside: bool,
 }
 
 fn main() -> ExitCode {
-    let args = Cli::parse().args;
+    let Cli { args, set_aside } = Cli::parse();
     mainstay_daemon::init_log();
-    mainstay_daemon::exit_code(run(args))
+    mainstay_daemon::exit_code(if set_aside { move_away(&args) } else { run(args) })
+}
+
+/// `--set-aside`.
+fn move_away(args: &Args) -> Result<(), Box<dyn Error>> {
+    let state = args.state("ipam")?;
+    let _lock = Lock::take(&state, NAME)?;
+    match store::set_aside(&state)? {
+        Some(path) => println!(
+            "the lease store was moved to {}; start mainstay-ipamd again. It knows no lease, and \
+             hands out no address before the cooldown is over",
+            path.display()
+        ),
+        None => println!("the lease store in {} can be read: nothing was moved", state.display()),
+    }
+    Ok(())
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
@@ -116,6 +136,9 @@ async fn serve(
     let spool = Spool::open(&args.state("ipam")?, &args.run_dir)?;
     let kept = store.load()?;
     let leases = kept.slots.len();
+    if kept.set_aside && kept.clock.is_none() {
+        tracing::warn!("an earlier store was set aside: no address before the cooldown is over");
+    }
     let settings = settings::settings(&loaded.node);
     let (ipam, first) = Ipam::open(settings, kept, clocks.now());
     store.commit(&first.records)?;

@@ -4,11 +4,13 @@
 //! is what the tests hold it against.
 
 mod anchor;
+mod aside;
 pub(crate) mod encode;
 #[cfg(test)]
 mod memory;
 mod on_sled;
 
+pub(crate) use aside::set_aside;
 pub(crate) use on_sled::SledStore;
 
 use ipam_core::{Kept, Record};
@@ -34,9 +36,10 @@ pub(crate) enum StoreError {
     Io { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error(
         "the lease store {path} cannot be read ({why}); it is not used, and no address is \
-         handed out, for that could give a running pod's address away twice. To go on: drain this \
-         node, move the store away (mv {path} {path}.bad; rm -f {path}.commits) and start again \
-         with no leases",
+         handed out, for that could give a running pod's address away twice. To go on: \
+         `mainstay-ipamd --set-aside` with the same options moves it away, whole, and the next \
+         start begins with no leases and hands out none before the cooldown is over; drain this \
+         node first, or restart its pods afterwards, for their addresses are known to nobody",
         path = path.display()
     )]
     Unreadable { path: PathBuf, why: String },

@@ -9,7 +9,7 @@
 //! 4. A log that was damaged or cut looks like a shorter one: see `anchor`.
 
 use super::anchor::Anchor;
-use super::{FORMAT, Store, StoreError, encode};
+use super::{FORMAT, Store, StoreError, aside, encode};
 use ipam_core::{Kept, Record};
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -115,7 +115,8 @@ impl SledStore {
 
 impl Store for SledStore {
     fn load(&self) -> Result<Kept, StoreError> {
-        let mut kept = Kept::default();
+        let dir = self.path.parent().unwrap_or(&self.path);
+        let mut kept = Kept { set_aside: aside::was_set_aside(dir)?, ..Kept::default() };
         for entry in self.db.iter() {
             let (key, value) = entry.map_err(|e| self.unreadable(e.to_string()))?;
             if [encode::FORMAT_KEY, encode::COMMITS_KEY].contains(&&*key) {
@@ -302,7 +303,7 @@ mod tests {
         let vanished = refusal(|path| fs::remove_dir_all(path).unwrap());
         for text in [emptied, missing, vanished] {
             assert!(text.contains("cannot be read"), "{text}");
-            assert!(text.contains("mv /"), "{text}");
+            assert!(text.contains("mainstay-ipamd --set-aside"), "{text}");
         }
     }
 

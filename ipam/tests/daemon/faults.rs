@@ -3,7 +3,7 @@
 use crate::client::{Api, Cni, Pod};
 use crate::node;
 use mainstay_proto::ipam::v1::CniError;
-use mainstay_tests::daemons::Daemon;
+use mainstay_tests::daemons::{Daemon, Node};
 use mainstay_tests::proc::bin;
 use mainstay_tests::wait::until;
 use std::io::Write;
@@ -45,7 +45,44 @@ fn a_store_that_cannot_be_read_is_refused_and_the_text_says_how_to_go_on() {
     std::fs::write(&log, &damaged).unwrap();
     let text = node.start_failing(Daemon::Ipamd);
     assert!(text.contains("cannot be read"), "{text}");
-    assert!(text.contains("drain this node, move the store away (mv "), "{text}");
+    assert!(text.contains("To go on: `mainstay-ipamd --set-aside`"), "{text}");
+}
+
+/// Runs to its end and says what it said.
+fn set_aside(node: &Node) -> String {
+    let mut command = node.host.command(bin("mainstay-ipamd"));
+    command.args(["--set-aside", "--config"]).arg(node.config()).args(["--node", "n1"]);
+    command.arg("--state-dir").arg(node.dir.path().join("state"));
+    let out = command.output().unwrap();
+    String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
+}
+
+#[test]
+fn a_store_that_was_set_aside_is_kept_and_every_address_cools_before_it_is_given_again() {
+    let node = node("10.244.0.0/26", "  cooldown: 3s");
+    let mut ipamd = node.start(Daemon::Ipamd);
+    let cni = Cni::of(&node);
+    cni.add(&Pod::new("a", "c1")).unwrap();
+    assert!(set_aside(&node).contains("another ipamd is running here"));
+    assert!(ipamd.terminate().success());
+    assert!(set_aside(&node).contains("can be read: nothing was moved"));
+
+    let state = node.dir.path().join("state/ipam");
+    let log = state.join("leases/db");
+    let damaged = std::fs::read(&log).unwrap().split_off(8 << 10);
+    std::fs::write(&log, &damaged).unwrap();
+    node.start_failing(Daemon::Ipamd);
+    assert_eq!(std::fs::read(&log).unwrap(), damaged, "not overwritten");
+    let said = set_aside(&node);
+    let moved = said.split(" was moved to ").nth(1).expect("where").split(';').next().unwrap();
+    assert_eq!(std::fs::read(Path::new(moved).join("db")).unwrap(), damaged, "whole: {said}");
+
+    // A kill right after its first start changes nothing.
+    node.start(Daemon::Ipamd).kill();
+    let _ipamd = node.start(Daemon::Ipamd);
+    let refusal = cni.add(&Pod::new("b", "c2")).unwrap_err();
+    assert_eq!(refusal.code, 11, "{refusal:?}");
+    until(20, "the cooldown is over", || cni.add(&Pod::new("b", "c2")).is_ok());
 }
 
 #[test]
