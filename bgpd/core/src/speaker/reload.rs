@@ -238,7 +238,7 @@ impl Speaker {
         }
     }
 
-    /// `hard`: also a peer that keeps routes across NOTIFICATIONs is not to keep them (RFC 8538 §3).
+    /// `hard`: also a peer that keeps routes across NOTIFICATIONs is not to keep them (RFC 8538 §3.1).
     fn end_all(
         &mut self,
         id: PeerId,

@@ -580,12 +580,12 @@ fn a_session_of_the_next_release_is_kept_if_it_can_be_read_and_lost_alone_if_not
         socket
     };
     let first = hold(&mut client);
-    assert_eq!(state_file::write_version(keeper.pid(), 2, 1), 1);
+    assert_eq!(state_file::write_version(&state_file::fds(keeper.pid()), 2, 1), 1);
     let mut client = Client::connect(dir.path()).unwrap();
     let attached = client.attach(generation_of_now(), None, limit).unwrap();
     assert_eq!((attached.sessions.len(), attached.lost.len()), (1, 0), "version 2, from 1 on");
     // What it says now only a later release understands; a session of ours beside it goes on.
-    assert_eq!(state_file::write_version(keeper.pid(), 3, 2), 1);
+    assert_eq!(state_file::write_version(&state_file::fds(keeper.pid()), 3, 2), 1);
     let second = hold(&mut client);
     let mut client = Client::connect(dir.path()).unwrap();
     let attached = client.attach(generation_of_now(), None, limit).unwrap();
