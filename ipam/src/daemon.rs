@@ -217,7 +217,10 @@ impl Daemon {
         Ok(durable)
     }
 
-    fn change(&self, what: impl FnOnce(&mut Ipam, Now, &mut Effects)) -> Result<(), Stopped> {
+    pub(crate) fn change(
+        &self,
+        what: impl FnOnce(&mut Ipam, Now, &mut Effects),
+    ) -> Result<(), Stopped> {
         let mut out = Effects::default();
         {
             let mut state = self.state();

@@ -2,13 +2,14 @@
 //!
 //! `cni` and `api` are its two sockets, `daemon` what they ask, `committer` and `store` what makes
 //! an answer durable, `room` what a full disk leaves, `routes` and `neighbours` its hands in the
-//! kernel, `netns` its eye on sandboxes. What to answer is decided
+//! kernel, `netns` and `evidence` its eyes. What to answer is decided
 //! in the crate `ipam-core`.
 
 mod api;
 mod cni;
 mod committer;
 mod daemon;
+mod evidence;
 mod neighbours;
 mod netns;
 mod observe;
@@ -209,7 +210,7 @@ async fn reload(daemon: &Daemon) {
 
 /// The tasks that serve.
 struct Serving {
-    kernel: [JoinHandle<()>; 3],
+    kernel: [JoinHandle<()>; 4],
     spool: JoinHandle<()>,
     cni: JoinHandle<()>,
     callers: Arc<Semaphore>,
@@ -226,6 +227,9 @@ impl Serving {
         let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
         let connection = tokio::spawn(connection);
         routes::reconcile(&handle, daemon).await;
+        let evidence = evidence::first(&handle, daemon).await;
+        let evidence = evidence::watch(handle.clone(), Arc::clone(daemon), evidence);
+        let evidence = tokio::spawn(evidence);
         let neighbours = tokio::spawn(neighbours::flush(handle.clone(), released));
         let routes = tokio::spawn(routes::keep(handle, Arc::clone(daemon)));
 
@@ -236,7 +240,7 @@ impl Serving {
         let (stop_api, stopped) = oneshot::channel::<()>();
         let stopped = async { drop(stopped.await) };
         let api = tokio::spawn(api::serve(for_api, Arc::clone(daemon), stopped));
-        let kernel = [connection, neighbours, routes];
+        let kernel = [connection, neighbours, routes, evidence];
         let spool = tokio::spawn(spool::watch(Arc::clone(daemon)));
         Ok(Self { kernel, spool, cni: tokio::spawn(cni), callers, api, stop_api })
     }

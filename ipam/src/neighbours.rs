@@ -1,6 +1,8 @@
-//! Flushes the neighbour entries of released addresses: a bridge may remember the old pod's MAC
-//! address for longer than the cooldown lasts, if unrelated traffic keeps the entry alive.
+//! Flushes what the kernel remembers of released addresses: a bridge may remember the old pod's MAC
+//! address for longer than the cooldown lasts, if unrelated traffic keeps the entry alive, and a
+//! flow that was translated to the old pod would go to the new one.
 
+use crate::evidence::conntrack;
 use futures_util::TryStreamExt;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -8,16 +10,22 @@ use netlink_packet_route::neighbour::{
 use rtnetlink::{Error, Handle};
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// The plugin that asked for the DEL removes the interface next, and most entries with it.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Of the time a look at the flows has taken: what to wait before the next, so that a node that has
+/// very many spends little on it.
+const SHARE: u32 = 50;
+const LONGEST: Duration = Duration::from_secs(30);
+
 /// Ends when the daemon does.
 pub(crate) async fn flush(handle: Handle, mut released: UnboundedReceiver<IpAddr>) {
+    let mut pause = PAUSE;
     while let Some(first) = released.recv().await {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
         let mut addresses = HashSet::from([first]);
         while let Ok(more) = released.try_recv() {
             addresses.insert(more);
@@ -25,7 +33,20 @@ pub(crate) async fn flush(handle: Handle, mut released: UnboundedReceiver<IpAddr
         if let Err(error) = forget(&handle, &addresses).await {
             tracing::warn!(%error, "cannot flush the neighbour entries of released addresses");
         }
+        pause = forget_flows(addresses).await.clamp(PAUSE, LONGEST);
     }
+}
+
+/// Returns how long to leave the table alone then.
+async fn forget_flows(addresses: HashSet<IpAddr>) -> Duration {
+    let began = Instant::now();
+    let forget = tokio::task::spawn_blocking(move || conntrack::forget(&addresses));
+    match forget.await.map_err(std::io::Error::other).flatten() {
+        Ok(0) => {}
+        Ok(flows) => tracing::debug!(flows, "flows of released addresses flushed"),
+        Err(error) => tracing::warn!(%error, "cannot flush the flows of released addresses"),
+    }
+    began.elapsed() * SHARE
 }
 
 async fn forget(handle: &Handle, addresses: &HashSet<IpAddr>) -> Result<(), Error> {
@@ -46,7 +67,7 @@ fn is_learned(entry: &NeighbourMessage) -> bool {
     !matches!(entry.header.state, NeighbourState::Permanent | NeighbourState::Noarp)
 }
 
-fn destination(entry: &NeighbourMessage) -> Option<IpAddr> {
+pub(crate) fn destination(entry: &NeighbourMessage) -> Option<IpAddr> {
     entry.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(a)) => Some(IpAddr::V4(*a)),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(a)) => Some(IpAddr::V6(*a)),

@@ -251,8 +251,9 @@ impl Ipam {
         let soft = same.rung == Rung::Owner && !proven;
         let came_back = slot.released().is_some_and(|released| {
             // Its block was elsewhere meanwhile, and so perhaps was the address.
-            let from = self.counts_from(slot, released);
-            from > released && asking.periods.cooling(from).is_some()
+            let home = self.home(slot.address);
+            let since = home.and_then(|(pool, _)| pool.since(slot.address));
+            since.is_some_and(|since| since >= released && !asking.periods.cooled(since))
         });
         // Kept for good is kept for that very owner, not for others of its workload.
         let anothers = same.rung == Rung::Owner && self.is_kept_for_good(slot);
@@ -264,7 +265,10 @@ impl Ipam {
     /// the address over once the old one's network namespace is proven gone.
     fn take_over(&self, asking: &Asking<'_>) -> Result<Option<Choice>, AddError> {
         let same = self.same_uid(asking.add, &asking.keys).map(|slot| (Rung::PodUid, slot));
-        let gone = |slot: &Slot| asking.add.rivals_gone.contains(&slot.seq);
+        let gone = |slot: &Slot| {
+            let open = self.home(slot.address).is_some_and(|(pool, _)| !pool.bars(slot.address));
+            open && asking.may_use(slot.address) && asking.add.rivals_gone.contains(&slot.seq)
+        };
         let rival = || self.of_same_name(asking.add, &asking.keys).find(|(_, slot)| gone(slot));
         let Some((rung, slot)) = same.or_else(rival) else { return Ok(None) };
         self.not_on_hold(slot.address)?;
@@ -304,8 +308,13 @@ impl Ipam {
                 if !self.may_return(slot, key.rung, asking) {
                     continue;
                 }
-                if key.rung != Rung::Owner {
-                    self.not_on_hold(address)?;
+                match self.not_on_hold(address) {
+                    // Another of its owner's will do.
+                    Err(_) if key.rung == Rung::Owner => continue,
+                    on_hold => on_hold?,
+                }
+                if key.rung == Rung::Owner && self.evidence(address).is_some() {
+                    continue;
                 }
                 if let Some(evidence) = self.kept_out(address) {
                     let (owner, evidence) = (slot.describe_owner(), evidence.into());

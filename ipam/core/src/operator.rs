@@ -145,6 +145,8 @@ impl Ipam {
 
     /// The evidence is gone: from now on a full cooldown has to pass.
     pub fn unseen(&mut self, address: IpAddr, now: Now, out: &mut Effects) {
+        let moment = self.moment(now);
+        self.outstayed(moment, now, out);
         if self.traces.contains_key(&address) {
             self.reindexed(address, |ipam| drop(ipam.traces.remove(&address)));
         }
@@ -187,6 +189,20 @@ impl Ipam {
             self.reindexed(address, |ipam| evidence = ipam.traces.remove(&address));
             self.quarantine(address, evidence.unwrap_or_default(), now, out);
         }
+    }
+
+    /// Every address that counts as used by somebody right now.
+    #[must_use]
+    pub fn believed_in_use(&self) -> Vec<IpAddr> {
+        let live = |withheld: &Withheld| withheld.in_use.as_ref().is_some_and(|u| u.gone.is_none());
+        let quarantined = self.withheld.iter().filter(|(_, withheld)| live(withheld));
+        let quarantined = quarantined.map(|(address, _)| *address);
+        self.traces.keys().copied().chain(quarantined).collect()
+    }
+
+    /// Every address that is somebody's.
+    pub fn assigned(&self) -> impl Iterator<Item = IpAddr> {
+        self.attached.values().flatten().copied()
     }
 
     /// What an owner has taken back is no longer somebody else's. Its slot is in no index now.

@@ -154,7 +154,10 @@ impl Model {
             pools.concat().into_iter().filter(|a| a.is_ipv4() == ipv4).collect();
         let cooled = |a: IpAddr, m: Moment| now.since(self.from(a, m)) >= settings.cooldown;
         // The exemption counts from the last time the block was here.
-        let here_since = |a: IpAddr, m: Moment| self.from(a, m) == m || cooled(a, m);
+        let here_since = |a: IpAddr, m: Moment| {
+            let came_back = self.came_back.filter(|_| mover().contains(a));
+            came_back.is_none_or(|at| m > at) || cooled(a, m)
+        };
         let block_cooled = |a: IpAddr| {
             let came_back = self.came_back.filter(|_| mover().contains(a));
             came_back.is_none_or(|at| now.since(at) >= settings.cooldown)

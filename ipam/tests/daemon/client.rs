@@ -3,8 +3,9 @@
 use mainstay_proto::ipam::v1::cni_request::Command;
 use mainstay_proto::ipam::v1::ipam_client::IpamClient;
 use mainstay_proto::ipam::v1::{
-    Attachment, Block, CniError, CniReply, CniRequest, Lease, ListBlocksRequest, ListLeasesRequest,
-    ReloadReply, ReloadRequest, StatusReply, StatusRequest,
+    Attachment, Block, CniError, CniReply, CniRequest, HoldReply, HoldRequest, Lease,
+    ListBlocksRequest, ListLeasesRequest, ListWithheldRequest, ReleaseRequest, ReloadReply,
+    ReloadRequest, StatusReply, StatusRequest, UnholdReply, UnholdRequest, Withheld,
 };
 use mainstay_tests::daemons::Node;
 use prost::Message;
@@ -160,6 +161,33 @@ impl Api {
             }
             Ok(leases)
         })
+    }
+
+    pub(crate) fn withheld(&mut self) -> Vec<Withheld> {
+        let reply = self.client.list_withheld(ListWithheldRequest {});
+        self.runtime.block_on(reply).unwrap().into_inner().withheld
+    }
+
+    pub(crate) fn hold(&mut self, address: &str, reason: &str) -> Result<HoldReply, Status> {
+        let request = HoldRequest { address: address.into(), reason: reason.into() };
+        self.runtime.block_on(self.client.hold(request)).map(tonic::Response::into_inner)
+    }
+
+    pub(crate) fn unhold(&mut self, address: &str) -> Result<UnholdReply, Status> {
+        let request = UnholdRequest { address: address.into() };
+        self.runtime.block_on(self.client.unhold(request)).map(tonic::Response::into_inner)
+    }
+
+    /// The lease as it was before.
+    pub(crate) fn release(
+        &mut self,
+        address: &str,
+        seq: u64,
+        dry_run: bool,
+    ) -> Result<Option<Lease>, Status> {
+        let request = ReleaseRequest { address: address.into(), seq, dry_run };
+        let reply = self.runtime.block_on(self.client.release(request));
+        reply.map(|reply| reply.into_inner().lease)
     }
 
     pub(crate) fn reload(&mut self) -> Result<ReloadReply, Status> {

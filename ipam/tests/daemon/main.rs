@@ -6,6 +6,7 @@
 
 mod client;
 mod crashes;
+mod evidence;
 mod faults;
 mod kernel;
 mod serving;
