@@ -394,11 +394,10 @@ impl Node {
     fn granted(&mut self, add: &Add, grant: &Grant) {
         let address = grant.address;
         if let Some(moved) = self.moved.filter(|_| mover().contains(address)) {
-            let since = match self.last.get(&address) {
-                Some((_, Some(released))) => *released >= moved,
-                Some((_, None)) => true,
-                None => false,
-            };
+            // As far as can be known: the DEL may have been lost that came while it was elsewhere.
+            let came_back = self.model.came_back;
+            let known = self.model.slots.get(&address);
+            let since = known.is_some_and(|e| e.released.is_none_or(|m| Some(m) > came_back));
             assert!(since || self.truth - moved >= COOLDOWN, "{address} came back too lately");
         }
         if let Some((old, released)) = self.last.get(&address) {
