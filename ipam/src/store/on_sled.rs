@@ -6,7 +6,9 @@
 //!    and fails (spacejam/sled#1533): it is removed before.
 //! 3. Nothing syncs a new store's files and directory: it is made under another name, synced, and
 //!    renamed into place.
-//! 4. A log that was damaged or cut looks like a shorter one: see `anchor`.
+//! 4. Opening after a crash writes a snapshot, without which the log behind it cannot be read any
+//!    more, and does not sync its name: the directory is synced before anything is committed.
+//! 5. A log that was damaged or cut looks like a shorter one: see `anchor`.
 
 use super::anchor::Anchor;
 use super::{FORMAT, Store, StoreError, aside, encode};
@@ -49,6 +51,8 @@ impl SledStore {
         let log = path.join("db");
         let log = File::open(&log).map_err(|e| unreadable(&path, format!("db: {e}")))?;
         let db = open_engine(&path)?;
+        // The snapshot it has just renamed into place is needed from the next commit on.
+        sync(&path)?;
         let mut store = Self { db, log, path, commits: 0, anchor: None };
         store.check_format()?;
         store.commits = store.read_commits(anchor.read()?)?;

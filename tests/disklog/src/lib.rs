@@ -7,7 +7,7 @@
 //! | `DISKLOG_DIR` | the directory, absolute |
 //! | `DISKLOG_LOG` | the log, appended to; without it nothing is logged |
 //! | `DISKLOG_FAIL` | `n:errno`: the n-th such call fails, and does nothing |
-//! | `DISKLOG_WITHOUT` | guards of the store to undo: `fdatasync`, `generating`, `rename` |
+//! | `DISKLOG_WITHOUT` | guards of the store to undo: `fdatasync`, `generating`, `rename`, `directory` |
 //! | `DISKLOG_BOOT_ID` | a file to be read in the place of the kernel's boot id |
 //!
 //! Writes are logged once they are made, and a sync from before to after it: whatever the order of

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Guards of the store (see `tests/disklog`), and how many moments show what they are for.
-const GUARDS: [(&str, &str, usize); 3] = [
+const GUARDS: [(&str, &str, usize); 4] = [
     ("fdatasync", "`fdatasync` after each flush", 20),
     ("generating", "removing half-made snapshots before opening", 120),
     ("rename", "making a new store under another name", 20),
+    ("directory", "syncing the store's directory once it is open", 240),
 ];
 
 fn main() -> ExitCode {
@@ -56,7 +57,12 @@ fn main() -> ExitCode {
 }
 
 fn lose_power(seed: u64, moments: usize, without: &'static str) -> power::Outcome {
-    let lives = if without.is_empty() { 10 } else { 4 };
+    // That one is seen in few lives.
+    let lives = match without {
+        "directory" => 40,
+        "" => 10,
+        _ => 4,
+    };
     let each = moments.div_ceil(lives);
     let load = Duration::from_millis(300);
     let plan = power::Plan { seed, lives, starts: 4, load, moments: each, without };
