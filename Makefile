@@ -71,6 +71,10 @@ proto: ## make proto/src/gen from the .proto files again
 golden: ## rewrite golden files and docs/configuration.md; read the diff
 	@UPDATE_GOLDEN=1 INSTA_UPDATE=always $(CARGO) test -p mainstay-config -p mainstay-cli -p mainstay-cni -p mainstay-netmon -p bgp-core
 
+cooldown-report: ## the rules of docs/internals/cooldown.md with their tests, which are run as well
+	@UPDATE_GOLDEN=1 $(CARGO) test -q -p mainstay-tests --test e2e -- the_cooldown_page
+	@$(CARGO) test -p ipam-core
+
 deny: ## licences, duplicate versions and sources of dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
 	@$(CARGO) deny check licenses bans sources
@@ -81,4 +85,4 @@ install: release ## install binaries, units, CNI plugins under DESTDIR (default 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-leases bench-restart restart-matrix crash-suite proto golden deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-leases bench-restart restart-matrix crash-suite proto golden cooldown-report deny install clean

@@ -59,3 +59,139 @@ fn every_link_between_the_documents_leads_somewhere() {
         }
     }
 }
+
+/// The rules of docs/internals/cooldown.md, each with the tests that would tell if it were broken.
+const RULES: &[(&str, &[&str])] = &[
+    (
+        "nobody but its owner gets an address within the cooldown, over every event there is",
+        &["nobody_gets_an_address_before_its_deadline_whatever_happens"],
+    ),
+    (
+        "the choice itself is the one a naive scan of everything would make",
+        &["no_life_of_a_node_breaks_a_promise"],
+    ),
+    (
+        "counted by CLOCK_BOOTTIME within a boot; over a reboot only time known to have passed",
+        &[
+            "a_restart_within_one_boot_loses_no_time",
+            "over_a_reboot_only_the_time_since_boot_counts",
+            "a_clock_that_shows_less_than_before_stands_still",
+            "a_boot_that_changes_under_a_running_clock_adds_nothing",
+        ],
+    ),
+    (
+        "never shortened by exhaustion: code 11, and when the next address is free",
+        &[
+            "a_full_pool_says_when_the_next_address_is_free",
+            "a_full_pool_says_when_it_will_have_room",
+        ],
+    ),
+    (
+        "the owner comes back at once, others do not",
+        &["a_pod_returns_to_its_address_and_nobody_else_gets_it_within_the_cooldown"],
+    ),
+    (
+        "a lease is on disk before its ADD is answered; a lost DEL prolongs",
+        &["every_acknowledged_lease_survives_a_kill", "power_lost_at_any_moment_loses_no_lease"],
+    ),
+    (
+        "a late DEL of the old sandbox takes nothing from the new one",
+        &["the_same_pod_in_a_new_sandbox_takes_its_address_along_and_a_late_del_finds_nothing"],
+    ),
+    (
+        "a live address goes to another pod of its name only when the old namespace is proven gone",
+        &[
+            "only_a_path_beside_a_visible_namespace_proves_anything",
+            "a_name_in_use_is_not_stolen_and_that_is_reported",
+        ],
+    ),
+    (
+        "a guess from a pod's name shortens nothing",
+        &[
+            "names_tell_what_made_a_pod",
+            "nobody_gets_an_address_before_its_deadline_whatever_happens",
+        ],
+    ),
+    (
+        "a block that comes from another node cools first",
+        &[
+            "a_block_that_moved_away_serves_del_and_goes_when_it_is_empty",
+            "a_reload_applies_the_difference_and_a_bad_file_changes_nothing",
+        ],
+    ),
+    (
+        "an address that somebody uses is not handed out though the store says free",
+        &[
+            "an_address_that_somebody_uses_is_not_handed_out_though_the_store_says_free",
+            "only_a_route_of_one_address_to_somewhere_says_that_it_is_used",
+            "only_an_answer_confirms_a_neighbour",
+        ],
+    ),
+    (
+        "what a sandbox leaves while it is taken down keeps others out, not its owner",
+        &["what_a_sandbox_leaves_while_it_is_taken_down_keeps_others_out_but_not_its_owner"],
+    ),
+    (
+        "flows and neighbour entries of a released address are removed",
+        &[
+            "flows_of_a_released_address_are_flushed_in_both_directions_and_others_stay",
+            "the_neighbour_entry_of_a_released_address_is_flushed",
+        ],
+    ),
+    (
+        "an operator's hold and release, guarded by the lease's number",
+        &["an_operator_holds_releases_and_lets_go"],
+    ),
+    (
+        "a store of an earlier release is taken over whole",
+        &["a_store_of_format_1_is_taken_over_with_every_lease_and_a_number_for_each"],
+    ),
+];
+
+const RULES_BEGIN: &str = "<!-- rules -->\n";
+const RULES_END: &str = "<!-- end of rules -->";
+
+/// Where each of `names` is defined.
+fn find_tests(dir: &Path, names: &mut std::collections::BTreeMap<&str, String>) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
+            find_tests(&path, names);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let root = Path::new(ROOT);
+            for (name, place) in names.iter_mut() {
+                if text.contains(&format!("fn {name}(")) {
+                    *place = path.strip_prefix(root).unwrap().display().to_string();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_cooldown_page_names_the_test_of_each_rule() {
+    let names = RULES.iter().flat_map(|(_, tests)| *tests);
+    let mut places = names.map(|name| (*name, String::new())).collect();
+    find_tests(Path::new(ROOT), &mut places);
+    let missing: Vec<_> = places.iter().filter(|(_, place)| place.is_empty()).collect();
+    assert!(missing.is_empty(), "no such tests: {missing:?}");
+    let mut table = String::from("| rule | test | where |\n|---|---|---|\n");
+    for (rule, tests) in RULES {
+        let quoted: Vec<_> = tests.iter().map(|test| format!("`{test}`")).collect();
+        let mut files: Vec<_> = tests.iter().map(|test| places[test].as_str()).collect();
+        files.dedup();
+        table += &format!("| {rule} | {} | {} |\n", quoted.join(", "), files.join(", "));
+    }
+    let path = Path::new(ROOT).join("docs/internals/cooldown.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = page.split_once(RULES_BEGIN).unwrap();
+    let (_, tail) = rest.split_once(RULES_END).unwrap();
+    let new = format!("{head}{RULES_BEGIN}\n{table}\n{RULES_END}{tail}");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &new).unwrap();
+    } else {
+        assert!(page == new, "docs/internals/cooldown.md is stale: make cooldown-report");
+    }
+}

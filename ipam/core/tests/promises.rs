@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-const COOLDOWN: u64 = 12;
+/// Longer and shorter than a sandbox may take to be taken down.
+const COOLDOWNS: [u64; 2] = [12, 4];
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -76,7 +77,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// 2 in a block of its own; 10 to 14 in the one that moves; of these 12 is excluded and 13 reserved.
-fn settings(away: bool) -> Settings {
+fn settings(away: bool, cooldown: u64) -> Settings {
     let blocks: &[&str] = if away { &["10.0.0.0/30"] } else { &["10.0.0.0/30", "10.0.0.8/29"] };
     let blocks = blocks.iter().map(|b| b.parse().unwrap()).collect();
     let main = PoolSettings {
@@ -87,7 +88,7 @@ fn settings(away: bool) -> Settings {
     };
     Settings {
         pools: vec![main],
-        cooldown: Duration::from_secs(COOLDOWN),
+        cooldown: Duration::from_secs(cooldown),
         stickiness: Policy::Ttl(Duration::from_secs(30)),
     }
 }
@@ -170,6 +171,7 @@ struct Truth {
 }
 
 struct Node {
+    cooldown: u64,
     ipam: Ipam,
     disk: Vec<Record>,
     unsynced: Vec<Vec<Record>>,
@@ -183,10 +185,11 @@ struct Node {
 }
 
 impl Node {
-    fn new() -> Self {
+    fn new(cooldown: u64) -> Self {
         let now = Now { boot: BootId(1), boottime: Duration::from_secs(50), wall: Duration::ZERO };
-        let (ipam, first) = Ipam::open(settings(false), Kept::default(), now);
+        let (ipam, first) = Ipam::open(settings(false, cooldown), Kept::default(), now);
         Self {
+            cooldown,
             ipam,
             disk: first.records,
             unsynced: Vec::new(),
@@ -257,7 +260,7 @@ impl Node {
                     self.truths.iter_mut().filter(|(address, _)| mover().contains(**address));
                 theirs.for_each(|(_, truth)| truth.let_go |= *away);
                 self.away = *away;
-                self.ipam.reconfigure(settings(*away), now, &mut out);
+                self.ipam.reconfigure(settings(*away, self.cooldown), now, &mut out);
                 return self.durable(out);
             }
             Op::OwnerGone(pod) => {
@@ -343,7 +346,8 @@ impl Node {
         let keep = self.unsynced.len().saturating_sub(lost);
         self.unsynced.truncate(keep);
         self.sync();
-        let (ipam, first) = Ipam::open(settings(self.away), on_disk(&self.disk), self.now());
+        let (ipam, first) =
+            Ipam::open(settings(self.away, self.cooldown), on_disk(&self.disk), self.now());
         self.ipam = ipam;
         self.disk.extend(first.records);
         self.look();
@@ -425,7 +429,7 @@ impl Node {
                 assert!(same_pod || sandbox_gone, "{address} was stolen");
             }
             (Some(_), Some(at)) => {
-                assert!(owner || since(at) >= COOLDOWN, "{address} after {} s", since(at));
+                assert!(owner || since(at) >= self.cooldown, "{address} after {} s", since(at));
             }
         }
         if let Some((last, Some(_))) = &truth.last {
@@ -446,13 +450,13 @@ impl Node {
             // How long a machine was off is not known to it.
             let within = released
                 .is_some_and(|at| gone - at.min(gone) < TAKING_DOWN.as_secs() || at <= self.booted);
-            let cool = since(gone) >= COOLDOWN || within;
+            let cool = since(gone) >= self.cooldown || within;
             assert!(cool || its_own || live, "{address} was in use {} s ago", since(gone));
         }
         if let Some((back, at)) = self.came_back.filter(|_| mover().contains(address)) {
             // Also if the DEL was lost that came while the block was elsewhere.
             let ours = slot.is_some_and(|slot| slot.released().is_none_or(|m| m > at));
-            assert!(ours || since(back) >= COOLDOWN, "{address} was elsewhere");
+            assert!(ours || since(back) >= self.cooldown, "{address} was elsewhere");
         }
         assert_ne!(address, ip(12), "it is excluded");
         assert!(address != ip(13) || add.owner.name == "pod-1", "it is reserved for pod-1");
@@ -504,8 +508,9 @@ proptest! {
     #[test]
     fn nobody_gets_an_address_before_its_deadline_whatever_happens(
         ops in prop::collection::vec(op(), 1..140),
+        cooldown in prop::sample::select(COOLDOWNS.to_vec()),
     ) {
-        let mut node = Node::new();
+        let mut node = Node::new(cooldown);
         for op in &ops {
             node.step(op);
             node.assert_counts();

@@ -89,8 +89,10 @@ metrics! {
 
     // ipam
     IPAM_ADDRESSES Gauge "ipam_addresses" ["pool", "state"]
-        "Addresses of this node by state: assigned, cooling (released; nobody else may have it yet), held (past the cooldown, kept for its owner while others last), free (never used). The states add up to mainstay_ipam_pool_size."
+        "Addresses of this node by state: assigned, cooling (released; nobody else may have it yet), held (past the cooldown, kept for its owner while others last), kept (for its owner until somebody says otherwise), withheld (on hold, in quarantine or reserved), free (never used). The states add up to mainstay_ipam_pool_size."
     IPAM_POOL_SIZE Gauge "ipam_pool_size" ["pool"] "Addresses this node can hand out."
+    IPAM_QUARANTINED Gauge "ipam_quarantined" ["pool"]
+        "Addresses that somebody uses, or used within the cooldown, though they are nobody's: not handed out. `mainstay ipam show` and the log have the evidence."
     IPAM_POOL_BLOCKS Gauge "ipam_pool_blocks" ["pool"] "Blocks this node holds."
     IPAM_NEXT_FREE_SECONDS Gauge "ipam_next_free_seconds" ["pool"]
         "Time until the next address can be handed out. Absent when one can now, or when none ever will by itself."
@@ -199,7 +201,7 @@ pub(crate) static LABELS: &[(&str, &str)] = &[
     ),
     (
         "state",
-        "of sessions: as in BGP; of addresses: assigned, cooling, held, free; of FIB routes: installed, stale, failed; of links: up, down",
+        "of sessions: as in BGP; of addresses: assigned, cooling, held, kept, withheld, free; of FIB routes: installed, stale, failed; of links: up, down",
     ),
     ("table", "main, local, default, else the number; at most 16 numbers, then ~other"),
     ("type", "open, update, notification, keepalive, route_refresh"),

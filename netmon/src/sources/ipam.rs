@@ -30,6 +30,7 @@ fn samples(status: &pb::StatusReply) -> Samples {
             samples.add(&metrics::IPAM_ADDRESSES, &[name, state], n);
         }
         samples.add(&metrics::IPAM_POOL_SIZE, &[name], pool.addresses);
+        samples.add(&metrics::IPAM_QUARANTINED, &[name], pool.quarantined);
         samples.add(&metrics::IPAM_POOL_BLOCKS, &[name], u64::from(pool.blocks));
         if let Some(seconds) = pool.next_free_seconds {
             samples.add(&metrics::IPAM_NEXT_FREE_SECONDS, &[name], seconds);
@@ -40,13 +41,16 @@ fn samples(status: &pb::StatusReply) -> Samples {
 
 /// ipamd counts a cooling address among the held, and a held one past its cooldown among the
 /// free. Here each address is in one state, so that the states can be added up.
-const fn by_state(pool: &pb::PoolStatus) -> [(&'static str, u64); 4] {
-    let kept = pool.held.saturating_sub(pool.cooling);
+fn by_state(pool: &pb::PoolStatus) -> [(&'static str, u64); 6] {
+    let held = pool.held.saturating_sub(pool.cooling).saturating_sub(pool.kept).min(pool.free);
+    let told = pool.assigned + pool.cooling + pool.kept + pool.free;
     [
         ("assigned", pool.assigned),
         ("cooling", pool.cooling),
-        ("held", kept),
-        ("free", pool.free.saturating_sub(kept)),
+        ("held", held),
+        ("kept", pool.kept),
+        ("withheld", pool.addresses.saturating_sub(told)),
+        ("free", pool.free - held),
     ]
 }
 
@@ -62,19 +66,25 @@ mod tests {
             assigned: 5,
             held: 7,
             cooling: 3,
-            free: 62 - 5 - 3,
+            kept: 1,
+            withheld: 2,
+            quarantined: 1,
+            free: 62 - 5 - 3 - 1 - 2,
             blocks: 1,
             next_free_seconds: Some(1.5),
             ..Default::default()
         };
         let states = by_state(&pool);
-        assert_eq!(states, [("assigned", 5), ("cooling", 3), ("held", 4), ("free", 50)]);
+        let (given, rest) = states.split_at(2);
+        assert_eq!(given, [("assigned", 5), ("cooling", 3)]);
+        assert_eq!(rest, [("held", 3), ("kept", 1), ("withheld", 2), ("free", 48)]);
         assert_eq!(states.iter().map(|(_, n)| n).sum::<u64>(), pool.addresses);
 
         let status = pb::StatusReply { pools: vec![pool], sticky_hits: 9, ..Default::default() };
         let text = samples(&status).to_text();
         for line in [
-            r#"mainstay_ipam_addresses{pool="default",state="held"} 4"#,
+            r#"mainstay_ipam_addresses{pool="default",state="held"} 3"#,
+            r#"mainstay_ipam_quarantined{pool="default"} 1"#,
             r#"mainstay_ipam_pool_size{pool="default"} 62"#,
             r#"mainstay_ipam_next_free_seconds{pool="default"} 1.5"#,
             "mainstay_ipam_sticky_hits_total 9",
