@@ -4,7 +4,7 @@ use crate::buffers::Buffers;
 use crate::log::Log;
 use crate::poller::Poller;
 use bgp_core::event::Link;
-use bgp_core::told::Record;
+use bgp_core::told::{Record, Said};
 use bgp_core::types::ConnId;
 use keeper::journal::JournalError;
 use keeper::keeper::SessionId;
@@ -150,7 +150,7 @@ impl Conn {
         }
     }
 
-    /// `record` was appended ([`Log::sent`]); true: the log is to be written anew.
+    /// `record` was appended ([`Log::sent`]); true: the log has grown long.
     pub(crate) fn log_sent(&mut self, record: &[u8]) -> bool {
         let (Some(rings), Some(log)) = (self.buffers.rings(), self.kept.log()) else {
             return false;
@@ -158,7 +158,7 @@ impl Conn {
         log.sent(record, rings.positions().tx_appended)
     }
 
-    /// The first `n` octets of what waits have taken effect; true: the log is to be written anew.
+    /// The first `n` octets of what waits have taken effect; true: the log has grown long.
     pub(crate) fn log_heard(&mut self, n: usize) -> bool {
         let (Some(rings), Some(log)) = (self.buffers.rings(), self.kept.log()) else {
             return false;
@@ -167,9 +167,18 @@ impl Conn {
         log.heard(messages, rings.positions().tx_appended)
     }
 
-    pub(crate) fn rewrite_log(&mut self, records: &[Record]) -> Result<(), JournalError> {
+    /// Whether its log is worth writing anew.
+    pub(crate) fn log_is_outdated(&mut self, said: Said) -> bool {
+        self.kept.log().is_some_and(|log| log.is_outdated(said))
+    }
+
+    pub(crate) fn rewrite_log(
+        &mut self,
+        records: &[Record],
+        said: Said,
+    ) -> Result<(), JournalError> {
         match (self.buffers.rings(), self.kept.log()) {
-            (Some(rings), Some(log)) => log.rewrite(rings, records),
+            (Some(rings), Some(log)) => log.rewrite(rings, records, said),
             _ => Ok(()),
         }
     }

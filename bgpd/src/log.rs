@@ -1,10 +1,9 @@
 //! What was said in a session, written where the next process finds it: the session's journal.
 //!
 //! What is sent goes into the session's ring first and in here next; what is received comes in here
-//! before it counts as applied. When the log has grown to a multiple of what it says, it is written
-//! anew.
+//! before it counts as applied. When most of what it says no longer counts, it is written anew.
 
-use bgp_core::told::Record;
+use bgp_core::told::{Record, Said};
 use keeper::client::SessionRings;
 use keeper::journal::{Journal, JournalError};
 use keeper::os::memory::Mapping;
@@ -12,6 +11,8 @@ use std::io;
 
 /// Below this a log is not worth writing anew.
 const SMALL: u64 = 256 * 1024;
+/// Beyond this it is also where it is not routes that make it long: a peer may repeat anything.
+const LARGE: u64 = 32 << 20;
 
 /// KEEPALIVEs are no news, but the ring forgets them: the log must say where it stands before the
 /// ring no longer reaches back to there. So few that the keeper has room for its own behind them.
@@ -25,6 +26,9 @@ pub(crate) struct Log {
     /// What was written since it was written anew, and how long it was then.
     grown: u64,
     fresh: u64,
+    /// Of [`Said`], when it was written anew.
+    outdated: u64,
+    full: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +45,13 @@ pub(crate) enum LogError {
 
 impl Log {
     /// For a session that is new to the keeper.
-    pub(crate) fn begin(rings: &SessionRings, records: &[Record]) -> Result<Self, LogError> {
-        let mut log = Self { journal: rings.journal()?, covers: 0, grown: 0, fresh: 0 };
-        log.rewrite(rings, records)?;
+    pub(crate) fn begin(
+        rings: &SessionRings,
+        records: &[Record],
+        said: Said,
+    ) -> Result<Self, LogError> {
+        let mut log = Self::of(rings.journal()?, 0, 0);
+        log.rewrite(rings, records, said)?;
         Ok(log)
     }
 
@@ -65,11 +73,15 @@ impl Log {
             told.push(record);
         }
         let covers = rings.positions().tx_appended;
-        Ok((Self { journal, covers, grown: 0, fresh }, told))
+        Ok((Self::of(journal, covers, fresh), told))
+    }
+
+    const fn of(journal: Journal<Mapping>, covers: u64, fresh: u64) -> Self {
+        Self { journal, covers, grown: 0, fresh, outdated: 0, full: false }
     }
 
     /// `record`: [`Record::SENT`] and the messages behind it, which now end at `covers`. True: it
-    /// is time to write the log anew, or there is no room for the record.
+    /// has grown long, or there is no room for the record.
     pub(crate) fn sent(&mut self, record: &[u8], covers: u64) -> bool {
         if record.get(1..).is_some_and(says_something) {
             return self.append(&[record], covers);
@@ -85,13 +97,22 @@ impl Log {
     fn append(&mut self, parts: &[&[u8]], covers: u64) -> bool {
         self.grown += parts.iter().map(|p| p.len() as u64).sum::<u64>();
         self.covers = covers;
-        self.journal.append_parts(parts, covers).is_err() || self.grown > SMALL + 2 * self.fresh
+        self.full |= self.journal.append_parts(parts, covers).is_err();
+        self.full || self.grown > SMALL + self.fresh
+    }
+
+    /// Whether one that has grown long is worth writing anew. A table that only grows is not
+    /// written a second time.
+    pub(crate) fn is_outdated(&self, said: Said) -> bool {
+        let outdated = said.outdated.saturating_sub(self.outdated);
+        self.full || outdated > said.routes as u64 || self.grown > LARGE + 2 * self.fresh
     }
 
     pub(crate) fn rewrite(
         &mut self,
         rings: &SessionRings,
         records: &[Record],
+        said: Said,
     ) -> Result<(), JournalError> {
         let mut records: Vec<Vec<u8>> = records.iter().map(Record::encode).collect();
         if records.is_empty() {
@@ -104,7 +125,7 @@ impl Log {
         // Without it the memory is only used longer.
         let _ = rings.trim(&self.journal);
         self.fresh = records.iter().map(|r| r.len() as u64).sum();
-        self.grown = 0;
+        (self.grown, self.outdated, self.full) = (0, said.outdated, false);
         Ok(())
     }
 }
@@ -156,7 +177,7 @@ mod tests {
     #[test]
     fn keepalives_alone_are_not_worth_a_record() {
         let (_stream, _listener, rings) = rings();
-        let mut log = Log::begin(&rings, &[]).unwrap();
+        let mut log = Log::begin(&rings, &[], Said::default()).unwrap();
         let keepalives = record(|out| (0..3).for_each(|_| wire::keepalive(out)));
         assert!(!log.sent(&keepalives, 57));
         assert!(!log.sent(&record(marker), 80));
@@ -167,7 +188,7 @@ mod tests {
     #[test]
     fn what_was_not_written_down_is_found_in_the_ring() {
         let (_stream, _listener, mut rings) = rings();
-        let mut log = Log::begin(&rings, &[]).unwrap();
+        let mut log = Log::begin(&rings, &[], Said::default()).unwrap();
         let said = record(marker);
         rings.append(&said[1..]).unwrap();
         log.sent(&said, rings.positions().tx_appended);
@@ -184,7 +205,7 @@ mod tests {
     fn a_session_that_was_quiet_for_days_goes_on() {
         let (stream, listener, mut rings) = rings();
         let (mut peer, _) = listener.accept().unwrap();
-        let mut log = Log::begin(&rings, &[]).unwrap();
+        let mut log = Log::begin(&rings, &[], Said::default()).unwrap();
         let mut keepalive = vec![Record::SENT];
         wire::keepalive(&mut keepalive);
         let ring = Sizes::default().tx;
@@ -203,13 +224,15 @@ mod tests {
     #[test]
     fn a_log_that_has_grown_asks_to_be_written_anew() {
         let (_stream, _listener, rings) = rings();
-        let mut log = Log::begin(&rings, &[]).unwrap();
+        let mut log = Log::begin(&rings, &[], Said::default()).unwrap();
         let markers = record(|out| (0..100).for_each(|_| marker(out)));
         let appended = (0..).take_while(|n| !log.sent(&markers, *n)).count() as u64;
         let length = appended * markers.len() as u64;
         assert!((SMALL - 4096..SMALL + 4096).contains(&length), "{length}");
+        assert!(!log.is_outdated(Said { routes: 10, outdated: 10 }), "half of it still counts");
+        assert!(log.is_outdated(Said { routes: 10, outdated: 11 }));
         let before = allocated(&rings);
-        log.rewrite(&rings, &[]).unwrap();
+        log.rewrite(&rings, &[], Said::default()).unwrap();
         let found = rings.journal().unwrap().records().unwrap();
         assert_eq!((found.len(), found[0].covers), (1, 0));
         let freed = before - allocated(&rings);

@@ -210,16 +210,20 @@ impl Run {
             negotiated: since(clock::now()),
         };
         rings.write_snapshot(&snapshot).map_err(|e| e.to_string())?;
-        let log = Log::begin(rings, &self.speaker.log(id)).map_err(|e| e.to_string())?;
+        let log = Log::begin(rings, &self.speaker.log(id), self.speaker.said(id));
+        let log = log.map_err(|e| e.to_string())?;
         self.keeper.hold(id, conn.socket().map_err(|e| e.to_string())?, rings)?;
         Ok(Kept::Asked { log })
     }
 
     /// The log has grown long, or full.
     fn shorten(&mut self, id: ConnId) {
-        let records = self.speaker.log(id);
+        let said = self.speaker.said(id);
         let Some(conn) = self.tables.conns.get_mut(&id) else { return };
-        let Err(error) = conn.rewrite_log(&records) else { return };
+        if !conn.log_is_outdated(said) {
+            return;
+        }
+        let Err(error) = conn.rewrite_log(&self.speaker.log(id), said) else { return };
         let (remote, session) = (conn.remote, conn.kept.session());
         tracing::warn!(%remote, %error, "the session is no longer held: its log has no room");
         conn.kept = Kept::Not(error.to_string());

@@ -123,6 +123,17 @@ impl Proc {
     }
 }
 
+/// CPU time that the threads a process has now have used, to the nanosecond.
+#[must_use]
+pub fn cpu(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let on_cpu = tasks.filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        stat.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    });
+    on_cpu.sum()
+}
+
 /// (CPU time, peak resident bytes) of a process.
 #[must_use]
 pub fn usage(pid: u32) -> (Duration, u64) {

@@ -19,6 +19,10 @@ fn main() {
         rustix::process::geteuid().is_root(),
         "bench-restart makes network namespaces: run it as root"
     );
+    if std::env::args().nth(1).is_some_and(|part| part == "cost") {
+        cost::run();
+        return;
+    }
     let restarts = table::run();
     let resumes = resume::run();
     let costs = cost::run();

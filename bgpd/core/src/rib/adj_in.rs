@@ -17,6 +17,7 @@ pub(crate) struct AdjIn {
     generation: u32,
     stale: usize,
     accepted: usize,
+    outdated: u64,
 }
 
 #[derive(Debug)]
@@ -38,6 +39,11 @@ impl AdjIn {
 
     pub(crate) const fn stale(&self) -> usize {
         self.stale
+    }
+
+    /// How many announcements another one or a withdrawal has made void.
+    pub(crate) const fn outdated(&self) -> u64 {
+        self.outdated
     }
 
     pub(crate) fn get(&self, prefix: &Prefix) -> Option<&InPath> {
@@ -67,6 +73,7 @@ impl AdjIn {
             return None;
         };
         let was = path.verdict;
+        self.outdated += 1;
         self.stale -= usize::from(path.generation != generation);
         self.accepted -= usize::from(was.accepted());
         // A path confirmed as it was is as old as it was.
@@ -89,6 +96,7 @@ impl AdjIn {
     /// Answers what the prefix was judged; `None`: it was not there.
     pub(crate) fn remove(&mut self, prefix: &Prefix) -> Option<Verdict> {
         let path = self.paths.remove(prefix)?;
+        self.outdated += 1;
         self.stale -= usize::from(path.generation != self.generation);
         self.accepted -= usize::from(path.verdict.accepted());
         Some(path.verdict)

@@ -11,6 +11,15 @@ use crate::types::{Family, Prefix};
 use crate::wire::{self, Attributes, Context, Message, RefreshMark, Update};
 use std::sync::Arc;
 
+/// What a session's log is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Said {
+    /// That count now, in both directions.
+    pub routes: usize,
+    /// Announcements made void by later ones or by withdrawals, since the session began or earlier.
+    pub outdated: u64,
+}
+
 /// A piece of the log; order counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {

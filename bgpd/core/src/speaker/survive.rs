@@ -10,7 +10,7 @@ use crate::event::{Action, Resumed, Survivor};
 use crate::peer::Peer;
 use crate::report::Report;
 use crate::rib::adj_in::InPath;
-use crate::rib::told::{BadRecord, Record, Told, all, each};
+use crate::rib::told::{BadRecord, Record, Said, Told, all, each};
 use crate::session::Session;
 use crate::session::agree::agree;
 use crate::types::{ConnId, Family, PeerId, Prefix};
@@ -66,6 +66,18 @@ impl Speaker {
         let mut log = peer.adj_out.log(&context);
         log.push(Record::Heard(self.heard(peer, &context)));
         log
+    }
+
+    /// How much that log would say, and how much that was said no longer counts.
+    #[must_use]
+    pub fn said(&self, conn: ConnId) -> Said {
+        let peer = self.peer_of(conn).and_then(|id| self.peers.get(&id));
+        peer.map_or_else(Said::default, |peer| {
+            let families = Family::ALL.map(|f| (peer.adj_in.get(f), peer.adj_out.count(f)));
+            let routes = families.iter().map(|(heard, told)| heard.len() + told).sum();
+            let heard: u64 = families.iter().map(|(heard, _)| heard.outdated()).sum();
+            Said { routes, outdated: peer.adj_out.outdated() + heard }
+        })
     }
 
     /// The Adj-RIB-In as messages. What a restarting peer has not told again yet (RFC 4724) is none

@@ -3,7 +3,7 @@
 use crate::feeder::{End, table};
 use mainstay_tests::daemons::{Daemon, Node};
 use mainstay_tests::netns::{Netns, veth};
-use mainstay_tests::proc::usage;
+use mainstay_tests::proc::cpu;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ pub fn run() -> Vec<Row> {
             (0..runs).map(|_| (measure(&up, routes, false), measure(&up, routes, true))).collect();
         let plain = median(pairs.iter().map(|(plain, _)| *plain));
         let kept = median(pairs.iter().map(|(_, kept)| *kept));
+        if std::env::var_os("MAINSTAY_BENCH_RUNS").is_some() {
+            println!("{pairs:.0?}");
+        }
         println!("{routes:>8} routes: CPU {:.0?} plain, {:.0?} kept", plain.0, kept.0);
         Row { routes, runs, plain, kept }
     });
@@ -47,12 +50,12 @@ fn measure(up: &[u8], routes: usize, keeper: bool) -> (Duration, Duration) {
     let counter = End::dial(&sink, Ipv4Addr::new(192, 0, 3, 1), Ipv4Addr::new(192, 0, 3, 2), 65002);
     let mut source = End::dial(&feeder, FEEDER, Ipv4Addr::new(192, 0, 2, 2), 65001);
     std::thread::sleep(Duration::from_millis(1500));
-    let cpu = || usage(bgpd.pid()).0 + keeper.as_ref().map_or(Duration::ZERO, |k| usage(k.pid()).0);
-    let (before, start) = (cpu(), Instant::now());
+    let used = || cpu(bgpd.pid()) + keeper.as_ref().map_or(Duration::ZERO, |k| cpu(k.pid()));
+    let (before, start) = (used(), Instant::now());
     source.send(up);
     let at = counter.when(routes, Duration::from_secs(120)).unwrap_or_else(|e| panic!("{e}"));
     std::thread::sleep(Duration::from_millis(500));
-    (cpu() - before, at - start)
+    (used() - before, at - start)
 }
 
 fn median(runs: impl Iterator<Item = (Duration, Duration)>) -> (Duration, Duration) {

@@ -35,6 +35,7 @@ pub(crate) struct AdjOut {
     /// What the peer holds, or will when `groups` are sent.
     held: PrefixMap<Arc<Attributes>>,
     counts: PerFamily<usize>,
+    outdated: u64,
     /// The number of the next journal entry to read.
     cursor: u64,
     walk: Option<Walk>,
@@ -84,6 +85,11 @@ const BATCH: usize = 2048;
 impl AdjOut {
     pub(crate) fn count(&self, family: Family) -> usize {
         *self.counts.get(family)
+    }
+
+    /// How many announcements another one or a withdrawal has made void.
+    pub(crate) const fn outdated(&self) -> u64 {
+        self.outdated
     }
 
     pub(crate) fn end_of_rib_sent(&self, family: Family) -> bool {
@@ -255,6 +261,7 @@ impl AdjOut {
             (Some(new), Some(old)) if Arc::ptr_eq(&new, old) && !again => self.confirm(&prefix),
             (Some(new), old) => {
                 *self.counts.get_mut(Family::of(&prefix)) += usize::from(old.is_none());
+                self.outdated += u64::from(old.is_some());
                 self.held.insert(prefix, Arc::clone(&new));
                 groups.add(prefix, Some(new));
                 self.confirm(&prefix);
@@ -271,6 +278,7 @@ impl AdjOut {
     fn forget(&mut self, prefix: &Prefix) {
         if self.held.remove(prefix).is_some() {
             *self.counts.get_mut(Family::of(prefix)) -= 1;
+            self.outdated += 1;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::{InstalledRoute, Resumed};
-use crate::told::Record;
+use crate::told::{Record, Said};
 use crate::wire::{Capability, RefreshMark};
 
 const V4: Family = Family::Ipv4Unicast;
@@ -94,6 +94,22 @@ fn a_session_goes_on_and_nothing_is_said() {
     assert!(lab.reports().contains(&Report::Restarted), "nobody is waited for");
     lab.withdraw(conns[0], &["10.1.0.0/16"]);
     assert_eq!(lab.fib(), ["10.1.0.0/16 gone"]);
+}
+
+/// What decides whether a log is worth writing anew.
+#[test]
+fn a_table_that_grows_outdates_nothing_and_one_that_changes_does() {
+    let mut lab = Lab::new(open_config(&[(1, 65001)]));
+    lab.tell(Event::Blocks([prefix(BLOCK)].into()));
+    let conn = lab.establish(1, 65001);
+    lab.announce(conn, &[65001], 1, &["10.1.0.0/16", "10.2.0.0/16"]);
+    lab.bytes(conn);
+    assert_eq!(lab.speaker.said(conn), Said { routes: 3, outdated: 0 }, "two heard, one told");
+    lab.announce(conn, &[65001, 65009], 1, &["10.1.0.0/16"]);
+    assert_eq!(lab.speaker.said(conn), Said { routes: 3, outdated: 1 });
+    lab.tell(Event::Blocks([].into()));
+    lab.bytes(conn);
+    assert_eq!(lab.speaker.said(conn), Said { routes: 2, outdated: 2 });
 }
 
 #[test]
