@@ -176,6 +176,7 @@ fn replay(root: &Path, entries: &[Entry]) -> Disk {
 fn complete(log: &Path, root: &Path) {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
+    log::mend(log);
     let (logged, real) = (replay(root, &log::read(log)).whole(), Image::read(root));
     let mut missing = 0;
     let mut put = |what: (Kind, u64, u64), piece: &[u8]| {
