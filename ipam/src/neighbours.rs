@@ -23,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Ends when the daemon does.
 pub(crate) async fn flush(handle: Handle, mut released: UnboundedReceiver<IpAddr>) {
-    let mut pause = PAUSE;
+    let (mut pause, mut failed) = (PAUSE, false);
     while let Some(first) = released.recv().await {
         tokio::time::sleep(pause).await;
         let mut addresses = HashSet::from([first]);
@@ -33,18 +33,22 @@ pub(crate) async fn flush(handle: Handle, mut released: UnboundedReceiver<IpAddr
         if let Err(error) = forget(&handle, &addresses).await {
             tracing::warn!(%error, "cannot flush the neighbour entries of released addresses");
         }
-        pause = forget_flows(addresses).await.clamp(PAUSE, LONGEST);
+        pause = forget_flows(addresses, &mut failed).await.clamp(PAUSE, LONGEST);
     }
 }
 
 /// Returns how long to leave the table alone then.
-async fn forget_flows(addresses: HashSet<IpAddr>) -> Duration {
+async fn forget_flows(addresses: HashSet<IpAddr>, failed: &mut bool) -> Duration {
     let began = Instant::now();
     let forget = tokio::task::spawn_blocking(move || conntrack::forget(&addresses));
     match forget.await.map_err(std::io::Error::other).flatten() {
         Ok(0) => {}
         Ok(flows) => tracing::debug!(flows, "flows of released addresses flushed"),
-        Err(error) => tracing::warn!(%error, "cannot flush the flows of released addresses"),
+        // A kernel without a connection table has none each time; once is enough.
+        Err(error) if !std::mem::replace(failed, true) => {
+            tracing::warn!(%error, "cannot flush the flows of released addresses");
+        }
+        Err(error) => tracing::debug!(%error, "cannot flush the flows of released addresses"),
     }
     began.elapsed() * SHARE
 }
