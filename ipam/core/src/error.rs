@@ -122,3 +122,34 @@ pub enum HoldError {
     #[error("{0} is not on hold")]
     NotHeld(IpAddr),
 }
+
+/// Why what another allocator has handed out cannot be taken over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    #[error("{0} is not an address of this node's blocks that can be handed out")]
+    NotHere(IpAddr),
+    #[error("{0} has two owners in what is to be imported")]
+    TwoOwners(IpAddr),
+    #[error("{address} belongs to {owner} here")]
+    Taken { address: IpAddr, owner: String },
+    #[error("{address} was released lately by {owner}; free in {} s", seconds(*.left))]
+    Cooling { address: IpAddr, owner: String, left: Duration },
+    #[error("{address} is on hold: {why}")]
+    OnHold { address: IpAddr, why: String },
+    #[error("{address}: its container has {has} already")]
+    HasAnother { address: IpAddr, has: IpAddr },
+}
+
+impl Conflict {
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        match self {
+            Self::NotHere(address)
+            | Self::TwoOwners(address)
+            | Self::Taken { address, .. }
+            | Self::Cooling { address, .. }
+            | Self::OnHold { address, .. }
+            | Self::HasAnother { address, .. } => *address,
+        }
+    }
+}

@@ -61,6 +61,8 @@ pub enum How {
     Requested,
     /// Reserved for it in the configuration.
     Reserved,
+    /// Another allocator had given it before.
+    Adopted,
 }
 
 impl How {
@@ -72,6 +74,7 @@ impl How {
             Self::TakenOver => "taken-over",
             Self::Requested => "requested",
             Self::Reserved => "reserved",
+            Self::Adopted => "adopted",
         }
     }
 }

@@ -284,6 +284,155 @@ pub struct ReleaseReply {
     pub lease: ::core::option::Option<Lease>,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportRequest {
+    /// at most 4096
+    #[prost(message, repeated, tag = "1")]
+    pub leases: ::prost::alloc::vec::Vec<Adoption>,
+    /// in use by something that is no container
+    #[prost(message, repeated, tag = "2")]
+    pub holds: ::prost::alloc::vec::Vec<HoldRequest>,
+    /// only says what would be done
+    #[prost(bool, tag = "3")]
+    pub dry_run: bool,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Adoption {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub network: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub container_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub ifname: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub netns: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub pod_namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub pod_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub pod_uid: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportReply {
+    #[prost(string, repeated, tag = "1")]
+    pub adopted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// had been taken over, or given, before
+    #[prost(string, repeated, tag = "2")]
+    pub known: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// had been its own here and were released since: left so
+    #[prost(string, repeated, tag = "3")]
+    pub released: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub held: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// with any of them nothing has changed
+    #[prost(message, repeated, tag = "5")]
+    pub conflicts: ::prost::alloc::vec::Vec<Conflict>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Conflict {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+}
+/// Times are seconds since 1970.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HistoryRequest {
+    /// empty: any
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// "namespace/name"; empty: any
+    #[prost(string, tag = "2")]
+    pub pod: ::prost::alloc::string::String,
+    #[prost(double, optional, tag = "3")]
+    pub since: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "4")]
+    pub until: ::core::option::Option<f64>,
+    /// who had it then: the answer is in HistoryReply.spells
+    #[prost(double, optional, tag = "5")]
+    pub at: ::core::option::Option<f64>,
+    /// the latest so many events; 0: 1000, at most 10000
+    #[prost(uint32, tag = "6")]
+    pub limit: u32,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HistoryReply {
+    /// oldest first
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<HistoryEvent>,
+    /// there are earlier ones
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    /// of the log; absent: it is empty
+    #[prost(double, optional, tag = "3")]
+    pub begins: ::core::option::Option<f64>,
+    /// events that could not be written, since start
+    #[prost(uint64, tag = "4")]
+    pub lost: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub spells: ::prost::alloc::vec::Vec<Spell>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HistoryEvent {
+    #[prost(double, tag = "1")]
+    pub at: f64,
+    /// assigned, released, let-go, quarantined, cleared, on-hold, off-hold, address-in-use, kept-out
+    #[prost(string, tag = "2")]
+    pub what: ::prost::alloc::string::String,
+    /// new, returned, taken-over, requested, reserved, adopted; del, gc, operator, owner-gone; words
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub address: ::prost::alloc::string::String,
+    /// 0: it is about the address, not a lease
+    #[prost(uint64, tag = "5")]
+    pub seq: u64,
+    #[prost(string, tag = "6")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub container_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub ifname: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub network: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub pod_uid: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub rung: ::prost::alloc::string::String,
+}
+/// One owner's time with one address.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Spell {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(string, tag = "3")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub container_id: ::prost::alloc::string::String,
+    #[prost(double, tag = "5")]
+    pub from: f64,
+    /// absent: it still has it
+    #[prost(double, optional, tag = "6")]
+    pub until: ::core::option::Option<f64>,
+    /// why: del, gc, operator, taken-over
+    #[prost(string, tag = "7")]
+    pub ended: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub pod_uid: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReloadRequest {}
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -711,6 +860,52 @@ pub mod ipam_client {
                 .insert(GrpcMethod::new("mainstay.ipam.v1.Ipam", "Release"));
             self.inner.unary(req, path, codec).await
         }
+        /// Takes over what another allocator has handed out, all of it or, with any conflict, nothing.
+        /// Durable before the reply. INVALID_ARGUMENT when an entry cannot be read.
+        pub async fn import(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportRequest>,
+        ) -> std::result::Result<tonic::Response<super::ImportReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.ipam.v1.Ipam/Import",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.ipam.v1.Ipam", "Import"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What happened to addresses, from a log of bounded size.
+        /// FAILED_PRECONDITION when there is none (ipam.history.max_size: 0).
+        pub async fn history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::HistoryReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.ipam.v1.Ipam/History",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.ipam.v1.Ipam", "History"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -778,6 +973,18 @@ pub mod ipam_server {
             &self,
             request: tonic::Request<super::ReleaseRequest>,
         ) -> std::result::Result<tonic::Response<super::ReleaseReply>, tonic::Status>;
+        /// Takes over what another allocator has handed out, all of it or, with any conflict, nothing.
+        /// Durable before the reply. INVALID_ARGUMENT when an entry cannot be read.
+        async fn import(
+            &self,
+            request: tonic::Request<super::ImportRequest>,
+        ) -> std::result::Result<tonic::Response<super::ImportReply>, tonic::Status>;
+        /// What happened to addresses, from a log of bounded size.
+        /// FAILED_PRECONDITION when there is none (ipam.history.max_size: 0).
+        async fn history(
+            &self,
+            request: tonic::Request<super::HistoryRequest>,
+        ) -> std::result::Result<tonic::Response<super::HistoryReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct IpamServer<T> {
@@ -1187,6 +1394,92 @@ pub mod ipam_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.ipam.v1.Ipam/Import" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportSvc<T: Ipam>(pub Arc<T>);
+                    impl<T: Ipam> tonic::server::UnaryService<super::ImportRequest>
+                    for ImportSvc<T> {
+                        type Response = super::ImportReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ipam>::import(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.ipam.v1.Ipam/History" => {
+                    #[allow(non_camel_case_types)]
+                    struct HistorySvc<T: Ipam>(pub Arc<T>);
+                    impl<T: Ipam> tonic::server::UnaryService<super::HistoryRequest>
+                    for HistorySvc<T> {
+                        type Response = super::HistoryReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ipam>::history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HistorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
