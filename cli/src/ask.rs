@@ -47,6 +47,12 @@ impl Daemons {
         Self { run_dir }
     }
 
+    /// Where the CNI plugin finds ipamd, if it is not where it looks by itself.
+    pub(crate) fn plugin_socket(&self) -> Option<String> {
+        let elsewhere = self.run_dir != Path::new("/run/mainstay");
+        elsewhere.then(|| self.run_dir.join("cni.sock").to_string_lossy().into_owned())
+    }
+
     pub(crate) async fn bgpd(&self) -> Result<BgpClient<Channel>, AskError> {
         let client = BgpClient::new(connect("bgpd", &self.run_dir.join("bgpd.sock")).await?);
         Ok(client.max_decoding_message_size(LARGEST_REPLY))

@@ -54,7 +54,7 @@ async fn run(cli: Cli, out: &mut Printer) -> Result<Verdict, Failure> {
         Verb::Status => status::run(&daemons, &cli.config, out).await,
         Verb::Bgp(bgp::Verb::Peers(args)) => bgp::peers::run(&daemons, &args, out).await,
         Verb::Bgp(bgp::Verb::Routes(args)) => bgp::routes::run(&daemons, &args, out).await,
-        Verb::Ipam(ipam::Verb::Show(args)) => ipam::run(&daemons, &args, out).await,
+        Verb::Ipam(verb) => ipam::run(&daemons, &verb, out).await,
         Verb::Config(config::Verb::Check(args)) => config::check::run(&args, &cli.config, out),
         Verb::Config(config::Verb::Diff(args)) => {
             config::diff::run(&daemons, &args, &cli.config, out).await

@@ -261,3 +261,53 @@ pub(crate) fn netmon() -> netmon::v1::StatusReply {
         warnings: vec![],
     }
 }
+
+pub(crate) fn imported() -> ipam::v1::ImportReply {
+    ipam::v1::ImportReply {
+        adopted: strings(&["10.244.0.7", "10.244.0.8"]),
+        known: strings(&["10.244.0.2"]),
+        released: strings(&["10.244.0.9"]),
+        held: vec![],
+        conflicts: vec![],
+    }
+}
+
+/// Of a day in 2026.
+pub(crate) fn history() -> ipam::v1::HistoryReply {
+    let assigned = ipam::v1::HistoryEvent {
+        at: 1_795_402_800.25,
+        what: "assigned".into(),
+        why: "new".into(),
+        address: "10.244.0.2".into(),
+        seq: 7,
+        owner: "pod default/web-0".into(),
+        container_id: "3f2a9c".into(),
+        ifname: "eth0".into(),
+        network: "mainstay".into(),
+        pod_uid: "uid-1".into(),
+        rung: "name".into(),
+    };
+    let released = ipam::v1::HistoryEvent {
+        at: 1_795_403_520.0,
+        what: "released".into(),
+        why: "del".into(),
+        ..assigned.clone()
+    };
+    let spell = ipam::v1::Spell {
+        address: "10.244.0.2".into(),
+        seq: 7,
+        owner: "pod default/web-0".into(),
+        container_id: "3f2a9c".into(),
+        from: assigned.at,
+        until: Some(released.at),
+        ended: "del".into(),
+        pod_uid: "uid-1".into(),
+    };
+    ipam::v1::HistoryReply {
+        events: vec![assigned, released],
+        more: true,
+        begins: Some(1_795_300_000.0),
+        lost: 0,
+        spells: vec![spell],
+    }
+}

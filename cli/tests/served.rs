@@ -151,6 +151,14 @@ impl Ipam for Served {
     async fn release(&self, _: Request<ipam::v1::ReleaseRequest>) -> Reply<ipam::v1::ReleaseReply> {
         Ok(Response::new(ipam::v1::ReleaseReply { lease: sample::leases().into_iter().next() }))
     }
+
+    async fn import(&self, _: Request<ipam::v1::ImportRequest>) -> Reply<ipam::v1::ImportReply> {
+        Ok(Response::new(sample::imported()))
+    }
+
+    async fn history(&self, _: Request<ipam::v1::HistoryRequest>) -> Reply<ipam::v1::HistoryReply> {
+        Ok(Response::new(sample::history()))
+    }
 }
 
 /// A run directory where bgpd and ipamd answer and netmon does not.
@@ -449,4 +457,58 @@ fn a_wrong_command_line_is_exit_code_two() {
     for words in ["frobnicate", "", "bgp routes --received", "status extra"] {
         assert_eq!(mainstay(&dir, words).status.code(), Some(2), "{words}");
     }
+}
+
+#[test]
+fn addresses_are_acted_on_only_with_what_names_them() {
+    let dir = serve("", 3);
+    let outcome = |words: &str| {
+        let out = mainstay(&dir, words);
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.code().unwrap(), text(&said))
+    };
+    let (code, said) = outcome("ipam release 10.244.0.2");
+    assert!(code == 2 && said.contains("--seq <SEQ>"), "{said}");
+    let (code, said) = outcome("ipam release 10.244.0.2 --seq 7");
+    assert!(code == 1 && said.contains("is in use: pod default/web-0 has it"), "{said}");
+    let (code, said) = outcome("ipam release 10.244.0.2 --seq 7 --force");
+    assert_eq!((code, &*said), (0, "10.244.0.2 released, of pod default/web-0\n"));
+    let (code, said) = outcome("ipam unhold 10.244.0.2");
+    assert!(code == 1 && said.contains("10.244.0.2 is not on hold"), "{said}");
+    let (code, said) = outcome("ipam hold 10.244.0.2 --reason printer");
+    assert_eq!((code, &*said), (0, "10.244.0.2 on hold\n"));
+    for words in [
+        "ipam hold 10.244.0.2",
+        "ipam history web-0",
+        "ipam history --at 03:12",
+        "ipam history 10.0.0.2 --at 03:12 --since 1h",
+        "ipam import frobnicate /x",
+        "ipam migrate",
+        "ipam migrate --from host-local --to host-local",
+    ] {
+        assert_eq!(outcome(words).0, 2, "{words}");
+    }
+    let (code, said) = outcome("ipam history 10.244.0.2 --at tomorrow");
+    assert!(code == 1 && said.contains("\"tomorrow\" is no time"), "{said}");
+    let (code, said) = outcome("ipam history 10.244.0.2 --at 2026-11-23T03:01:00Z");
+    assert!(code == 0 && said.contains("pod default/web-0  since 2026-11-23 03:00:00Z"), "{said}");
+    assert_eq!(json(&dir, "ipam history")["events"][1]["why"], "del");
+    let (code, said) = outcome("ipam show --pool none");
+    assert!(code == 1 && said.contains("no block of a pool"), "{said}");
+}
+
+#[test]
+fn an_import_of_files_as_other_allocators_write_them_is_told() {
+    let dir = serve("", 3);
+    let networks = dir.path().join("pods");
+    std::fs::create_dir(&networks).unwrap();
+    std::fs::write(networks.join("10.244.0.7"), "c7\r\neth0").unwrap();
+    let words = format!("ipam import host-local {} --dry-run", networks.display());
+    let said = text(&mainstay(&dir, &words).stdout);
+    assert!(said.starts_with("    2 would be taken over: 10.244.0.7, 10.244.0.8\n"), "{said}");
+    assert_eq!(json(&dir, &words)["adopted"][0], "10.244.0.7");
+    std::fs::write(networks.join("10.244.0.8"), "").unwrap();
+    let out = mainstay(&dir, &words);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("10.244.0.8: is not a container's id"), "{out:?}");
 }

@@ -7,7 +7,7 @@ use crate::model::{Family, Mode, Speaker};
 use crate::read::{At, Labels, List, Value, table};
 use crate::scalar::{
     AddPaths, Asn, ClaimSource, File as FilePath, Glob, Int, Interface, Name, Namespaced,
-    RouteTable, RouterId, Span, StickyPolicy, Verdict,
+    RouteTable, RouterId, Size, Span, StickyPolicy, Verdict,
 };
 use crate::yaml::{Kind, Yaml};
 use mainstay_prefix::Prefix;
@@ -297,6 +297,17 @@ table! {
         /// How long nobody else gets a released address. Default: 130s.
         #[schemars(extend("default" = "130s"))]
         cooldown: Option<At<Duration>>,
+        /// What happened to addresses: mainstay ipam history.
+        history: Option<At<History>>,
+    }
+}
+
+table! {
+    /// The log of what happened to addresses.
+    History {
+        /// How large it may grow, such as 32MiB; 0: none is kept. Default: 32MiB.
+        #[schemars(extend("default" = "32MiB"))]
+        max_size: Option<At<Size>>,
     }
 }
 
@@ -456,7 +467,7 @@ mod tests {
         }
         same! {
             Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer Policy Rule Match
-            PrefixMatch Fib Ipam Pool Reserved Claims Stickiness Netmon Keeper
+            PrefixMatch Fib Ipam Pool Reserved Claims Stickiness History Netmon Keeper
         }
         assert_eq!(keys_of(&schema), File::KEYS.iter().copied().collect());
         assert_eq!(tables.keys().map(String::as_str).collect::<BTreeSet<_>>(), seen);

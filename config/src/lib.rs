@@ -22,3 +22,4 @@ pub use fault::{Fault, Faults, Severity};
 pub use model::*;
 pub use scalar::duration;
 pub use schema::schema;
+pub use yaml::value;

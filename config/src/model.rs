@@ -216,6 +216,8 @@ pub struct Ipam {
     pub stickiness: Stickiness,
     #[serde(serialize_with = "seconds")]
     pub cooldown: Duration,
+    /// Of the log of what happened to addresses, in bytes; 0: none is kept.
+    pub history_max_size: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

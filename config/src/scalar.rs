@@ -74,6 +74,32 @@ impl Scalar for bool {
     }
 }
 
+/// Bytes: `64KiB`, `32MiB`, `1GiB`, or 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl Scalar for Size {
+    const WHAT: &'static str = "a size such as 64KiB, 32MiB or 1GiB, or 0";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        const LEAST: u64 = 64 << 10;
+        const MOST: u64 = 1 << 30;
+        if text == "0" {
+            return Ok(Self(0));
+        }
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+        let found = units.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
+        let (number, bits) = found.ok_or(Wrong::Kind)?;
+        let number = decimal(number).ok_or(Wrong::Kind)?;
+        let bytes = number.checked_mul(1 << bits).filter(|n| (LEAST..=MOST).contains(n));
+        bytes.map(Self).ok_or_else(|| Wrong::Because("is not within 64KiB to 1GiB".into()))
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": ["string", "integer"], "pattern": "^(0|[1-9][0-9]*(KiB|MiB|GiB))$"})
+    }
+}
+
 impl Scalar for Duration {
     const WHAT: &'static str = "a duration such as 90s, 2m, 1h30m or 500ms";
 

@@ -46,6 +46,26 @@ impl Yaml {
             if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    fn json(self) -> serde_json::Value {
+        let nothing = self.is_empty();
+        match self.kind {
+            _ if nothing => serde_json::Value::Null,
+            Kind::Scalar { text, plain: true } if text == "true" || text == "false" => {
+                (text == "true").into()
+            }
+            Kind::Scalar { text, plain: true } => match text.parse::<i64>() {
+                Ok(number) => number.into(),
+                Err(_) => text.into(),
+            },
+            Kind::Scalar { text, plain: false } => text.into(),
+            Kind::List(items) => items.into_iter().map(Self::json).collect(),
+            Kind::Map(entries) => {
+                let entries = entries.into_iter().map(|(key, value)| (key.text, value.json()));
+                serde_json::Value::Object(entries.collect())
+            }
+        }
+    }
+
     /// The value as a message repeats it.
     pub(crate) fn shown(&self) -> String {
         match &self.kind {
@@ -75,6 +95,15 @@ pub(crate) fn parse(text: &str, log: &mut Log) -> Option<Yaml> {
             None
         }
     }
+}
+
+/// Any other YAML document, within the same bounds, as JSON: what is not ours to check with its place.
+/// Plain words that are no number, boolean or nothing are text.
+pub fn value(text: &str, file: &str) -> Result<serde_json::Value, crate::Faults> {
+    let mut log = Log::new(file);
+    let tree = parse(text, &mut log);
+    log.finish()?;
+    Ok(tree.map_or(serde_json::Value::Null, Yaml::json))
 }
 
 /// Why reading cannot go on.

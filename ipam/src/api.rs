@@ -1,5 +1,7 @@
 //! The gRPC service for the CLI and netmon (proto/mainstay/ipam/v1/ipam.proto).
 
+mod history;
+mod import;
 mod leases;
 
 use crate::committer::Stopped;
@@ -10,9 +12,10 @@ use ipam_core::{BlockView, Policy, PoolView};
 use leases::{Filter, address, page, reason};
 use mainstay_proto::ipam::v1::ipam_server::{Ipam, IpamServer};
 use mainstay_proto::ipam::v1::{
-    Block, HoldReply, HoldRequest, Lease, ListBlocksReply, ListBlocksRequest, ListLeasesRequest,
-    ListWithheldReply, ListWithheldRequest, PoolStatus, ReleaseReply, ReleaseRequest, ReloadReply,
-    ReloadRequest, StatusReply, StatusRequest, UnholdReply, UnholdRequest,
+    Block, HistoryReply, HistoryRequest, HoldReply, HoldRequest, ImportReply, ImportRequest, Lease,
+    ListBlocksReply, ListBlocksRequest, ListLeasesRequest, ListWithheldReply, ListWithheldRequest,
+    PoolStatus, ReleaseReply, ReleaseRequest, ReloadReply, ReloadRequest, StatusReply,
+    StatusRequest, UnholdReply, UnholdRequest,
 };
 use std::pin::Pin;
 use std::sync::Arc;
@@ -119,6 +122,17 @@ impl Ipam for Api {
         });
         durable.map_err(|e| leases::release_failure(&e))?.await.map_err(unavailable)?;
         Ok(Response::new(ReleaseReply { lease }))
+    }
+
+    async fn import(&self, asked: Request<ImportRequest>) -> Result<Response<ImportReply>, Status> {
+        Ok(Response::new(import::import(&self.0, asked.into_inner()).await?))
+    }
+
+    async fn history(
+        &self,
+        asked: Request<HistoryRequest>,
+    ) -> Result<Response<HistoryReply>, Status> {
+        Ok(Response::new(history::history(&self.0, asked.into_inner()).await?))
     }
 }
 

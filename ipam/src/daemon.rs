@@ -4,6 +4,7 @@
 //! the order of the decisions. No lock is held while anything waits.
 
 use crate::committer::{Committer, Stopped};
+use crate::history::History;
 use crate::netns;
 use crate::observe::{self, Counted, Counters};
 use crate::room::Room;
@@ -33,6 +34,7 @@ pub(crate) struct Daemon {
     /// Which blocks need a route may have changed.
     pub(crate) blocks_changed: Notify,
     pub(crate) spool: Spool,
+    pub(crate) history: History,
     pub(crate) counters: Counters,
     state: Mutex<State>,
     /// Addresses whose neighbour entries are of the past.
@@ -78,7 +80,7 @@ impl Daemon {
         (args, clocks): (Args, Clocks),
         (ipam, warnings): (Ipam, Vec<String>),
         (committer, engine, room): (Committer, &'static str, Arc<Room>),
-        (released, spool): (mpsc::UnboundedSender<IpAddr>, Spool),
+        (released, spool, history): (mpsc::UnboundedSender<IpAddr>, Spool, History),
     ) -> Self {
         Self {
             args,
@@ -89,6 +91,7 @@ impl Daemon {
             standing: Standing::default(),
             blocks_changed: Notify::new(),
             spool,
+            history,
             counters: Counters::default(),
             state: Mutex::new(State { ipam, warnings, committer }),
             released,
@@ -133,6 +136,7 @@ impl Daemon {
         durable.await?;
         self.counters.added(&out.reports);
         out.reports.iter().for_each(observe::say);
+        self.history.tell(&out.reports);
         Ok(grants)
     }
 
@@ -189,6 +193,7 @@ impl Daemon {
             let mut out = Effects::default();
             let changes = state.ipam.reconfigure(settings(&loaded.node), self.now(), &mut out);
             state.warnings = loaded.warnings;
+            self.history.resize(loaded.node.ipam.history_max_size);
             (changes, state.warnings(), state.committer.durable(out.records))
         };
         // Since when a block is here must not be forgotten once anybody relies on it.
@@ -235,6 +240,7 @@ impl Daemon {
     }
 
     fn tell(&self, reports: &[Report]) {
+        self.history.tell(reports);
         for report in reports {
             observe::say(report);
             if let Report::Released { slot, .. } = report {

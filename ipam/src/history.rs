@@ -8,16 +8,16 @@ mod event;
 mod file;
 mod query;
 
+pub(crate) use event::{Event, Lease};
 pub(crate) use query::{Answer, Query, Spell};
 
-use event::Event;
 use file::Log;
 use ipam_core::Report;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
@@ -107,7 +107,7 @@ impl History {
     async fn written(&self) {
         let (done, written) = oneshot::channel();
         let sent = self.queue.as_ref().map(|queue| queue.try_send(Work::Written(done)));
-        if let Some(Ok(()) | Err(TrySendError::Full(_))) = sent {
+        if let Some(Ok(())) = sent {
             let _ = tokio::time::timeout(Duration::from_secs(2), written).await;
         }
     }

@@ -10,6 +10,7 @@ mod cni;
 mod committer;
 mod daemon;
 mod evidence;
+mod history;
 mod neighbours;
 mod netns;
 mod observe;
@@ -23,6 +24,7 @@ mod time;
 use clap::Parser;
 use committer::{Committer, Running};
 use daemon::Daemon;
+use history::History;
 use ipam_core::Ipam;
 use mainstay_config::Mode;
 use mainstay_daemon::{Args, Loaded, Lock, Ready, Signal, Signals};
@@ -147,11 +149,13 @@ async fn serve(
     let engine = store.engine();
     let (committer, mut running) = Committer::start(Box::new(store))?;
     let (released, flushed) = mpsc::unbounded_channel();
+    let events = args.state("ipam")?.join("history");
+    let history = History::start(&events, loaded.node.ipam.history_max_size)?;
     let daemon = Daemon::new(
         (args, clocks),
         (ipam, loaded.warnings),
         (committer, engine, room),
-        (released, spool),
+        (released, spool, history),
     );
     let daemon = Arc::new(daemon);
     // Before anybody asks: these came first.

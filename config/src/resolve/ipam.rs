@@ -12,15 +12,20 @@ const STICKINESS: Duration = Duration::from_secs(24 * 60 * 60);
 /// A little more than the 120 s for which conntrack remembers a closed TCP connection.
 const COOLDOWN: Duration = Duration::from_secs(130);
 
+/// Some 100,000 events.
+const HISTORY: u64 = 32 << 20;
+
 pub(crate) fn resolve(file: &File, index: Option<usize>) -> Ipam {
     let ipam = file.ipam.as_ref().map(|ipam| &ipam.value);
     let sticky = ipam.and_then(|i| i.stickiness.as_ref());
     let cooldown = ipam.and_then(|i| i.cooldown.as_ref());
+    let history = ipam.and_then(|i| i.history.as_ref()).and_then(|h| h.max_size.as_ref());
     let pools = ipam.filter(|_| mode(file) == Mode::Bgp).map_or(&[][..], |i| i.pools.items());
     Ipam {
         pools: pools.iter().map(|pool| resolve_pool(file, pool, index)).collect(),
         stickiness: sticky.map_or(Stickiness::Ttl(STICKINESS), |s| stickiness(s)),
         cooldown: cooldown.map_or(COOLDOWN, |cooldown| cooldown.value),
+        history_max_size: history.map_or(HISTORY, |size| size.value.0),
     }
 }
 

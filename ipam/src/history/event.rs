@@ -77,13 +77,14 @@ impl Event {
             lease: None,
         };
         let of_slot = |what, slot: &Slot, why: &str| Self {
-            lease: Some(lease(slot)),
+            lease: Some(Lease::of(slot)),
             ..about(what, &slot.address, why)
         };
         match report {
-            Report::Assigned { slot, how } => {
-                Self { at: millis(slot.assigned.wall), ..of_slot(What::Assigned, slot, how.as_str()) }
-            }
+            Report::Assigned { slot, how } => Self {
+                at: millis(slot.assigned.wall),
+                ..of_slot(What::Assigned, slot, how.as_str())
+            },
             Report::Released { slot, why } => {
                 let at = match slot.state {
                     State::Held { released } => released.wall,
@@ -96,7 +97,9 @@ impl Event {
             Report::KeptOut { address, owner, evidence } => {
                 about(What::KeptOut, address, &format!("{owner}: {evidence}"))
             }
-            Report::Quarantined { address, evidence } => about(What::Quarantined, address, evidence),
+            Report::Quarantined { address, evidence } => {
+                about(What::Quarantined, address, evidence)
+            }
             Report::Cleared { address } => about(What::Cleared, address, ""),
             Report::OnHold { address, why } => about(What::OnHold, address, why),
             Report::OffHold { address } => about(What::OffHold, address, ""),
@@ -124,27 +127,27 @@ impl Event {
 }
 
 impl Lease {
+    pub(crate) fn of(slot: &Slot) -> Self {
+        let (owner, at) = (&slot.owner, &slot.attachment);
+        let named = !owner.name.is_empty();
+        Self {
+            seq: slot.seq,
+            since: millis(slot.assigned.wall),
+            pod: if named { format!("{}/{}", owner.namespace, owner.name) } else { String::new() },
+            uid: owner.uid.clone(),
+            container: at.container_id.clone(),
+            ifname: at.ifname.clone(),
+            network: at.network.clone(),
+            rung: slot.rung.to_string(),
+        }
+    }
+
     pub(crate) fn owner(&self) -> String {
         if self.pod.is_empty() {
             format!("container {}/{}", self.container, self.ifname)
         } else {
             format!("pod {}", self.pod)
         }
-    }
-}
-
-fn lease(slot: &Slot) -> Lease {
-    let (owner, at) = (&slot.owner, &slot.attachment);
-    let named = !owner.name.is_empty();
-    Lease {
-        seq: slot.seq,
-        since: millis(slot.assigned.wall),
-        pod: if named { format!("{}/{}", owner.namespace, owner.name) } else { String::new() },
-        uid: owner.uid.clone(),
-        container: at.container_id.clone(),
-        ifname: at.ifname.clone(),
-        network: at.network.clone(),
-        rung: slot.rung.to_string(),
     }
 }
 
@@ -165,12 +168,22 @@ pub(super) mod tests {
             What::Quarantined,
             What::OnHold,
         ]);
-        let lease = (0u64..5, 0u64..50, "[a-z]{0,3}", ".{0,8}").prop_map(|(seq, since, pod, text)| {
-            Lease { seq, since, pod, uid: text.clone(), container: text, ..Lease::default() }
-        });
+        let lease =
+            (0u64..5, 0u64..50, "[a-z]{0,3}", ".{0,8}").prop_map(|(seq, since, pod, text)| Lease {
+                seq,
+                since,
+                pod,
+                uid: text.clone(),
+                container: text,
+                ..Lease::default()
+            });
         (0u64..100, what, ".{0,12}", 0u8..4, prop::option::of(lease)).prop_map(
-            |(at, what, why, n, lease)| {
-                Event { at, what, why, address: [10, 0, 0, n].into(), lease }
+            |(at, what, why, n, lease)| Event {
+                at,
+                what,
+                why,
+                address: [10, 0, 0, n].into(),
+                lease,
             },
         )
     }

@@ -164,7 +164,7 @@ mod tests {
             ..Query::default()
         };
         let show = |s: &Spell| {
-            let until = s.until.map_or("now".into(), |until| until.to_string());
+            let until = s.until.map_or_else(|| "now".into(), |until| until.to_string());
             format!("{} {} {}-{until} {}", s.address, s.lease.pod, s.lease.since, s.ended)
         };
         ask(query, log()).spells.iter().map(show).collect()
