@@ -235,8 +235,11 @@ pub(crate) fn ipamd() -> ipam::v1::StatusReply {
         sticky_hits: 2,
         warnings: speaker().warnings,
         stickiness: "ttl=86400s".into(),
+        disk_full: false,
+        gc_scans: 190,
+        gc_suspects: 1,
+        gc_released: 2,
         spooled_dels: 1,
-        ..ipam::v1::StatusReply::default()
     }
 }
 

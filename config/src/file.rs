@@ -299,6 +299,8 @@ table! {
         cooldown: Option<At<Duration>>,
         /// What happened to addresses: mainstay ipam history.
         history: Option<At<History>>,
+        /// What becomes of leases whose container is gone without a DEL.
+        gc: Option<At<Gc>>,
     }
 }
 
@@ -308,6 +310,29 @@ table! {
         /// How large it may grow, such as 32MiB; 0: none is kept. Default: 32MiB.
         #[schemars(extend("default" = "32MiB"))]
         max_size: Option<At<Size>>,
+    }
+}
+
+table! {
+    /// What becomes of leases whose container is gone without a DEL: they are released once that is
+    /// proven. A lease with a live network namespace, a live host route or a sandbox never is.
+    Gc {
+        /// false: they stay until somebody releases them. Default: true.
+        #[schemars(extend("default" = true))]
+        enabled: Option<At<bool>>,
+        /// How often ipamd looks for them. Default: 60s.
+        #[schemars(extend("default" = "60s"))]
+        interval: Option<At<Duration>>,
+        /// For how long a container has to look gone, at every look. Default: 10m.
+        #[schemars(extend("default" = "10m"))]
+        grace: Option<At<Duration>>,
+        /// Where the runtime remembers the results of its ADDs. Default: /var/lib/cni/results.
+        #[schemars(extend("default" = "/var/lib/cni/results"))]
+        results: Option<At<FilePath>>,
+        /// Where the runtime answers CRI. Where nobody does, nothing is concluded from it. Default:
+        /// /run/containerd/containerd.sock.
+        #[schemars(extend("default" = "/run/containerd/containerd.sock"))]
+        runtime: Option<At<FilePath>>,
     }
 }
 
@@ -467,7 +492,7 @@ mod tests {
         }
         same! {
             Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer Policy Rule Match
-            PrefixMatch Fib Ipam Pool Reserved Claims Stickiness History Netmon Keeper
+            PrefixMatch Fib Ipam Gc Pool Reserved Claims Stickiness History Netmon Keeper
         }
         assert_eq!(keys_of(&schema), File::KEYS.iter().copied().collect());
         assert_eq!(tables.keys().map(String::as_str).collect::<BTreeSet<_>>(), seen);

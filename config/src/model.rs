@@ -218,6 +218,21 @@ pub struct Ipam {
     pub cooldown: Duration,
     /// Of the log of what happened to addresses, in bytes; 0: none is kept.
     pub history_max_size: u64,
+    pub gc: Gc,
+}
+
+/// How leases whose container is gone without a DEL are found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gc {
+    pub enabled: bool,
+    #[serde(serialize_with = "seconds")]
+    pub interval: Duration,
+    #[serde(serialize_with = "seconds")]
+    pub grace: Duration,
+    /// Where libcni keeps the results of ADD.
+    pub results: PathBuf,
+    /// The runtime's CRI socket.
+    pub runtime: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

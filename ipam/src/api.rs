@@ -168,10 +168,12 @@ fn status(daemon: &Daemon) -> StatusReply {
         dels: counted.dels,
         add_failures: counted.add_failures,
         sticky_hits: counted.sticky_hits,
-        spooled_dels: counted.spooled_dels,
         warnings,
+        gc_scans: counted.gc_scans,
+        gc_suspects: counted.gc_suspects,
+        gc_released: counted.gc_released,
+        spooled_dels: counted.spooled_dels,
         disk_full: daemon.room.is_short(),
-        ..StatusReply::default()
     }
 }
 

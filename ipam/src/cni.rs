@@ -152,7 +152,8 @@ async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, Refusa
         }
         Request::Del(attachment) => daemon.del(&attachment)?,
         Request::Gc { network, valid: Some(valid) } => daemon.gc(&network, &valid)?,
-        Request::Gc { valid: None, .. } => {}
+        // Then only what is proven to be gone goes.
+        Request::Gc { valid: None, .. } => daemon.gc_wanted.notify_one(),
         Request::Check(attachment, expected) => {
             daemon.check(&attachment, &expected).map_err(|e| check_failure(&e))?;
         }

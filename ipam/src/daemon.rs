@@ -13,9 +13,10 @@ use crate::settings::settings;
 use crate::spool::Spool;
 use crate::time::Clocks;
 use ipam_core::{
-    Add, AddError, Attachment, CheckError, Effects, Grant, Ipam, Now, PoolView, Record, Report,
+    Add, AddError, Attachment, CheckError, Effects, Grant, Ipam, Leased, Now, PoolView, Record,
+    Report,
 };
-use mainstay_config::Mode;
+use mainstay_config::{Gc, Mode};
 use mainstay_daemon::{Args, LoadError};
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -35,6 +36,8 @@ pub(crate) struct Daemon {
     pub(crate) blocks_changed: Notify,
     pub(crate) spool: Spool,
     pub(crate) history: History,
+    /// Somebody has asked for a look for leaked leases.
+    pub(crate) gc_wanted: Notify,
     pub(crate) counters: Counters,
     state: Mutex<State>,
     /// Addresses whose neighbour entries are of the past.
@@ -45,6 +48,7 @@ pub(crate) struct State {
     pub(crate) ipam: Ipam,
     /// Of the configuration in force.
     pub(crate) warnings: Vec<String>,
+    pub(crate) gc: Gc,
     committer: Committer,
 }
 
@@ -78,7 +82,7 @@ pub(crate) struct Reloaded {
 impl Daemon {
     pub(crate) fn new(
         (args, clocks): (Args, Clocks),
-        (ipam, warnings): (Ipam, Vec<String>),
+        (ipam, gc, warnings): (Ipam, Gc, Vec<String>),
         (committer, engine, room): (Committer, &'static str, Arc<Room>),
         (released, spool, history): (mpsc::UnboundedSender<IpAddr>, Spool, History),
     ) -> Self {
@@ -92,8 +96,9 @@ impl Daemon {
             blocks_changed: Notify::new(),
             spool,
             history,
+            gc_wanted: Notify::new(),
             counters: Counters::default(),
-            state: Mutex::new(State { ipam, warnings, committer }),
+            state: Mutex::new(State { ipam, warnings, gc, committer }),
             released,
         }
     }
@@ -150,6 +155,12 @@ impl Daemon {
         self.change(|ipam, now, out| ipam.gc(network, valid, now, out))
     }
 
+    /// What has leaked, and is still what was looked at.
+    pub(crate) fn release_leaked(&self, lease: &Leased) -> Result<(), Stopped> {
+        self.counters.released_leaked();
+        self.change(|ipam, now, out| ipam.release_leaked(lease, now, out))
+    }
+
     pub(crate) fn check(&self, at: &Attachment, expected: &[IpAddr]) -> Result<(), CheckError> {
         self.state().ipam.check(at, expected)
     }
@@ -194,6 +205,7 @@ impl Daemon {
             let changes = state.ipam.reconfigure(settings(&loaded.node), self.now(), &mut out);
             state.warnings = loaded.warnings;
             self.history.resize(loaded.node.ipam.history_max_size);
+            state.gc = loaded.node.ipam.gc;
             (changes, state.warnings(), state.committer.durable(out.records))
         };
         // Since when a block is here must not be forgotten once anybody relies on it.

@@ -10,6 +10,7 @@ mod cni;
 mod committer;
 mod daemon;
 mod evidence;
+mod gc;
 mod history;
 mod neighbours;
 mod netns;
@@ -153,7 +154,7 @@ async fn serve(
     let history = History::start(&events, loaded.node.ipam.history_max_size)?;
     let daemon = Daemon::new(
         (args, clocks),
-        (ipam, loaded.warnings),
+        (ipam, loaded.node.ipam.gc, loaded.warnings),
         (committer, engine, room),
         (released, spool, history),
     );
@@ -215,7 +216,7 @@ async fn reload(daemon: &Daemon) {
 /// The tasks that serve.
 struct Serving {
     kernel: [JoinHandle<()>; 4],
-    spool: JoinHandle<()>,
+    upkeep: [JoinHandle<()>; 2],
     cni: JoinHandle<()>,
     callers: Arc<Semaphore>,
     api: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -235,6 +236,7 @@ impl Serving {
         let evidence = evidence::watch(handle.clone(), Arc::clone(daemon), evidence);
         let evidence = tokio::spawn(evidence);
         let neighbours = tokio::spawn(neighbours::flush(handle.clone(), released));
+        let for_gc = handle.clone();
         let routes = tokio::spawn(routes::keep(handle, Arc::clone(daemon)));
 
         let bind = |name| mainstay_daemon::bind(&daemon.args.socket(name));
@@ -246,13 +248,14 @@ impl Serving {
         let api = tokio::spawn(api::serve(for_api, Arc::clone(daemon), stopped));
         let kernel = [connection, neighbours, routes, evidence];
         let spool = tokio::spawn(spool::watch(Arc::clone(daemon)));
-        Ok(Self { kernel, spool, cni: tokio::spawn(cni), callers, api, stop_api })
+        let upkeep = [spool, tokio::spawn(gc::keep(for_gc, Arc::clone(daemon)))];
+        Ok(Self { kernel, upkeep, cni: tokio::spawn(cni), callers, api, stop_api })
     }
 
     /// Those who wait for an answer get it; calls that go on for ever are cut.
     async fn stop(self) {
         self.cni.abort();
-        self.spool.abort();
+        self.upkeep.iter().for_each(JoinHandle::abort);
         self.kernel.iter().for_each(JoinHandle::abort);
         drop(self.stop_api);
         let everyone = u32::try_from(cni::CALLERS).unwrap_or(u32::MAX);

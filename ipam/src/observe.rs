@@ -11,6 +11,9 @@ pub(crate) struct Counters {
     add_failures: AtomicU64,
     sticky_hits: AtomicU64,
     spooled_dels: AtomicU64,
+    gc_scans: AtomicU64,
+    gc_suspects: AtomicU64,
+    gc_released: AtomicU64,
 }
 
 /// A reading of [`Counters`].
@@ -21,6 +24,10 @@ pub(crate) struct Counted {
     pub(crate) add_failures: u64,
     pub(crate) sticky_hits: u64,
     pub(crate) spooled_dels: u64,
+    pub(crate) gc_scans: u64,
+    /// At the last look.
+    pub(crate) gc_suspects: u64,
+    pub(crate) gc_released: u64,
 }
 
 impl Counters {
@@ -31,6 +38,9 @@ impl Counters {
             add_failures: self.add_failures.load(Relaxed),
             sticky_hits: self.sticky_hits.load(Relaxed),
             spooled_dels: self.spooled_dels.load(Relaxed),
+            gc_scans: self.gc_scans.load(Relaxed),
+            gc_suspects: self.gc_suspects.load(Relaxed),
+            gc_released: self.gc_released.load(Relaxed),
         }
     }
 
@@ -51,6 +61,15 @@ impl Counters {
 
     pub(crate) fn deleted(&self) {
         self.dels.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn looked_for_leaks(&self, suspects: usize) {
+        self.gc_scans.fetch_add(1, Relaxed);
+        self.gc_suspects.store(suspects as u64, Relaxed);
+    }
+
+    pub(crate) fn released_leaked(&self) {
+        self.gc_released.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn spooled(&self, dels: usize) {

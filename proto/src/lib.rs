@@ -27,3 +27,9 @@ pub mod netmon {
         include!("gen/mainstay.netmon.v1.rs");
     }
 }
+/// The runtime's own interface, as far as we use it.
+pub mod runtime {
+    pub mod v1 {
+        include!("gen/runtime.v1.rs");
+    }
+}

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-const FILES: [&str; 3] =
-    ["mainstay/bgp/v1/bgp.proto", "mainstay/ipam/v1/ipam.proto", "mainstay/netmon/v1/netmon.proto"];
+const FILES: [&str; 4] = [
+    "mainstay/bgp/v1/bgp.proto",
+    "mainstay/ipam/v1/ipam.proto",
+    "mainstay/netmon/v1/netmon.proto",
+    "runtime/v1/cri.proto",
+];
 
 #[test]
 fn generated_code_is_current() {

@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod client;
 pub mod cni;
 pub mod cnitool;
+pub mod containerd;
 pub mod crash;
 pub mod daemons;
 pub mod frr;

@@ -4,7 +4,7 @@
 //! as well); what the daemons add around the core, and ipamd and netmon, is said here.
 
 use bgp_core::difference as core;
-use mainstay_config::{Ipam, Mode, NodeConfig, Peer, PeerSession};
+use mainstay_config::{Gc, Ipam, Mode, NodeConfig, Peer, PeerSession};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -243,6 +243,16 @@ fn fib(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
 
 const LEASES_STAY: &str = "addresses in use stay with their pods, also in a block that is left";
 
+fn gc(gc: &Gc) -> String {
+    let Gc { enabled, interval, grace, results, runtime } = gc;
+    let (interval, grace) = (shown(*interval), shown(*grace));
+    let (results, runtime) = (results.display(), runtime.display());
+    match enabled {
+        true => format!("interval {interval}, grace {grace}, results {results}, runtime {runtime}"),
+        false => "off".into(),
+    }
+}
+
 fn ipam(old: &Ipam, new: &Ipam, all: &mut Changes) {
     let before: BTreeMap<_, _> = old.pools.iter().map(|p| (p.name.as_str(), p)).collect();
     let after: BTreeMap<_, _> = new.pools.iter().map(|p| (p.name.as_str(), p)).collect();
@@ -262,6 +272,7 @@ fn ipam(old: &Ipam, new: &Ipam, all: &mut Changes) {
     let (was, is) = (old.stickiness.to_string(), new.stickiness.to_string());
     all.note("ipam.stickiness", was, is, Effect::AtOnce, None);
     all.note("ipam.cooldown", shown(old.cooldown), shown(new.cooldown), Effect::AtOnce, None);
+    all.note("ipam.gc", gc(&old.gc), gc(&new.gc), Effect::AtOnce, None);
 }
 
 /// Whom a pool is for, and with what.

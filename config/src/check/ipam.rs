@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// A node's block is a table in memory: at most 65,536 addresses.
 const WIDEST_BLOCK: u8 = 16;
+/// A look reads the runtime's list of sandboxes.
+const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 pub(super) fn check(file: &File, log: &mut Log) {
@@ -47,10 +49,17 @@ fn times(ipam: &Ipam, log: &mut Log) {
             log.error(&ttl.place, text);
         }
     }
+    let gc = ipam.gc.as_ref();
+    let interval = gc.and_then(|gc| gc.interval.as_ref());
+    times.extend(interval);
+    times.extend(gc.and_then(|gc| gc.grace.as_ref()));
     for at in times {
         if at.value > YEAR {
             log.error(&at.place, format!("{} is more than a year, 8760h", at.text));
         }
+    }
+    if let Some(at) = interval.filter(|at| at.value < SHORTEST_LOOK) {
+        log.error(&at.place, format!("{} is less than 100ms", at.text));
     }
 }
 

@@ -2,15 +2,18 @@
 
 use super::mode;
 use crate::file::{self, File};
-use crate::model::{Ipam, Mode, Pool, Reserved, Stickiness, Whose};
-use crate::read::Items;
-use crate::scalar::StickyPolicy;
+use crate::model::{Gc, Ipam, Mode, Pool, Reserved, Stickiness, Whose};
+use crate::read::{At, Items};
+use crate::scalar::{File as FilePath, StickyPolicy};
 use mainstay_prefix::Prefix;
 use std::time::Duration;
 
 const STICKINESS: Duration = Duration::from_secs(24 * 60 * 60);
 /// A little more than the 120 s for which conntrack remembers a closed TCP connection.
 const COOLDOWN: Duration = Duration::from_secs(130);
+const GC_INTERVAL: Duration = Duration::from_secs(60);
+/// Longer than a kubelet that is upgraded takes to send the DELs it owes.
+const GC_GRACE: Duration = Duration::from_secs(600);
 
 /// Some 100,000 events.
 const HISTORY: u64 = 32 << 20;
@@ -26,6 +29,20 @@ pub(crate) fn resolve(file: &File, index: Option<usize>) -> Ipam {
         stickiness: sticky.map_or(Stickiness::Ttl(STICKINESS), |s| stickiness(s)),
         cooldown: cooldown.map_or(COOLDOWN, |cooldown| cooldown.value),
         history_max_size: history.map_or(HISTORY, |size| size.value.0),
+        gc: resolve_gc(ipam.and_then(|ipam| ipam.gc.as_ref()).map(|gc| &gc.value)),
+    }
+}
+
+fn resolve_gc(gc: Option<&file::Gc>) -> Gc {
+    let path = |at: Option<&At<FilePath>>, default: &str| {
+        at.map_or_else(|| default.into(), |at| at.0.clone())
+    };
+    Gc {
+        enabled: gc.and_then(|gc| gc.enabled.as_ref()).is_none_or(|at| at.value),
+        interval: gc.and_then(|gc| gc.interval.as_ref()).map_or(GC_INTERVAL, |at| at.value),
+        grace: gc.and_then(|gc| gc.grace.as_ref()).map_or(GC_GRACE, |at| at.value),
+        results: path(gc.and_then(|gc| gc.results.as_ref()), "/var/lib/cni/results"),
+        runtime: path(gc.and_then(|gc| gc.runtime.as_ref()), "/run/containerd/containerd.sock"),
     }
 }
 

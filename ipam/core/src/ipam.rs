@@ -206,7 +206,13 @@ impl Ipam {
         self.slots.insert(slot.address, slot);
     }
 
-    fn release_all(&mut self, attachment: &Attachment, why: Why, now: Now, out: &mut Effects) {
+    pub(crate) fn release_all(
+        &mut self,
+        attachment: &Attachment,
+        why: Why,
+        now: Now,
+        out: &mut Effects,
+    ) {
         for address in self.attached.get(attachment).cloned().unwrap_or_default() {
             self.release_one(address, why, now, out);
         }

@@ -83,10 +83,13 @@ impl How {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     Del,
+    /// The runtime has called it invalid.
     Gc,
     /// An operator said so.
     Operator,
     OwnerGone,
+    /// Its container is gone, and no DEL came.
+    Leaked,
 }
 
 impl Why {
@@ -97,6 +100,7 @@ impl Why {
             Self::Gc => "gc",
             Self::Operator => "operator",
             Self::OwnerGone => "owner-gone",
+            Self::Leaked => "leaked",
         }
     }
 }

@@ -103,6 +103,11 @@ metrics! {
     IPAM_ADD_FAILURES Counter "ipam_add_failures_total" [] "CNI ADDs refused since ipamd started."
     IPAM_STICKY_HITS Counter "ipam_sticky_hits_total" []
         "CNI ADDs answered with the address the owner had before, since ipamd started."
+    IPAM_GC_SCANS Counter "ipam_gc_scans_total" [] "Looks for leaked leases since ipamd started."
+    IPAM_GC_SUSPECTS Gauge "ipam_gc_suspects" []
+        "Leases whose container looked gone at the last look; released after the grace period."
+    IPAM_GC_RELEASED Counter "ipam_gc_released_total" []
+        "Leaked leases released by garbage collection since ipamd started."
     IPAM_SPOOLED_DELS Counter "ipam_spooled_dels_total" []
         "CNI DELs that came while ipamd was away, applied since it started."
 

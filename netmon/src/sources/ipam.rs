@@ -22,6 +22,9 @@ fn samples(status: &pb::StatusReply) -> Samples {
     samples.add(&metrics::IPAM_DELS, &[], status.dels);
     samples.add(&metrics::IPAM_ADD_FAILURES, &[], status.add_failures);
     samples.add(&metrics::IPAM_STICKY_HITS, &[], status.sticky_hits);
+    samples.add(&metrics::IPAM_GC_SCANS, &[], status.gc_scans);
+    samples.add(&metrics::IPAM_GC_SUSPECTS, &[], status.gc_suspects);
+    samples.add(&metrics::IPAM_GC_RELEASED, &[], status.gc_released);
     samples.add(&metrics::IPAM_SPOOLED_DELS, &[], status.spooled_dels);
     samples.add(&metrics::IPAM_DISK_FULL, &[], status.disk_full);
     for pool in &status.pools {

@@ -1,0 +1,81 @@
+//! Finds leases whose container is gone without a DEL. What counts as proof is decided in
+//! [`ipam_core::Evidence`]; here it is gathered: network namespaces, the host's routes, the runtime's
+//! sandboxes and its memory of results.
+
+mod evidence;
+mod sandboxes;
+
+use crate::daemon::Daemon;
+use evidence::Places;
+use ipam_core::{Leased, Suspects};
+use mainstay_config::Gc;
+use rtnetlink::Handle;
+use std::sync::Arc;
+
+/// Looks now and then, until the daemon ends.
+pub(crate) async fn keep(handle: Handle, daemon: Arc<Daemon>) {
+    let mut suspects = Suspects::default();
+    loop {
+        let gc = daemon.state().gc.clone();
+        tokio::select! {
+            () = tokio::time::sleep(gc.interval) => {}
+            () = daemon.gc_wanted.notified() => {}
+        }
+        if gc.enabled {
+            look(&handle, &daemon, &gc, &mut suspects).await;
+        }
+    }
+}
+
+async fn look(handle: &Handle, daemon: &Daemon, gc: &Gc, suspects: &mut Suspects) {
+    let leases = daemon.state().ipam.leased();
+    let leaked = leaked(handle, gc, leases).await;
+    for lease in &leaked {
+        tracing::debug!(container = lease.attachment.container_id, "looks leaked");
+    }
+    let due = suspects.look(leaked, daemon.now().boottime, gc.grace);
+    daemon.counters.looked_for_leaks(suspects.len());
+    if due.is_empty() {
+        return;
+    }
+    // Right before the release, with a fresh list of the runtime's.
+    for lease in self::leaked(handle, gc, due).await {
+        let at = &lease.attachment;
+        tracing::warn!(
+            container = at.container_id,
+            ifname = at.ifname,
+            network = at.network,
+            netns = lease.netns,
+            grace = ?gc.grace,
+            "no DEL came and the container is gone; released"
+        );
+        if daemon.release_leaked(&lease).is_err() {
+            return;
+        }
+    }
+}
+
+/// Those of the leases that look leaked now.
+async fn leaked(handle: &Handle, gc: &Gc, leases: Vec<Leased>) -> Vec<Leased> {
+    if leases.is_empty() {
+        return leases;
+    }
+    let sandboxes = match sandboxes::list(&gc.runtime).await {
+        Ok(list) => Some(list),
+        Err(error) => {
+            tracing::debug!(socket = %gc.runtime.display(), error, "the runtime tells no sandboxes");
+            None
+        }
+    };
+    let places = Places { sandboxes, results: gc.results.clone() };
+    // File systems may be slow, and ADDs are served on this thread.
+    let judged = tokio::task::spawn_blocking(move || places.judge(leases)).await;
+    let mut leaked = Vec::new();
+    for (lease, evidence) in judged.unwrap_or_default() {
+        let evidence = evidence::with_route(handle, &lease, evidence).await;
+        if evidence.proves_a_leak() {
+            leaked.push(lease);
+        }
+    }
+    leaked
+}
