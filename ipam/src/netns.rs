@@ -1,44 +1,33 @@
-//! Whether a sandbox's network namespace is still there.
+//! Whether a sandbox's network namespace is proven gone.
 
 use ipam_core::Rival;
-use rustix::fs::statfs;
-use std::fs;
-use std::io::ErrorKind;
+use mainstay_netns::{Place, place};
 use std::path::Path;
-
-/// What `statfs` says of a mounted namespace.
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// The leases of those whose namespace is proven gone. That a path is not there, or is no
 /// namespace, proves something only where this process would see it if it were: in the directory in
 /// which it sees the namespace of whoever asks.
 pub(crate) fn gone(rivals: &[Rival], asking: &str) -> Vec<u64> {
-    if rivals.is_empty() || !is_namespace(Path::new(asking)) {
+    let asking = Path::new(asking);
+    if rivals.is_empty() || place(asking) != Place::There {
         return Vec::new();
     }
-    let visible = Path::new(asking).parent();
     let gone = |rival: &&Rival| {
         let path = Path::new(&rival.netns);
-        path.parent() == visible && path != Path::new(asking) && is_gone(path)
+        path.parent() == asking.parent() && path != asking && is_gone(path)
     };
     rivals.iter().filter(gone).map(|rival| rival.seq).collect()
 }
 
-fn is_namespace(path: &Path) -> bool {
-    statfs(path).is_ok_and(|stat| stat.f_type == NSFS_MAGIC)
-}
-
 /// Unmounted, or removed altogether; whatever else is wrong with a path proves nothing.
 fn is_gone(path: &Path) -> bool {
-    match fs::symlink_metadata(path) {
-        Ok(there) => there.is_file() && !is_namespace(path) && statfs(path).is_ok(),
-        Err(error) => error.kind() == ErrorKind::NotFound,
-    }
+    matches!(place(path), Place::Bare | Place::Missing)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn rival(netns: &str) -> Rival {
         Rival { address: [10, 0, 0, 2].into(), seq: 7, netns: netns.into() }

@@ -117,7 +117,7 @@ impl Evidence {
             self.neighbours.looked("neighbour entries", seen, began, OFTEN);
         }
         if self.sandboxes.is_due() {
-            self.look_at_sandboxes(handle, ours.clone()).await;
+            self.look_at_sandboxes(ours.clone()).await;
         }
         if self.flows.is_due() {
             self.look_at_flows(daemon, ours).await;
@@ -125,9 +125,8 @@ impl Evidence {
         self.tell(daemon);
     }
 
-    async fn look_at_sandboxes(&mut self, handle: &Handle, ours: Ours) {
+    async fn look_at_sandboxes(&mut self, ours: Ours) {
         let began = Instant::now();
-        neighbours::name_other_ends(handle).await;
         let look = move || sandboxes::addresses(move |address| ours.have(address));
         let found = tokio::task::spawn_blocking(look).await.map_err(std::io::Error::other);
         let text = |path: PathBuf| format!("configured in network namespace {}", path.display());

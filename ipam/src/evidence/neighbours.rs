@@ -28,13 +28,6 @@ fn confirmed(entry: &NeighbourMessage) -> Option<IpAddr> {
     if entry.header.state == NeighbourState::Reachable { destination(entry) } else { None }
 }
 
-/// The kernel numbers the network namespaces at the other ends of our links when it lists the
-/// links; by those numbers the sandboxes of this host are told from those of others.
-pub(super) async fn name_other_ends(handle: &Handle) {
-    let mut links = handle.link().get().execute();
-    while let Ok(Some(_)) = links.try_next().await {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 //! runtime says and remembers.
 
 use ipam_core::{Attachment, Evidence, Leased, Seen};
+use mainstay_netns::{Place, place};
 use netlink_packet_route::route::{RouteFlags, RouteMessage};
 use rtnetlink::{Error, Handle, RouteMessageBuilder};
 use rustix::io::Errno;
@@ -9,9 +10,6 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-
-/// `NSFS_MAGIC` of linux/magic.h: what namespaces are mounted from.
-const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 
 /// Where to look, but for the routes.
 pub(super) struct Places {
@@ -59,14 +57,10 @@ impl Places {
 /// A path that is not there proves something only if we can see where it would be. One that is there
 /// without a namespace behind it may be a mount that does not reach us.
 fn netns(path: &str) -> Seen {
-    let path = Path::new(path);
-    if !path.is_absolute() {
-        return Seen::Unknown;
-    }
-    match rustix::fs::statfs(path) {
-        Ok(found) if found.f_type == NSFS_MAGIC => Seen::There,
-        Err(Errno::NOENT) if path.parent().is_some_and(Path::is_dir) => Seen::Gone,
-        _ => Seen::Unknown,
+    match place(Path::new(path)) {
+        Place::There => Seen::There,
+        Place::Missing => Seen::Gone,
+        Place::Bare | Place::Hidden => Seen::Unknown,
     }
 }
 

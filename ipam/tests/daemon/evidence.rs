@@ -54,14 +54,21 @@ fn an_address_that_somebody_uses_is_not_handed_out_though_the_store_says_free() 
     node.host.ip("link add cni0 type bridge");
     node.host.ip("link set cni0 up");
     node.host.ip("addr add 10.244.0.1/28 dev cni0");
-    // Of these somebody uses 2 (a route), 3 (a neighbour), 4 (a flow), 5 (a sandbox).
+    // Of these somebody uses 2 (a route), 3 (a neighbour), 4 (a flow), 5 (a sandbox), 8 (another,
+    // whose link stands on one of the host's).
     node.host.ip("route add 10.244.0.2/32 dev cni0");
     node.host.ip("neigh add 10.244.0.3 lladdr 02:00:00:00:00:03 dev cni0 nud reachable");
     flow(&node, "10.244.0.4", "192.0.2.1");
     let leaked = Netns::new("leaked");
     veth((&node.host, "veth0"), (&leaked, "eth0"));
     leaked.ip("addr add 10.244.0.5/32 dev eth0");
-    // Of these nobody does: what others believe, or have lost.
+    let macvlan = Netns::new("macvlan");
+    let words = "link add mv0 link veth0 netns NAME type macvlan mode bridge";
+    node.host.ip(&words.replace("NAME", macvlan.name()));
+    macvlan.ip("addr add 10.244.0.8/28 dev mv0");
+    // Of these nobody does: what others believe, or have lost, or have for themselves.
+    let elsewhere = Netns::new("elsewhere");
+    elsewhere.ip("addr add 10.244.0.9/32 dev lo");
     node.host.ip("neigh add 10.244.0.6 lladdr 02:00:00:00:00:06 dev cni0 nud permanent");
     node.host.ip("neigh add 10.244.0.7 lladdr 02:00:00:00:00:07 dev cni0 nud stale");
 
@@ -76,11 +83,12 @@ fn an_address_that_somebody_uses_is_not_handed_out_though_the_store_says_free() 
             "10.244.0.3 a neighbour answers for it",
             "10.244.0.4 a flow of it is alive",
             &format!("10.244.0.5 configured in network namespace /run/netns/{}", leaked.name()),
+            &format!("10.244.0.8 configured in network namespace /run/netns/{}", macvlan.name()),
         ]
     );
     assert!(ipamd.log().contains("somebody uses an address that is nobody's"));
     let pool = &api.status().pools[0];
-    assert_eq!((pool.quarantined, pool.assigned, pool.free), (4, 1, 8));
+    assert_eq!((pool.quarantined, pool.assigned, pool.free), (5, 1, 7));
 
     // Nobody uses 2 any longer; after a full cooldown it is handed out.
     node.host.ip("route del 10.244.0.2/32 dev cni0");
