@@ -71,6 +71,10 @@ impl Kept {
         self.is_logged()
     }
 
+    pub(crate) const fn is_asked(&self) -> bool {
+        matches!(self, Self::Asked { .. })
+    }
+
     pub(crate) const fn is_logged(&self) -> bool {
         !matches!(self, Self::Not(_))
     }

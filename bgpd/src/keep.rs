@@ -233,7 +233,8 @@ impl Keeper {
         }
     }
 
-    /// The next thing the keeper has to say; for ever pending without one.
+    /// The next thing the keeper has to say; for ever pending without one. Nothing: it was not for
+    /// the loop, or there is no keeper any more.
     pub(crate) async fn next(&mut self) -> Option<Told> {
         let Some(link) = &self.link else { return std::future::pending().await };
         let ready = match link.readable.readable().await {

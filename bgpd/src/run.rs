@@ -29,7 +29,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -37,6 +37,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 /// How often the readers get a turn before a deadline counts: who never stops to send cannot put it
 /// off for ever.
 const TURNS: usize = 64;
+/// What a keeper may take to answer a process that is about to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything the loop owns.
 pub(crate) struct Run {
@@ -127,9 +129,10 @@ impl Run {
                 .map(tokio::time::Instant::from_std);
             tokio::select! {
                 ready = self.poller.wait() => self.ready(&ready?),
-                Some(told) = self.keeper.next() => {
+                // Nothing is an event too: the keeper may be lost, and its deadline a new one.
+                told = self.keeper.next() => if let Some(told) = told {
                     self.keeper_told(told).map_err(|by| Ended::Revoked { by })?;
-                }
+                },
                 Some(input) = from.inputs.recv() => self.input(input),
                 Some(notice) = from.notices.recv() => self.notice(notice)?,
                 Some(ask) = from.asks.recv() => self.answer(ask),
@@ -178,6 +181,7 @@ impl Run {
     /// being sent.
     pub(crate) async fn stop(mut self) {
         self.listeners = None;
+        self.hear_the_keeper_out().await;
         let held = |(id, conn): (&ConnId, &Conn)| conn.kept.session().map(|_| *id);
         let held: Vec<ConnId> = self.tables.conns.iter().filter_map(held).collect();
         for conn in &held {
@@ -196,6 +200,18 @@ impl Run {
         }
         let kernel = self.kernel;
         let _ = tokio::task::spawn_blocking(move || kernel.stop()).await;
+    }
+
+    /// A session that was handed over just now is held as soon as the keeper has said so.
+    async fn hear_the_keeper_out(&mut self) {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while self.tables.conns.values().any(|conn| conn.kept.is_asked()) {
+            // It may hang.
+            let Ok(told) = tokio::time::timeout_at(until, self.keeper.next()).await else { return };
+            if told.is_some_and(|told| self.keeper_told(told).is_err()) {
+                return;
+            }
+        }
     }
 
     /// One event into the core, and its answer done.

@@ -7,7 +7,7 @@ use mainstay_tests::bird::Bird;
 use mainstay_tests::daemons::{Daemon, sample};
 use mainstay_tests::proc::Proc;
 use mainstay_tests::wait::{eventually, until};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::os::unix::fs::{FileExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -62,6 +62,40 @@ fn a_keeper_that_comes_late_or_comes_back_holds_the_sessions_that_are_up() {
     let _keeper = pair.node.start(Daemon::Keeper);
     survives(&pair, "tier0");
     bgpd.kill();
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    survives(&pair, "tier0");
+    assert_eq!(bird.since("peer"), since, "BIRD saw its session end");
+}
+
+#[test]
+fn a_keeper_that_comes_back_is_found_though_nothing_else_happens() {
+    let pair = Pair::with_peer("import: all");
+    let (_bird, mut keeper, _bgpd) = held(&pair);
+    // All that comes with a new session is over; the next KEEPALIVE is half a minute away, and nobody
+    // asks the speaker anything.
+    std::thread::sleep(Duration::from_secs(3));
+    keeper.kill();
+    let said = keeper.log().len();
+    let keeper = pair.node.start(Daemon::Keeper);
+    until(15, "the session is handed over again", || {
+        keeper.log().get(said..).is_some_and(|log| log.contains("is held"))
+    });
+}
+
+#[test]
+fn a_session_that_is_handed_over_while_the_speaker_stops_goes_on() {
+    let pair = Pair::with_peer("import: all");
+    let keeper = pair.node.start(Daemon::Keeper);
+    let mut bgpd = pair.node.start(Daemon::Bgpd);
+    until(10, "the keeper knows the speaker", || keeper.log().contains("is attached"));
+    keeper.signal(Signal::STOP);
+    let bird = bird_without_restart(&pair);
+    bird.established("peer", 20);
+    let since = bird.since("peer");
+    bgpd.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(500));
+    keeper.signal(Signal::CONT);
+    assert!(bgpd.wait(Duration::from_secs(20)).success());
     let _bgpd = pair.node.start(Daemon::Bgpd);
     survives(&pair, "tier0");
     assert_eq!(bird.since("peer"), since, "BIRD saw its session end");

@@ -41,7 +41,7 @@ fn told(cell: &Cell, outcome: &Outcome) -> String {
     let judged = if faults.is_empty() {
         "kept".to_owned()
     } else {
-        format!("BROKEN: {}", faults.join("; "))
+        format!("BROKEN: {}\n{}", faults.join("; "), verdict.said)
     };
     format!("{verdict} in {} ms ({}: {judged})", verdict.millis, cell.promise().name())
 }

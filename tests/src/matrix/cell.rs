@@ -100,7 +100,7 @@ impl Cell {
     pub fn keeps_its_promise(&self) {
         let verdict = self.run();
         let faults = self.promise().broken(self.peer, &verdict);
-        assert!(faults.is_empty(), "{}: {}", self.name(), faults.join("\n"));
+        assert!(faults.is_empty(), "{}: {}\n{}", self.name(), faults.join("\n"), verdict.said);
     }
 
     fn plan(&self) -> Plan {
@@ -144,7 +144,8 @@ impl Cell {
         // Past every End-of-RIB, every sweep, and every second thought of the peer.
         std::thread::sleep(self.event.aftermath() + Duration::from_secs(self.watch));
         self.stands(&bench, 5);
-        watch.verdict(self.peer, &*peer, millis)
+        let said = bench.keeper.log() + &bench.bgpd.log();
+        Verdict { said, ..watch.verdict(self.peer, &*peer, millis) }
     }
 
     /// Everything is as it should be: sessions, and routes at all three.
@@ -217,6 +218,7 @@ impl Watch {
             to_node,
             from_node,
             log: lines.collect(),
+            said: String::new(),
             millis,
         }
     }

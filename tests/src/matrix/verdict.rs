@@ -13,6 +13,8 @@ pub struct Verdict {
     pub from_node: Loss,
     /// New lines about us in the peer's log.
     pub log: Vec<String>,
+    /// By our keeper and speaker, all the time: for whoever looks for the reason.
+    pub said: String,
     /// From the end of the old process until all was as before.
     pub millis: u128,
 }
