@@ -1,5 +1,7 @@
 //! `make crash-suite`: hurts mainstay-ipamd in every way we know and writes `docs/reliability.md`.
-//! `KILLS`, `MOMENTS`, `ERRORS` and `SEED` ask for more, less or other; then nothing is written.
+//! `KILLS`, `MOMENTS`, `ERRORS` and `SEED` ask for more, less or other, and the name of a guard for
+//! nothing but a look at what is lost without it (`mainstay-crash-suite directory`); then nothing is
+//! written.
 
 use mainstay_tests::crash::page::{Report, page};
 use mainstay_tests::crash::{errors, kills, power};
@@ -25,6 +27,9 @@ fn main() -> ExitCode {
     let by_default = names.iter().all(|name| asked(name).is_none());
     let number = |name: &str, or: usize| asked(name).unwrap_or(or);
     let (seed, began) = (number("SEED", 1) as u64, Instant::now());
+    if let Some(name) = std::env::args().nth(1) {
+        return without(&name, seed);
+    }
 
     let power = lose_power(seed, number("MOMENTS", 300), "");
     let errors = errors::run(seed, number("ERRORS", 500), |so_far| {
@@ -53,6 +58,19 @@ fn main() -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Whether the suite sees that this guard is undone.
+fn without(name: &str, seed: u64) -> ExitCode {
+    let Some((guard, _, moments)) = GUARDS.iter().find(|(guard, ..)| *guard == name) else {
+        let known: Vec<_> = GUARDS.iter().map(|(guard, ..)| *guard).collect();
+        eprintln!("no guard is called {name}; there are {}", known.join(", "));
+        return ExitCode::from(2);
+    };
+    match lose_power(seed, *moments, guard).faulty {
+        0 => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 
