@@ -1,23 +1,24 @@
-//! The plugins' socket: one request and one reply a connection, each as a 4-byte big-endian length
-//! and the message (proto/mainstay/ipam/v1/ipam.proto). Sizes, time and callers are bounded.
+//! The plugins' socket: one request and one reply a connection (proto/mainstay/ipam/v1/ipam.proto).
+//! Sizes, time and callers are bounded.
 
 mod annotations;
+mod caller;
 mod request;
 
 use crate::committer::Stopped;
 use crate::daemon::{AddFailed, Daemon};
+use caller::Caller;
 use ipam_core::{AddError, CheckError, Grant};
 use mainstay_proto::ipam::v1::{Address, CniError, CniReply, CniRequest};
-use prost::Message;
 pub(crate) use request::Request;
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, sink};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-const MAX_FRAME: u32 = 1 << 20;
 /// A plugin sends its whole request at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait for the end of a request that is refused.
@@ -41,14 +42,23 @@ pub(crate) mod code {
 pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>, callers: Arc<Semaphore>) {
     loop {
         let Ok(permit) = Arc::clone(&callers).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&daemon), permit))),
+        match accept(&listener).await {
+            Ok(caller) => drop(tokio::spawn(converse(caller, Arc::clone(&daemon), permit))),
             Err(error) => {
                 // Out of descriptors, most likely: others will close theirs.
                 tracing::warn!(%error, "cannot accept on the CNI socket");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+/// Of many who come at once the runtime gets to know the last one only.
+async fn accept(listener: &UnixListener) -> io::Result<Caller> {
+    match accept_with(listener, SocketFlags::CLOEXEC) {
+        Ok(fd) => Ok(Caller::Quick(fd, 0)),
+        Err(Errno::AGAIN) => Ok(Caller::Slow(listener.accept().await?.0)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -75,13 +85,12 @@ impl From<Stopped> for Refusal {
     }
 }
 
-async fn converse(mut stream: UnixStream, daemon: Arc<Daemon>, _permit: OwnedSemaphorePermit) {
-    let reply = match tokio::time::timeout(PATIENCE, read(&mut stream)).await {
+async fn converse(mut caller: Caller, daemon: Arc<Daemon>, _permit: OwnedSemaphorePermit) {
+    let reply = match tokio::time::timeout(PATIENCE, caller.request()).await {
         Ok(Ok(Some(request))) => answer(&daemon, request).await,
-        // Nothing was asked: somebody looked whether we are there.
         Ok(Ok(None)) => return,
         Ok(Err(error)) => {
-            drain(&mut stream).await;
+            let _ = tokio::time::timeout(DRAIN, caller.drain()).await;
             Err(failure(code::DECODE, format!("bad request: {error}")).into())
         }
         Err(_) => Err(failure(code::IO, "the request did not come in time".into()).into()),
@@ -95,47 +104,11 @@ async fn converse(mut stream: UnixStream, daemon: Arc<Daemon>, _permit: OwnedSem
             CniReply { error: Some(error), addresses: Vec::new() }
         }
     };
-    let sent = tokio::time::timeout(PATIENCE, write(&mut stream, &reply)).await;
+    let sent = tokio::time::timeout(PATIENCE, caller.reply(&reply)).await;
     if !matches!(sent, Ok(Ok(()))) {
         // The runtime gave up on its plugin; it will ask again or send a DEL.
         tracing::debug!("a plugin was gone before its reply");
     }
-}
-
-/// A plugin sends its request in one piece, and here it is taken in one.
-async fn read(stream: &mut UnixStream) -> io::Result<Option<CniRequest>> {
-    let mut bytes = Vec::with_capacity(2048);
-    while bytes.len() < 4 {
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Ok(None);
-        }
-    }
-    let length = bytes.iter().take(4).fold(0, |length, byte| length << 8 | u32::from(*byte));
-    if length > MAX_FRAME {
-        return Err(io::Error::other(format!("{length} bytes; at most {MAX_FRAME}")));
-    }
-    let length = length as usize;
-    while bytes.len() < 4 + length {
-        if stream.read_buf(&mut bytes).await? == 0 {
-            let read = bytes.len() - 4;
-            return Err(io::Error::other(format!("ends after {read} of {length} bytes")));
-        }
-    }
-    let message = bytes.get(4..4 + length).unwrap_or_default();
-    CniRequest::decode(message).map(Some).map_err(io::Error::other)
-}
-
-/// Closed with bytes unread, the socket would give its other end a reset and no reply.
-async fn drain(stream: &mut UnixStream) {
-    let (mut rest, mut nowhere) = (stream.take(MAX_FRAME.into()), sink());
-    let _ = tokio::time::timeout(DRAIN, tokio::io::copy(&mut rest, &mut nowhere)).await;
-}
-
-async fn write(stream: &mut UnixStream, reply: &CniReply) -> io::Result<()> {
-    let message = reply.encode_to_vec();
-    let length = u32::try_from(message.len()).map_err(io::Error::other)?;
-    // That it is all is told by the stream's end, which comes with its drop.
-    stream.write_all(&[&length.to_be_bytes(), &*message].concat()).await
 }
 
 async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, Refusal> {

@@ -6,17 +6,20 @@
 
 use crate::store::{Store, StoreError};
 use ipam_core::Record;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 /// Records in one batch, so that a flood of them keeps nobody waiting for long.
 const MOST: usize = 4096;
-/// How long the first of a batch waits for as many as were in the last one: they were all answered
-/// at once, and ask again at once. One caller alone never waits.
-const GATHER: Duration = Duration::from_micros(150);
+/// A batch waits for as many as were in the last one, who were all answered at once and ask again at
+/// once, besides those who came meanwhile. It does so as long as somebody comes within each of these
+/// pauses; one caller alone never waits.
+const PAUSE: Duration = Duration::from_micros(150);
+const PAUSES: usize = 8;
 
 struct Work {
     records: Vec<Record>,
@@ -26,8 +29,22 @@ struct Work {
 /// The end to hand records to.
 #[derive(Debug)]
 pub(crate) struct Committer {
-    /// Absent once closed.
-    queue: Option<Sender<Work>>,
+    queue: Arc<Queue>,
+}
+
+/// What waits for the thread. It is woken once for a batch, not by each who hands something over.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Gathering>,
+    enough: Condvar,
+}
+
+#[derive(Default)]
+struct Gathering {
+    work: VecDeque<Work>,
+    /// How much of it the thread sleeps for.
+    wanted: usize,
+    stopped: Option<Stopped>,
 }
 
 /// Why records were not taken.
@@ -51,17 +68,20 @@ pub(crate) struct Running {
 impl Committer {
     /// Within the runtime whose tasks will wait.
     pub(crate) fn start(store: Box<dyn Store>) -> std::io::Result<(Self, Running)> {
-        let (queue, work) = channel();
+        let queue = Arc::new(Queue::default());
         let (end, ended) = oneshot::channel();
         let (answers, answered) = unbounded_channel();
         // It ends with the thread.
         drop(tokio::spawn(answer(answered)));
         let name = std::thread::Builder::new().name("committer".into());
+        let work = Arc::clone(&queue);
         let thread = name.spawn(move || {
+            let result = run(store, &work, &answers);
+            work.stop(Stopped::Failed);
             // Nobody listening means that the daemon is gone already.
-            let _ = end.send(run(store, &work, &answers));
+            let _ = end.send(result);
         })?;
-        Ok((Self { queue: Some(queue) }, Running { thread, ended }))
+        Ok((Self { queue }, Running { thread, ended }))
     }
 
     /// Writes them with the next batch; nobody waits for it.
@@ -85,11 +105,94 @@ impl Committer {
 
     /// The thread finishes what it was handed, closes the store and ends.
     pub(crate) fn close(&mut self) {
-        self.queue = None;
+        self.queue.stop(Stopped::Closed);
     }
 
     fn hand_over(&self, work: Work) -> Result<(), Stopped> {
-        self.queue.as_ref().ok_or(Stopped::Closed)?.send(work).map_err(|_| Stopped::Failed)
+        let mut waiting = self.queue.lock();
+        if let Some(stopped) = waiting.stopped {
+            return Err(stopped);
+        }
+        waiting.work.push_back(work);
+        if waiting.work.len() == waiting.wanted {
+            self.queue.enough.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Gathering> {
+        // A panic ends the process (see `main`).
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the first reason it is given. Failed, nobody waits any more: what was handed over is
+    /// nobody's success.
+    fn stop(&self, why: Stopped) {
+        let mut waiting = self.lock();
+        waiting.stopped.get_or_insert(why);
+        if why == Stopped::Failed {
+            waiting.work.clear();
+        }
+        self.enough.notify_one();
+    }
+
+    /// The next batch after one of `last`; nothing, once all is done.
+    fn take(&self, last: usize) -> Option<Vec<Work>> {
+        let mut waiting = self.lock();
+        let expected = waiting.work.len() + last;
+        waiting = self.sleep(waiting, 1, None);
+        for _ in 0..PAUSES {
+            let before = waiting.work.len();
+            waiting = self.sleep(waiting, expected, Some(PAUSE));
+            if waiting.work.len() == before {
+                break;
+            }
+        }
+        // Nobody needs to wake a thread that does not sleep.
+        waiting.wanted = 0;
+        let mut records = 0;
+        let fits = |work: &&Work| {
+            let before = records;
+            records += work.records.len();
+            before < MOST
+        };
+        let batch = waiting.work.iter().take_while(fits).count();
+        (batch > 0).then(|| waiting.work.drain(..batch).collect())
+    }
+
+    /// Until there is as much to do, or the time is over.
+    fn sleep<'a>(
+        &self,
+        mut waiting: MutexGuard<'a, Gathering>,
+        wanted: usize,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'a, Gathering> {
+        waiting.wanted = wanted;
+        let missing = |w: &mut Gathering| w.work.len() < wanted && w.stopped.is_none();
+        match limit {
+            None => {
+                self.enough.wait_while(waiting, missing).unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(limit) => {
+                let waited = self.enough.wait_timeout_while(waiting, limit, missing);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Gathering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { work, stopped, .. } = self;
+        write!(f, "{} waiting, {stopped:?}", work.len())
     }
 }
 
@@ -108,16 +211,15 @@ type Waiting = Vec<oneshot::Sender<()>>;
 
 fn run(
     mut store: Box<dyn Store>,
-    work: &Receiver<Work>,
+    queue: &Queue,
     answers: &UnboundedSender<Waiting>,
 ) -> Result<(), StoreError> {
-    let mut last = 1;
-    while let Ok(first) = work.recv() {
-        let batch = gather(first, work, last);
+    let mut last = 0;
+    while let Some(batch) = queue.take(last) {
         last = batch.len();
         let (records, waiting): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|work| (work.records, work.durable)).unzip();
-        let records = records.concat();
+        let records: Vec<_> = records.into_iter().flatten().collect();
         if !records.is_empty() {
             store.commit(&records)?;
         }
@@ -134,23 +236,6 @@ async fn answer(mut answered: UnboundedReceiver<Waiting>) {
             let _ = durable.send(());
         }
     }
-}
-
-/// Everything that has come while the last batch was being synced.
-fn gather(first: Work, work: &Receiver<Work>, last: usize) -> Vec<Work> {
-    let mut records = first.records.len();
-    let mut batch = vec![first];
-    let until = Instant::now() + GATHER;
-    while records < MOST {
-        let next = work.try_recv().ok().or_else(|| {
-            let left = until.saturating_duration_since(Instant::now());
-            (batch.len() < last).then(|| work.recv_timeout(left).ok()).flatten()
-        });
-        let Some(next) = next else { break };
-        records += next.records.len();
-        batch.push(next);
-    }
-    batch
 }
 
 #[cfg(test)]

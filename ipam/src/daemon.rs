@@ -6,7 +6,7 @@
 use crate::committer::{Committer, Stopped};
 use crate::history::History;
 use crate::netns;
-use crate::observe::{self, Counted, Counters};
+use crate::observe::{Counted, Counters};
 use crate::room::Room;
 use crate::routes::Standing;
 use crate::settings::settings;
@@ -140,8 +140,7 @@ impl Daemon {
         };
         durable.await?;
         self.counters.added(&out.reports);
-        out.reports.iter().for_each(observe::say);
-        self.history.tell(&out.reports);
+        self.history.tell(out.reports);
         Ok(grants)
     }
 
@@ -230,7 +229,7 @@ impl Daemon {
             what(&mut state.ipam, self.now(), &mut out)?;
             Box::pin(state.committer.durable(std::mem::take(&mut out.records)))
         };
-        self.tell(&out.reports);
+        self.tell(out.reports);
         Ok(durable)
     }
 
@@ -247,19 +246,18 @@ impl Daemon {
                 state.committer.soon(records)?;
             }
         }
-        self.tell(&out.reports);
+        self.tell(out.reports);
         Ok(())
     }
 
-    fn tell(&self, reports: &[Report]) {
-        self.history.tell(reports);
-        for report in reports {
-            observe::say(report);
+    fn tell(&self, reports: Vec<Report>) {
+        for report in &reports {
             if let Report::Released { slot, .. } = report {
                 // The task that flushes ends only with the daemon.
                 let _ = self.released.send(slot.address);
             }
         }
+        self.history.tell(reports);
     }
 }
 

@@ -1,8 +1,9 @@
-//! What happened to addresses: a log of bounded size, for the question who had one at 03:12.
+//! What happened to addresses: the daemon's log, and one of bounded size for the question who had
+//! an address at 03:12.
 //!
-//! `event` is a line of it, `query` what is asked of many, `file` the two files it rotates through;
-//! this is the thread that writes. Nothing waits for it: an event that finds the queue full, or the
-//! disk, is counted as lost. It is no part of what is promised of leases.
+//! `event` is a line of the latter, `query` what is asked of many, `file` the two files it rotates
+//! through; this is the thread that writes both. Nothing waits for it: an event that finds the queue
+//! full, or the disk, is counted as lost. It is no part of what is promised of leases.
 
 mod event;
 mod file;
@@ -11,6 +12,7 @@ mod query;
 pub(crate) use event::{Event, Lease};
 pub(crate) use query::{Answer, Query, Spell};
 
+use crate::observe;
 use file::Log;
 use ipam_core::Report;
 use std::io;
@@ -18,14 +20,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
-/// Batches of events that wait to be written; at 20,000 ADDs a second, most of a second.
+/// Batches of reports that wait to be written; at 20,000 ADDs a second, most of a second.
 const WAITING: usize = 16_384;
+/// How long the first of them waits for others, with which it is written.
+const GATHER: Duration = Duration::from_millis(5);
 
 enum Work {
-    Events(Vec<Event>),
+    /// And the time, if a history was kept then.
+    Reports(Vec<Report>, Option<Duration>),
     /// Answered once all that came before is in the file.
     Written(oneshot::Sender<()>),
 }
@@ -35,6 +41,7 @@ enum Work {
 pub(crate) struct History {
     dir: PathBuf,
     queue: Option<SyncSender<Work>>,
+    thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
 
@@ -62,9 +69,8 @@ impl History {
         let (queue, work) = sync_channel(WAITING);
         let (log, theirs) = (Log::new(dir), Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("history".into());
-        // It ends when the queue does.
-        drop(thread.spawn(move || run(log, &work, &theirs))?);
-        Ok(Self { dir: dir.into(), queue: Some(queue), shared })
+        let thread = thread.spawn(move || run(log, &work, &theirs))?;
+        Ok(Self { dir: dir.into(), queue: Some(queue), thread: Some(thread), shared })
     }
 
     /// From the next event on.
@@ -72,14 +78,14 @@ impl History {
         self.shared.max_size.store(max_size, Relaxed);
     }
 
-    pub(crate) fn tell(&self, reports: &[Report]) {
-        if reports.is_empty() || self.shared.max_size.load(Relaxed) == 0 {
+    pub(crate) fn tell(&self, reports: Vec<Report>) {
+        if reports.is_empty() {
             return;
         }
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let events: Vec<_> = reports.iter().map(|report| Event::of(report, wall)).collect();
-        let count = events.len() as u64;
-        let sent = self.queue.as_ref().map(|queue| queue.try_send(Work::Events(events)));
+        let count = reports.len() as u64;
+        let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = (self.shared.max_size.load(Relaxed) > 0).then(wall);
+        let sent = self.queue.as_ref().map(|queue| queue.try_send(Work::Reports(reports, wall)));
         if !matches!(sent, Some(Ok(()))) {
             self.shared.lost.fetch_add(count, Relaxed);
         }
@@ -113,19 +119,23 @@ impl History {
     }
 }
 
+/// What was told is written, also by a daemon that ends.
+impl Drop for History {
+    fn drop(&mut self) {
+        self.queue = None;
+        // It does not panic: that would have ended the process.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 fn run(mut log: Log, work: &Receiver<Work>, shared: &Shared) {
     let mut failing = false;
     while let Ok(first) = work.recv() {
-        let (mut lines, mut count, mut waiting) = (String::new(), 0, Vec::new());
-        for work in std::iter::once(first).chain(work.try_iter().take(WAITING)) {
-            match work {
-                Work::Events(events) => {
-                    count += events.len() as u64;
-                    events.iter().for_each(|event| event.write(&mut lines));
-                }
-                Work::Written(done) => waiting.push(done),
-            }
+        if matches!(first, Work::Reports(..)) {
+            std::thread::sleep(GATHER);
         }
+        let batch: Vec<_> = std::iter::once(first).chain(work.try_iter().take(WAITING)).collect();
+        let (lines, count) = lines(&batch);
         let written = log.append(&lines, shared.max_size.load(Relaxed));
         if let Err(error) = &written {
             shared.lost.fetch_add(count, Relaxed);
@@ -134,11 +144,31 @@ fn run(mut log: Log, work: &Receiver<Work>, shared: &Shared) {
             }
         }
         failing = written.is_err();
-        for done in waiting {
-            // Whoever asked may have lost patience.
-            let _ = done.send(());
+        for work in batch {
+            if let Work::Written(done) = work {
+                // Whoever asked may have lost patience.
+                let _ = done.send(());
+            }
         }
     }
+}
+
+/// Says everything; the lines of the history, and how many.
+fn lines(batch: &[Work]) -> (String, u64) {
+    let (mut lines, mut count) = (String::new(), 0);
+    mainstay_daemon::log_together(|| {
+        for work in batch {
+            let Work::Reports(reports, wall) = work else { continue };
+            for report in reports {
+                observe::say(report);
+                if let Some(wall) = wall {
+                    count += 1;
+                    Event::of(report, *wall).write(&mut lines);
+                }
+            }
+        }
+    });
+    (lines, count)
 }
 
 #[cfg(test)]
@@ -157,11 +187,13 @@ mod tests {
     async fn what_was_told_is_answered_and_outlives_the_daemon() {
         let dir = tempfile::tempdir().unwrap();
         let history = History::start(dir.path(), 1 << 20).unwrap();
-        history.tell(&[cleared(1), cleared(2)]);
+        history.tell(vec![cleared(1), cleared(2)]);
         assert_eq!(history.ask(all()).await.unwrap().events.len(), 2);
         drop(history);
         let again = History::start(dir.path(), 1 << 20).unwrap();
-        again.tell(&[cleared(3)]);
+        again.tell(vec![cleared(3)]);
+        drop(again);
+        let again = History::start(dir.path(), 1 << 20).unwrap();
         let answer = again.ask(all()).await.unwrap();
         let addresses: Vec<_> = answer.events.iter().map(|e| e.address.to_string()).collect();
         assert_eq!(addresses, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
@@ -174,7 +206,7 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         let history = History::start(&file.join("below"), 1 << 20).unwrap();
-        history.tell(&[cleared(1), cleared(2)]);
+        history.tell(vec![cleared(1), cleared(2)]);
         history.written().await;
         assert_eq!(history.shared.lost.load(Relaxed), 2);
     }
@@ -183,10 +215,10 @@ mod tests {
     async fn off_means_off_and_can_be_changed() {
         let dir = tempfile::tempdir().unwrap();
         let history = History::start(dir.path(), 0).unwrap();
-        history.tell(&[cleared(1)]);
+        history.tell(vec![cleared(1)]);
         assert!(matches!(history.ask(all()).await, Err(HistoryError::Off)));
         history.resize(1 << 20);
-        history.tell(&[cleared(2)]);
+        history.tell(vec![cleared(2)]);
         assert_eq!(history.ask(all()).await.unwrap().events.len(), 1);
     }
 }

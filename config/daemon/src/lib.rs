@@ -13,7 +13,7 @@ mod watchdog;
 
 pub use args::{Args, LoadError, Loaded};
 pub use boot::{age, boot_id, boottime};
-pub use log::init as init_log;
+pub use log::{init as init_log, together as log_together};
 pub use ready::Ready;
 pub use signals::{Signal, Signals};
 pub use socket::{BindError, Lock, LockError, bind};

@@ -1,6 +1,7 @@
 //! The log: stderr, one line an event; systemd and container runtimes add the rest.
 
-use std::io::{self, IsTerminal, Stderr, Write};
+use std::cell::RefCell;
+use std::io::{self, IsTerminal, Write};
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -14,8 +15,21 @@ pub fn init() {
     let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
         log.without_time().with_ansi(false).with_level(false).with_writer(Journal).try_init()
     } else {
-        log.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).try_init()
+        log.with_ansi(io::stderr().is_terminal()).with_writer(|| Line("")).try_init()
     };
+}
+
+thread_local! {
+    static TOGETHER: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// What this thread logs in `work` is written at its end, with one system call.
+pub fn together<T>(work: impl FnOnce() -> T) -> T {
+    TOGETHER.set(Some(Vec::new()));
+    let result = work();
+    // A log that nobody reads is no reason to fail.
+    let _ = io::stderr().write_all(&TOGETHER.take().unwrap_or_default());
+    result
 }
 
 /// Puts `<N>` before each line, by which journald knows a warning from the rest (sd-daemon(3)).
@@ -38,12 +52,15 @@ struct Line(&'static str);
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        write_lines(&mut io::stderr(), self.0, bytes)?;
+        TOGETHER.with_borrow_mut(|together| match together {
+            Some(together) => write_lines(together, self.0, bytes),
+            None => write_lines(&mut io::stderr(), self.0, bytes),
+        })?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Stderr::flush(&mut io::stderr())
+        io::stderr().flush()
     }
 }
 
@@ -68,6 +85,17 @@ const fn priority(level: Level) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_logged_together_is_kept_until_its_end() {
+        let kept = together(|| {
+            Line("<6>").write_all(b"one\n").unwrap();
+            Line("<4>").write_all(b"two\n").unwrap();
+            TOGETHER.with_borrow(Clone::clone)
+        });
+        assert_eq!(kept.as_deref(), Some(&b"<6>one\n<4>two\n"[..]));
+        assert_eq!(TOGETHER.take(), None);
+    }
 
     #[test]
     fn each_line_of_an_event_has_its_priority() {

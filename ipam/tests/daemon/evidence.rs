@@ -86,7 +86,8 @@ fn an_address_that_somebody_uses_is_not_handed_out_though_the_store_says_free() 
             &format!("10.244.0.8 configured in network namespace /run/netns/{}", macvlan.name()),
         ]
     );
-    assert!(ipamd.log().contains("somebody uses an address that is nobody's"));
+    let said = "somebody uses an address that is nobody's";
+    until(30, "it is in the log", || ipamd.log().contains(said));
     let pool = &api.status().pools[0];
     assert_eq!((pool.quarantined, pool.assigned, pool.free), (5, 1, 7));
 
