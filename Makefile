@@ -15,7 +15,7 @@ setup: ## install the Debian packages that demo and tests use, if any is missing
 # The plugins are started for every operation on every pod: linked statically they start as fast as
 # a process can, and need nothing of the host.
 PLUGIN = $(CARGO) rustc --quiet --release -p mainstay-cni --bin
-STATIC = -- -C target-feature=+crt-static
+STATIC = -- -C target-feature=+crt-static -C strip=symbols
 release:
 	@$(CARGO) build --release --bins --workspace
 	@$(PLUGIN) mainstay-ipam $(STATIC)

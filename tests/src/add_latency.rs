@@ -16,16 +16,19 @@ use std::time::{Duration, Instant};
 
 /// Containers that stand while others come and go: a full node by Kubernetes' default limit.
 pub const LIVE: usize = 110;
-/// How many callers there are in the parallel run.
-pub const CALLERS: usize = 8;
+/// How many callers there are in the parallel runs: as a busy node has, and as many as start at once
+/// when a node comes back.
+pub const CALLERS: [usize; 2] = [8, 32];
 
 /// Who hands out the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ipam<'a> {
-    /// A program that does nothing: what starting a process costs by itself.
+    /// A static program that does nothing: what starting a process costs by itself.
     Nothing,
     HostLocal,
-    /// With the ipamd that serves in this run directory. Its pool needs room for `LIVE + 2 n` new
+    /// The address is in its configuration: what a plugin costs that keeps nothing.
+    Static,
+    /// With the ipamd that serves in this run directory. Its pool needs room for `LIVE + 4 n` new
     /// owners: what is released stays with its owner for the cooldown.
     Mainstay {
         run_dir: &'a Path,
@@ -52,10 +55,12 @@ pub struct Latency {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AddLatency {
     pub serial: Latency,
-    pub parallel: Latency,
+    pub parallel: [Latency; 2],
+    /// By as many callers as there are at most, and no DEL among them.
+    pub adds_per_second: f64,
 }
 
-/// Measures `n` containers one after the other, then `n` by eight callers.
+/// Measures `n` containers one after the other, then `n` by so many callers, then `n` ADDs alone.
 #[must_use]
 pub fn add_latency(n: usize, ipam: Ipam<'_>) -> AddLatency {
     let bench = Bench::new(ipam);
@@ -64,15 +69,25 @@ pub fn add_latency(n: usize, ipam: Ipam<'_>) -> AddLatency {
         bench.call("ADD", container);
     }
     let serial = bench.run(n, 1);
-    let parallel = bench.run(n, CALLERS);
+    let parallel = CALLERS.map(|callers| bench.run(n, callers));
+    let adds_per_second = bench.adds_alone(n, CALLERS[1]);
     for container in &live {
         bench.call("DEL", container);
     }
-    AddLatency { serial, parallel }
+    AddLatency { serial, parallel, adds_per_second }
+}
+
+/// Starts a program so often, one after the other: a plugin that is asked for its versions, or the
+/// program that does nothing.
+#[must_use]
+pub fn start_latency(n: usize, ipam: Ipam<'_>) -> Quantiles {
+    let bench = Bench::new(ipam);
+    quantiles((0..n).map(|_| bench.call("VERSION", "")).collect())
 }
 
 struct Bench {
     program: PathBuf,
+    argument: Option<&'static str>,
     stdin: String,
     netns: Netns,
     count: AtomicUsize,
@@ -83,14 +98,24 @@ struct Bench {
 impl Bench {
     fn new(ipam: Ipam<'_>) -> Self {
         let state = Scratch::new("add-latency");
+        let debian =
+            |name: &str| tool(&format!("/usr/lib/cni/{name}"), "containernetworking-plugins");
         let (program, section) = match ipam {
-            Ipam::Nothing => (tool("true", "coreutils"), Value::Null),
+            Ipam::Nothing => (tool("busybox", "busybox-static"), Value::Null),
             Ipam::HostLocal => (
-                tool("/usr/lib/cni/host-local", "containernetworking-plugins"),
+                debian("host-local"),
                 json!({
                     "type": "host-local",
                     "dataDir": state.path(),
                     "ranges": [[{"subnet": "10.243.0.0/16"}], [{"subnet": "fd00:10:243::/112"}]],
+                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+                }),
+            ),
+            Ipam::Static => (
+                debian("static"),
+                json!({
+                    "type": "static",
+                    "addresses": [{"address": "10.242.0.2/16"}, {"address": "fd00:10:242::2/112"}],
                     "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
                 }),
             ),
@@ -103,6 +128,7 @@ impl Bench {
         });
         Self {
             program,
+            argument: (ipam == Ipam::Nothing).then_some("true"),
             stdin: stdin.to_string(),
             netns: Netns::new("latency"),
             count: AtomicUsize::new(0),
@@ -123,6 +149,7 @@ impl Bench {
         );
         let start = Instant::now();
         let mut child = Command::new(&self.program)
+            .args(self.argument)
             .env_clear()
             .envs([("CNI_COMMAND", command), ("CNI_CONTAINERID", container)])
             .envs([("CNI_IFNAME", "eth0"), ("CNI_PATH", "/usr/lib/cni"), ("CNI_ARGS", &args)])
@@ -141,18 +168,10 @@ impl Bench {
     }
 
     fn run(&self, n: usize, callers: usize) -> Latency {
-        let each = n.div_ceil(callers);
         let start = Instant::now();
-        let times: Vec<(Duration, Duration)> = std::thread::scope(|scope| {
-            let pairs = || {
-                let pair = |_| {
-                    let container = self.next();
-                    (self.call("ADD", &container), self.call("DEL", &container))
-                };
-                (0..each).map(pair).collect::<Vec<_>>()
-            };
-            let threads: Vec<_> = (0..callers).map(|_| scope.spawn(pairs)).collect();
-            threads.into_iter().flat_map(|t| t.join().expect("no caller panicked")).collect()
+        let times = by(callers, n, || {
+            let container = self.next();
+            (self.call("ADD", &container), self.call("DEL", &container))
         });
         let took = start.elapsed();
         Latency {
@@ -161,6 +180,31 @@ impl Bench {
             pairs_per_second: times.len() as f64 / took.as_secs_f64(),
         }
     }
+
+    /// ADDs in a second; the addresses are given back after it.
+    fn adds_alone(&self, n: usize, callers: usize) -> f64 {
+        let start = Instant::now();
+        let containers = by(callers, n, || {
+            let container = self.next();
+            self.call("ADD", &container);
+            container
+        });
+        let took = start.elapsed();
+        for container in &containers {
+            self.call("DEL", container);
+        }
+        containers.len() as f64 / took.as_secs_f64()
+    }
+}
+
+/// What so many callers get who do it, together, `n` times or a few more.
+fn by<T: Send>(callers: usize, n: usize, call: impl Fn() -> T + Sync) -> Vec<T> {
+    let each = n.div_ceil(callers);
+    std::thread::scope(|scope| {
+        let calls = || (0..each).map(|_| call()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..callers).map(|_| scope.spawn(calls)).collect();
+        threads.into_iter().flat_map(|t| t.join().expect("no caller panicked")).collect()
+    })
 }
 
 fn quantiles(mut times: Vec<Duration>) -> Quantiles {

@@ -5,7 +5,7 @@ use mainstay_proto::ipam::v1::cni_request::Command;
 use mainstay_tests::crash::callers::{addresses, ask};
 use mainstay_tests::daemons::{Daemon, Node};
 use mainstay_tests::netns::Netns;
-use mainstay_tests::proc::Proc;
+use mainstay_tests::proc::{Proc, usage};
 use mainstay_tests::sections;
 use std::fmt::Write;
 use std::path::Path;
@@ -26,12 +26,18 @@ fn main() {
         "## {TITLE}
 
 Written by `make bench-leases`. Durable ADDs by the daemon's socket alone, a connection each, IPv4 and IPv6; each answer
-waits for its commit. The callers run on the same cores; CPU is that of ipamd alone, its store's threads included.
+waits for its commit. The callers run on the same cores; the first figure of CPU is that of ipamd alone, its store's threads included.
 
-| callers | ADD a second | p50 | p99 | CPU an ADD |
-|---|---|---|---|---|
+| callers | ADD a second | p50 | p99 | CPU an ADD | the callers' own |
+|---|---|---|---|---|---|
 "
     );
+    // Who names a number of callers wants to see that row alone, and nothing written.
+    let callers: Vec<usize> = std::env::args().skip(1).filter_map(|n| n.parse().ok()).collect();
+    if !callers.is_empty() {
+        callers.into_iter().for_each(|callers| print!("{}", many(callers)));
+        return;
+    }
     for callers in [1, 8, 32, 128] {
         text += &many(callers);
     }
@@ -49,15 +55,18 @@ fn many(callers: usize) -> String {
     let node = Node::new("node-a", Netns::new("node"), BOTH);
     let ipamd = start(&node);
     let n = if callers == 1 { 4_000 } else { 20_000 };
-    let (began, cpu) = (Instant::now(), ipamd.usage().0);
+    let cpu = || (ipamd.usage().0, usage(std::process::id()).0);
+    let (began, before) = (Instant::now(), cpu());
     let took = adds(&node, callers, 0..n);
-    let (wall, cpu) = (began.elapsed(), ipamd.usage().0 - cpu);
+    let (wall, after) = (began.elapsed(), cpu());
+    let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / n as f64;
     format!(
-        "| {callers} | {:.0} | {} | {} | {:.0} µs |\n",
+        "| {callers} | {:.0} | {} | {} | {:.0} µs | {:.0} µs |\n",
         n as f64 / wall.as_secs_f64(),
         millis(quantile(&took, 50)),
         millis(quantile(&took, 99)),
-        cpu.as_secs_f64() * 1e6 / n as f64
+        each(after.0 - before.0),
+        each(after.1 - before.1)
     )
 }
 

@@ -22,11 +22,16 @@ fn main() {
     let routes = routes::run();
     let addresses = addresses::run();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
-    // The restarts are another program's section.
+    // The sections of other programs.
     let old = std::fs::read_to_string(path).unwrap_or_default();
     let mut page = report::page(&machine, &routes, &addresses);
-    if let Some(section) = sections::find(&old, "Restarts") {
-        page = sections::replace(&page, "Restarts", section);
+    for title in ["Restarts", "Leases: the daemon alone"] {
+        if let Some(section) = sections::find(&old, title) {
+            page = sections::replace(&page, title, section);
+        }
+    }
+    if std::env::var_os("DRY").is_some() {
+        return println!("{page}");
     }
     std::fs::write(path, page).expect("write docs/benchmarks.md");
     println!("\nwritten to docs/benchmarks.md");

@@ -27,10 +27,25 @@ pub fn ask(socket: &Path, command: Command, container: &str) -> io::Result<CniRe
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.write_all(&[&length[..], &message].concat())?;
-    let mut reply = Vec::new();
-    stream.read_to_end(&mut reply)?;
-    let reply = reply.get(4..).ok_or(io::ErrorKind::UnexpectedEof)?;
-    CniReply::decode(reply).map_err(io::Error::other)
+    CniReply::decode(&*read_frame(&mut stream)?).map_err(io::Error::other)
+}
+
+/// A message without its length. As the plugin does, it does not wait for the stream's end.
+fn read_frame(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; 4096];
+    let mut read = 0;
+    loop {
+        match stream.read(&mut frame[read..])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => read += more,
+        }
+        let Some(length) = frame[..read].first_chunk() else { continue };
+        let end = 4 + u32::from_be_bytes(*length) as usize;
+        if read >= end {
+            return Ok(frame[4..end].to_vec());
+        }
+        frame.resize(end.max(frame.len()), 0);
+    }
 }
 
 /// The addresses of a reply, without their lengths; the refusal, if it is one.

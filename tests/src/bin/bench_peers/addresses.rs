@@ -1,12 +1,13 @@
-//! What an address costs a runtime: ADD and DEL by process, beside host-local.
+//! What an address costs a runtime: ADD and DEL by process, beside Debian's plugins.
 
-use mainstay_proto::ipam::v1::{CniReply, CniRequest, cni_request::Command};
-use mainstay_tests::add_latency::{AddLatency, CALLERS, Ipam, LIVE, add_latency};
+use mainstay_proto::ipam::v1::cni_request::Command;
+use mainstay_tests::add_latency::{
+    AddLatency, CALLERS, Ipam, LIVE, Quantiles, add_latency, start_latency,
+};
+use mainstay_tests::crash::callers::ask;
 use mainstay_tests::daemons::{Daemon, Node};
 use mainstay_tests::netns::Netns;
-use prost::Message;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use mainstay_tests::proc::bin;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,19 @@ pub const PODS: usize = 400;
 
 pub struct Rows {
     pub nothing: AddLatency,
+    pub fixed: AddLatency,
     pub host_local: AddLatency,
     pub mainstay: AddLatency,
+    pub start: Start,
     pub socket: Vec<Socket>,
+}
+
+/// The plugin that only says which versions it speaks, and a program that does nothing.
+pub struct Start {
+    /// Of the plugin's file, as installed.
+    pub size: u64,
+    pub plugin: Quantiles,
+    pub nothing: Quantiles,
 }
 
 /// Durable ADDs by the plugins' socket alone: no process is started.
@@ -29,20 +40,27 @@ pub struct Socket {
 
 pub fn run() -> Rows {
     println!(
-        "\nCNI ADD and DEL, {PODS} pods one after the other and {PODS} by {CALLERS} callers, {LIVE} others live"
+        "\nCNI ADD and DEL, {PODS} pods one after the other and {PODS} by {CALLERS:?} callers, {LIVE} others live"
     );
     let node = Node::new("node-a", Netns::new("node"), CONFIG);
     let _ipamd = node.start(Daemon::Ipamd);
     let run_dir = node.run_dir();
     let row = |name: &str, ipam| {
         let row = add_latency(PODS, ipam);
-        println!("  {name:<14} {:?}", row.serial.add);
+        println!("  {name:<14} {:?} {:.0} ADD/s", row.serial.add, row.adds_per_second);
         row
     };
+    let ours = Ipam::Mainstay { run_dir: &run_dir };
     Rows {
-        nothing: row("/bin/true", Ipam::Nothing),
+        nothing: row("nothing", Ipam::Nothing),
+        fixed: row("static", Ipam::Static),
         host_local: row("host-local", Ipam::HostLocal),
-        mainstay: row("mainstay-ipam", Ipam::Mainstay { run_dir: &run_dir }),
+        mainstay: row("mainstay-ipam", ours),
+        start: Start {
+            size: std::fs::metadata(bin("mainstay-ipam")).expect("the plugin").len(),
+            plugin: start_latency(PODS, ours),
+            nothing: start_latency(PODS, Ipam::Nothing),
+        },
         socket: [1, 8, 32].map(|callers| socket(&run_dir.join("cni.sock"), callers)).into(),
     }
 }
@@ -70,25 +88,11 @@ fn socket(path: &Path, callers: usize) -> Socket {
     Socket { callers, per_second, median: at(50), p99: at(99) }
 }
 
-/// One ADD, framed as the plugin does it; how long until its answer.
+/// One ADD; how long until its answer.
 fn add(path: &Path, container: &str) -> Duration {
-    let request = CniRequest {
-        command: Command::Add.into(),
-        network: "mainstay".into(),
-        container_id: container.into(),
-        ifname: "eth0".into(),
-        netns: "/run/netns/none".into(),
-        ..CniRequest::default()
-    };
-    let body = request.encode_to_vec();
     let start = Instant::now();
-    let mut stream = UnixStream::connect(path).expect("ipamd serves");
-    let length = u32::try_from(body.len()).expect("small").to_be_bytes();
-    stream.write_all(&[&length[..], &body].concat()).expect("ipamd reads");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("ipamd answers");
+    let reply = ask(path, Command::Add, container).expect("ipamd answers");
     let took = start.elapsed();
-    let reply = CniReply::decode(answer.get(4..).unwrap_or_default()).expect("a reply");
     assert_eq!(reply.error, None);
     took
 }

@@ -1,6 +1,6 @@
 //! docs/benchmarks.md, made whole from one run.
 
-use crate::addresses::{ADDS, PODS, Rows};
+use crate::addresses::{ADDS, PODS, Rows, Start};
 use crate::routes::{PREFIXES, RUNS, Row};
 use mainstay_tests::add_latency::{CALLERS, LIVE, Latency};
 use std::fmt;
@@ -72,35 +72,7 @@ BGP process alone (FRR: `bgpd` without zebra). × is the ratio to us.
             row.peak as f64 / ours.peak as f64,
         );
     }
-    page += &format!(
-        "
-## Addresses: what a runtime waits for
-
-ADD and DEL of the IPAM plugin alone, IPv4 and IPv6 together, from the start of the process to its end, with {LIVE} other
-containers holding addresses: {PODS} containers one after the other, then {PODS} by {CALLERS} callers at once.
-`mainstay-ipam` answers ADD after its daemon has made the lease durable; `host-local` never syncs its files.
-
-| plugin | ADD p50 | ADD p99 | DEL p50 | {CALLERS} callers: ADD p50 | ADD p99 | ADD+DEL a second |
-|---|---|---|---|---|---|---|
-"
-    );
-    for (name, row) in [
-        ("`/bin/true` (a process alone)", addresses.nothing),
-        ("`host-local`", addresses.host_local),
-        ("`mainstay-ipam`", addresses.mainstay),
-    ] {
-        let Latency { add, del, .. } = row.serial;
-        let many = row.parallel;
-        page += &format!(
-            "| {name} | {} | {} | {} | {} | {} | {:.0} |\n",
-            millis(add.median),
-            millis(add.p99),
-            millis(del.median),
-            millis(many.add.median),
-            millis(many.add.p99),
-            many.pairs_per_second,
-        );
-    }
+    page += &plugins(addresses);
     page += &format!(
         "
 Durable ADDs by the daemon's socket alone, {ADDS} containers, both families; each answer waits for its commit:
@@ -114,6 +86,54 @@ Durable ADDs by the daemon's socket alone, {ADDS} containers, both families; eac
         page += &format!("| {} | {:.0} | {p50} | {p99} |\n", row.callers, row.per_second);
     }
     page
+}
+
+fn plugins(addresses: &Rows) -> String {
+    let [some, many] = CALLERS;
+    let mut text = format!(
+        "
+## Addresses: what a runtime waits for
+
+ADD and DEL of the IPAM plugin alone, IPv4 and IPv6 together, from the start of the process to its end, with {LIVE} other
+containers holding addresses: {PODS} containers one after the other, then {PODS} by {some} and by {many} callers at once, each of
+whom starts the next process when the last has ended; then {PODS} ADDs by {many} callers without a DEL between.
+`mainstay-ipam` answers ADD after its daemon has made the lease durable; `host-local` never syncs its files; `static`
+hands out the address of its configuration and keeps nothing. The processes share the machine's cores, so many callers
+wait for each other whatever the program does: the first row is what no plugin can be faster than. whereabouts and
+Spiderpool are not here, for they keep their leases in a Kubernetes API server.
+
+| plugin | ADD p50 | ADD p99 | DEL p50 | {some} callers: ADD p50 | ADD p99 | ADD+DEL a second | {many} callers: ADD p50 | ADD p99 | ADD+DEL a second | ADD alone a second |
+|---|---|---|---|---|---|---|---|---|---|---|
+"
+    );
+    for (name, row) in [
+        ("`busybox true` (a static program alone)", addresses.nothing),
+        ("`static`", addresses.fixed),
+        ("`host-local`", addresses.host_local),
+        ("`mainstay-ipam`", addresses.mainstay),
+    ] {
+        let Latency { add, del, .. } = row.serial;
+        let (p50, p99, del) = (millis(add.median), millis(add.p99), millis(del.median));
+        text += &format!("| {name} | {p50} | {p99} | {del} |");
+        for Latency { add, pairs_per_second, .. } in row.parallel {
+            let (p50, p99) = (millis(add.median), millis(add.p99));
+            text += &format!(" {p50} | {p99} | {pairs_per_second:.0} |");
+        }
+        text += &format!(" {:.0} |\n", row.adds_per_second);
+    }
+    let Start { size, plugin, nothing } = &addresses.start;
+    text += &format!(
+        "
+The plugin is one static file of {:.1} MB. Started only to say which
+versions it speaks it takes {} (p99 {}); the program that does nothing, {} (p99 {}).
+",
+        *size as f64 / 1e6,
+        millis(plugin.median),
+        millis(plugin.p99),
+        millis(nothing.median),
+        millis(nothing.p99),
+    );
+    text
 }
 
 fn seconds(value: Duration, ours: Duration) -> String {
