@@ -20,6 +20,8 @@ const MOST: usize = 4096;
 /// pauses; one caller alone never waits.
 const PAUSE: Duration = Duration::from_micros(150);
 const PAUSES: usize = 8;
+/// So many share a sync well enough: who comes later asks while they are written.
+const ENOUGH: usize = 64;
 
 struct Work {
     records: Vec<Record>,
@@ -147,7 +149,7 @@ impl Queue {
     /// The next batch after one of `last`; nothing, once all is done.
     fn take(&self, last: usize) -> Option<Vec<Work>> {
         let mut waiting = self.lock();
-        let expected = waiting.work.len() + last;
+        let expected = (waiting.work.len() + last).min(ENOUGH);
         waiting = self.sleep(waiting, 1, None);
         for _ in 0..PAUSES {
             let before = waiting.work.len();
