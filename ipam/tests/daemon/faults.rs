@@ -166,7 +166,9 @@ fn a_full_disk_lets_leases_go_and_takes_no_new_ones_until_there_is_room() {
     let status = ipamd.wait(Duration::from_secs(10));
     assert!(!status.success(), "it ends, for what is not durable must not be promised: {status}");
 
-    // Whoever supervises it starts it again; twice, for it may be killed meanwhile.
+    // Whoever supervises it starts it again; twice, for it may be killed meanwhile. That may undo a
+    // DEL, which can be asked again.
+    let mut released = Vec::new();
     for n in [0, 1] {
         let mut ipamd = node.start(Daemon::Ipamd);
         let (none, refusal) = add_until_refused(&cni, "never");
@@ -174,8 +176,8 @@ fn a_full_disk_lets_leases_go_and_takes_no_new_ones_until_there_is_room() {
         assert!(none.is_empty() && refusal.code == 11, "{refusal:?}");
         assert!(refusal.msg.contains("is full: leases are kept and released"), "{}", refusal.msg);
         assert_eq!(cni.status(), Ok(vec![]), "running pods are not to be evicted");
-        let (pod, _) = given.remove(0);
-        cni.del(&pod);
+        released.push(given.remove(0).0);
+        released.iter().for_each(|pod| cni.del(pod));
         let mut api = Api::of(&node);
         assert_eq!(api.leases("assigned", "").unwrap().len(), given.len());
         let status = api.status();
