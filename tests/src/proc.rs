@@ -134,6 +134,15 @@ pub fn cpu(pid: u32) -> Duration {
     on_cpu.sum()
 }
 
+/// How often a process has touched a page that it did not have.
+#[must_use]
+pub fn faults(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or("").split_whitespace();
+    // minflt is the 10th field, the state the third.
+    { fields }.nth(7).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
 /// (CPU time, peak resident bytes) of a process.
 #[must_use]
 pub fn usage(pid: u32) -> (Duration, u64) {

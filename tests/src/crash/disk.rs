@@ -61,7 +61,7 @@ enum Change {
     Length(u64),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct File {
     durable: Vec<u8>,
     /// With the number of the entry.
@@ -79,13 +79,13 @@ enum Naming {
 /// Names, and the file behind each; none behind a directory's.
 type Names = BTreeMap<PathBuf, Option<usize>>;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Directories {
     durable: Names,
     pending: Vec<(usize, Naming)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Disk {
     root: PathBuf,
     files: Vec<File>,
@@ -104,6 +104,23 @@ impl Disk {
         let mut disk = Self { root: root.into(), ..Self::default() };
         disk.ext4.durable.insert(root.into(), None);
         disk.strict.durable.insert(root.into(), None);
+        disk
+    }
+
+    /// Everything that is on the real disk, all of it durable.
+    #[must_use]
+    pub fn found(root: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let (mut disk, image) = (Self::new(root), Image::read(root));
+        let mut names: Names = image.dirs.into_iter().map(|dir| (dir, None)).collect();
+        for (path, durable) in image.files {
+            let inode = std::fs::metadata(&path).expect("a file of the directory").ino();
+            disk.by_inode.insert(inode, disk.files.len());
+            names.insert(path, Some(disk.files.len()));
+            disk.files.push(File { durable, pending: Vec::new() });
+        }
+        disk.ext4.durable.clone_from(&names);
+        disk.strict.durable = names;
         disk
     }
 

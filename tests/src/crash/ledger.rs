@@ -97,6 +97,14 @@ impl Ledger {
         }
     }
 
+    /// The log is begun anew: all that is known is from before.
+    pub fn begin_anew(&self) {
+        for given in &mut self.known().given {
+            given.at = 0;
+            given.deleting = given.deleting.map(|_| 0);
+        }
+    }
+
     /// How many answers there are.
     #[must_use]
     pub fn answers(&self) -> usize {

@@ -38,8 +38,9 @@ succeeded covers is there; of the rest
 
 `sync_file_range` counts for nothing. Directories are durable as on ext4 (any sync commits what was done to directories
 before) or strictly (only a sync of that very directory), by chance. A third of the moments are anywhere, a third follow
-a sync, a third surround changes of directories. The daemon is started on each disk under another boot id; one start in
-four is killed first, at a random moment. It is a model: a drive that acknowledges a flush and has not done it is not in it.
+a sync, a third surround changes of directories. Every second life begins on a disk that has lost its power once before.
+The daemon is started on each disk under another boot id; one start in four is killed first, at a random moment. It is a
+model: a drive that acknowledges a flush and has not done it is not in it.
 
 ## Where it is tested on each change
 

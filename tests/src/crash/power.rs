@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub seed: u64,
-    /// Lives that are recorded, each from an empty directory.
+    /// Lives that are recorded, each from an empty directory or from what a loss of power has left.
     pub lives: usize,
     /// Starts of the daemon in a life.
     pub starts: usize,
@@ -48,6 +48,8 @@ pub struct Outcome {
 }
 
 struct Life {
+    /// What the first of the entries found.
+    first: Disk,
     entries: Vec<Entry>,
     ledger: Ledger,
     root: PathBuf,
@@ -76,7 +78,7 @@ pub fn run(plan: &Plan, told: impl Fn(&Outcome) + Sync) -> Outcome {
             scope.spawn(|| look_at_all(&cases, &outcome, &told));
         }
         for n in 0..plan.lives {
-            let life = live(plan, plan.seed + n as u64);
+            let life = live(plan, n);
             {
                 let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
                 outcome.calls += life.entries.len();
@@ -111,17 +113,46 @@ fn look_at_all(
 
 // ---- recording
 
-/// From an empty directory over several starts, each ended in another way.
-fn live(plan: &Plan, seed: u64) -> Life {
-    let mut random = Random::new(seed);
+/// Over several starts, each ended in another way; of every second life, on a disk that has lost its
+/// power before.
+fn live(plan: &Plan, n: usize) -> Life {
+    let mut random = Random::new(plan.seed + n as u64);
     let (node, ledger, began) = (victim(), Ledger::default(), Instant::now());
     let root = state_dir(&node);
     // It is the installation's, and there for good.
     std::fs::create_dir_all(&root).expect("a state directory");
     let log = node.dir.path().join("calls");
+    let mut first = Disk::new(&root);
+    // Without the others there might be no daemon afterwards.
+    if ["", "directory"].contains(&plan.without) && n % 2 == 1 {
+        let once = Plan { starts: 1, ..*plan };
+        record(&once, &node, &ledger, (&log, &first), &mut random);
+        let (rest, journal) = (Rest::ALL[random.upto(3)], Journal::ALL[random.upto(1)]);
+        let image = replay(&first, &log::read(&log)).after_power_loss(rest, journal, &mut random);
+        std::fs::remove_dir_all(&root).expect("the state directory is removed");
+        std::fs::create_dir_all(&root).expect("a state directory");
+        image.write(&root, &root);
+        std::fs::remove_file(&log).expect("the log is removed");
+        ledger.begin_anew();
+        first = Disk::found(&root);
+    }
+    record(plan, &node, &ledger, (&log, &first), &mut random);
+    let life = Life { first, entries: log::read(&log), ledger, root, lasted: began.elapsed() };
+    verify(&life);
+    life
+}
+
+fn record(
+    plan: &Plan,
+    node: &Node,
+    ledger: &Ledger,
+    (log, first): (&Path, &Disk),
+    random: &mut Random,
+) {
+    let root = state_dir(node);
     let logged = |command: &mut Command| {
         quiet(command);
-        command.env("LD_PRELOAD", disklog()).env("DISKLOG_DIR", &root).env("DISKLOG_LOG", &log);
+        command.env("LD_PRELOAD", disklog()).env("DISKLOG_DIR", &root).env("DISKLOG_LOG", log);
         command.env("DISKLOG_WITHOUT", plan.without);
     };
     for start in 0..plan.starts {
@@ -129,7 +160,7 @@ fn live(plan: &Plan, seed: u64) -> Life {
             let (_, mut ipamd) = node.launch(Daemon::Ipamd, &[], logged);
             std::thread::sleep(Duration::from_micros(random.upto(30_000) as u64));
             ipamd.kill();
-            complete(&log, &root);
+            complete(log, first, &root);
         }
         // Without its guards it may not even start again; what was recorded until then is enough.
         let mut ipamd = match node.try_start_with(Daemon::Ipamd, &[], logged) {
@@ -137,26 +168,25 @@ fn live(plan: &Plan, seed: u64) -> Life {
             Err(_) if start > 0 && !plan.without.is_empty() => break,
             Err(why) => panic!("{why}"),
         };
-        load(&node, &ledger, &log, start, plan.load);
+        load(node, ledger, log, plan.load);
         if random.upto(2) == 0 {
             ipamd.signal(Signal::TERM);
             ipamd.wait(Duration::from_secs(20));
         } else {
             ipamd.kill();
-            complete(&log, &root);
+            complete(log, first, &root);
         }
     }
-    let life = Life { entries: log::read(&log), ledger, root, lasted: began.elapsed() };
-    verify(&life);
-    life
 }
 
-fn load(node: &Node, ledger: &Ledger, log: &Path, start: usize, time: Duration) {
+fn load(node: &Node, ledger: &Ledger, log: &Path, time: Duration) {
+    static LOADS: AtomicUsize = AtomicUsize::new(0);
+    let load = LOADS.fetch_add(1, Ordering::Relaxed);
     let (stop, socket) = (AtomicBool::new(false), node.run_dir().join("cni.sock"));
     std::thread::scope(|scope| {
         for n in 0..4 {
             let (socket, stop) = (socket.clone(), &stop);
-            let name = format!("{start}-{n}");
+            let name = format!("{load}-{n}");
             let caller = Caller { socket, ledger, log: Some(log), name, refusals: false };
             scope.spawn(move || caller.run(stop));
         }
@@ -165,19 +195,19 @@ fn load(node: &Node, ledger: &Ledger, log: &Path, start: usize, time: Duration) 
     });
 }
 
-fn replay(root: &Path, entries: &[Entry]) -> Disk {
-    let mut disk = Disk::new(root);
+fn replay(first: &Disk, entries: &[Entry]) -> Disk {
+    let mut disk = first.clone();
     entries.iter().for_each(|entry| disk.apply(entry));
     disk
 }
 
 /// SIGKILL may come between a call and its entry in the log: what the few calls did that were
 /// going on is logged here.
-fn complete(log: &Path, root: &Path) {
+fn complete(log: &Path, first: &Disk, root: &Path) {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
     log::mend(log);
-    let (logged, real) = (replay(root, &log::read(log)).whole(), Image::read(root));
+    let (logged, real) = (replay(first, &log::read(log)).whole(), Image::read(root));
     let mut missing = 0;
     let mut put = |what: (Kind, u64, u64), piece: &[u8]| {
         log::append(log, what, piece);
@@ -208,7 +238,7 @@ fn complete(log: &Path, root: &Path) {
 
 /// The log has seen every change: what it leads to is what is on the disk.
 fn verify(life: &Life) {
-    let disk = replay(&life.root, &life.entries);
+    let disk = replay(&life.first, &life.entries);
     let (logged, real) = (disk.whole(), Image::read(&life.root));
     let names = |image: &Image| format!("{:?} {:?}", image.dirs, image.files.keys());
     assert_eq!(names(&logged), names(&real));
@@ -221,7 +251,7 @@ fn verify(life: &Life) {
 
 fn cut(plan: &Plan, n: usize, life: &Life, mut put: impl FnMut(Case)) {
     let mut random = Random::new(plan.seed ^ (n as u64) << 32);
-    let mut disk = Disk::new(&life.root);
+    let mut disk = life.first.clone();
     let mut moments = moments(&life.entries, plan.moments, &mut random).into_iter().peekable();
     for (at, entry) in life.entries.iter().enumerate() {
         disk.apply(entry);

@@ -3,7 +3,7 @@
 use crate::feeder::{End, table};
 use mainstay_tests::daemons::{Daemon, Node};
 use mainstay_tests::netns::{Netns, veth};
-use mainstay_tests::proc::cpu;
+use mainstay_tests::proc::{Proc, cpu, faults};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,18 @@ pub const SIZES: [(usize, usize); 2] = [(100_000, 15), (1_000_000, 5)];
 pub struct Row {
     pub routes: usize,
     pub runs: usize,
-    /// Medians: (CPU of bgpd and keeper, wall), without and with the keeper.
-    pub plain: (Duration, Duration),
-    pub kept: (Duration, Duration),
+    /// Medians, without and with the keeper.
+    pub plain: Cost,
+    pub kept: Cost,
+}
+
+/// Of bgpd and keeper together.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    pub cpu: Duration,
+    pub wall: Duration,
+    /// Pages that the kernel had to find, and to clear.
+    pub faults: u64,
 }
 
 pub fn run() -> Vec<Row> {
@@ -29,7 +38,7 @@ pub fn run() -> Vec<Row> {
         if std::env::var_os("MAINSTAY_BENCH_RUNS").is_some() {
             println!("{pairs:.0?}");
         }
-        println!("{routes:>8} routes: CPU {:.0?} plain, {:.0?} kept", plain.0, kept.0);
+        println!("{routes:>8} routes: CPU {:.0?} plain, {:.0?} kept", plain.cpu, kept.cpu);
         Row { routes, runs, plain, kept }
     });
     rows.into()
@@ -37,7 +46,7 @@ pub fn run() -> Vec<Row> {
 
 const FEEDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-fn measure(up: &[u8], routes: usize, keeper: bool) -> (Duration, Duration) {
+fn measure(up: &[u8], routes: usize, keeper: bool) -> Cost {
     let (feeder, sink, host) = (Netns::new("feeder"), Netns::new("sink"), Netns::new("speaker"));
     for (end, n) in [(&feeder, 0), (&sink, 1)] {
         veth((end, "eth0"), (&host, &format!("eth{n}")));
@@ -50,19 +59,29 @@ fn measure(up: &[u8], routes: usize, keeper: bool) -> (Duration, Duration) {
     let counter = End::dial(&sink, Ipv4Addr::new(192, 0, 3, 1), Ipv4Addr::new(192, 0, 3, 2), 65002);
     let mut source = End::dial(&feeder, FEEDER, Ipv4Addr::new(192, 0, 2, 2), 65001);
     std::thread::sleep(Duration::from_millis(1500));
-    let used = || cpu(bgpd.pid()) + keeper.as_ref().map_or(Duration::ZERO, |k| cpu(k.pid()));
-    let (before, start) = (used(), Instant::now());
+    let pids: Vec<_> =
+        [Some(&bgpd), keeper.as_ref()].into_iter().flatten().map(Proc::pid).collect();
+    let cpu = || pids.iter().map(|pid| cpu(*pid)).sum::<Duration>();
+    let faults = || pids.iter().map(|pid| faults(*pid)).sum::<u64>();
+    let (cpu_before, faults_before, start) = (cpu(), faults(), Instant::now());
     source.send(up);
     let at = counter.when(routes, Duration::from_secs(120)).unwrap_or_else(|e| panic!("{e}"));
     std::thread::sleep(Duration::from_millis(500));
-    (used() - before, at - start)
+    Cost { cpu: cpu() - cpu_before, wall: at - start, faults: faults() - faults_before }
 }
 
-fn median(runs: impl Iterator<Item = (Duration, Duration)>) -> (Duration, Duration) {
-    let (mut cpu, mut wall): (Vec<_>, Vec<_>) = runs.unzip();
-    cpu.sort();
-    wall.sort();
-    (cpu[cpu.len() / 2], wall[wall.len() / 2])
+/// Each for itself.
+fn median(runs: impl Iterator<Item = Cost> + Clone) -> Cost {
+    fn middle<T: Ord>(values: impl Iterator<Item = T>) -> T {
+        let mut values: Vec<_> = values.collect();
+        values.sort_unstable();
+        values.swap_remove(values.len() / 2)
+    }
+    Cost {
+        cpu: middle(runs.clone().map(|run| run.cpu)),
+        wall: middle(runs.clone().map(|run| run.wall)),
+        faults: middle(runs.map(|run| run.faults)),
+    }
 }
 
 const CONFIG: &str = "nodes: [{name: speaker, address: 192.0.2.2}]
