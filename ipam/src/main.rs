@@ -12,6 +12,7 @@ mod daemon;
 mod evidence;
 mod gc;
 mod history;
+mod memory;
 mod neighbours;
 mod netns;
 mod observe;
@@ -132,13 +133,14 @@ fn end_process_on_panic(room: Arc<Room>) {
 async fn serve(
     args: Args,
     loaded: Loaded,
-    (mut store, room): (SledStore, Arc<Room>),
+    (store, room): (SledStore, Arc<Room>),
     ready: Ready,
 ) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let clocks = time::Clocks::new()?;
     let spool = Spool::open(&args.state("ipam")?, &args.run_dir)?;
     let kept = store.load()?;
+    let mut store = store.reopened()?;
     let leases = kept.slots.len();
     if kept.set_aside && kept.clock.is_none() {
         tracing::warn!("an earlier store was set aside: no address before the cooldown is over");
@@ -146,6 +148,7 @@ async fn serve(
     let settings = settings::settings(&loaded.node);
     let (ipam, first) = Ipam::open(settings, kept, clocks.now());
     store.commit(&first.records)?;
+    memory::give_back();
     room.provide();
     let engine = store.engine();
     let (committer, mut running) = Committer::start(Box::new(store))?;

@@ -68,6 +68,7 @@ fn open(bencher: Bencher<'_, '_>) {
         ipam.del(&pod(n, "first").attachment, NOW, &mut out);
         slots[n] = slot(out);
     }
+    let slots: Slots = slots.into_iter().collect();
     bencher.counter(ItemsCount::new(RECORDS)).with_inputs(|| slots.clone()).bench_local_values(
         |slots| Ipam::open(settings(), Kept { slots: black_box(slots), ..Kept::default() }, NOW),
     );

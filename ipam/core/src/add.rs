@@ -52,18 +52,21 @@ impl Ipam {
     }
 
     fn repeat(&self, add: &Add) -> Result<Option<Vec<Grant>>, AddError> {
-        let Some(has) = self.attached.get(&add.attachment) else { return Ok(None) };
+        let has: Vec<Slot> = self.attached(&add.attachment).collect();
+        if has.is_empty() {
+            return Ok(None);
+        }
         for &requested in &add.requested {
-            let same_family = has.iter().find(|a| a.is_ipv4() == requested.is_ipv4());
-            match same_family {
-                Some(&has) if has != requested => {
+            let mut addresses = has.iter().map(|slot| slot.address);
+            match addresses.find(|a| a.is_ipv4() == requested.is_ipv4()) {
+                Some(has) if has != requested => {
                     return Err(AddError::HasAnother { requested, has });
                 }
                 Some(_) => {}
                 None => return Err(AddError::NotHere(requested)),
             }
         }
-        Ok(Some(has.iter().filter_map(|a| self.slots.get(a)).map(grant).collect()))
+        Ok(Some(has.iter().map(grant).collect()))
     }
 
     fn choose(

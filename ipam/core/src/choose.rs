@@ -35,7 +35,7 @@ struct Asking<'a> {
     add: &'a Add,
     ipv4: bool,
     /// What it is known by, best first.
-    keys: Vec<Key>,
+    keys: Vec<Key<'a>>,
     /// The pools it may have an address of, in the order they are tried.
     pools: Vec<&'a Pool>,
     periods: Periods,
@@ -52,17 +52,17 @@ impl Ipam {
     /// the network namespaces, and says in [`Add::rival_gone`] which is.
     #[must_use]
     pub fn rivals(&self, add: &Add) -> Vec<Rival> {
-        if self.attached.contains_key(&add.attachment) {
+        if self.attached(&add.attachment).next().is_some() {
             return Vec::new();
         }
         let rivals = |ipv4| {
             let keys = add.owner.keys(&add.attachment, ipv4);
             let fight = self.same_uid(add, &keys).is_none();
             let rivals = self.of_same_name(add, &keys).filter(|_| fight);
-            let rival = |(_, slot): (Rung, &Slot)| Rival {
+            let rival = |(_, slot): (Rung, Slot)| Rival {
                 address: slot.address,
                 seq: slot.seq,
-                netns: slot.netns.clone(),
+                netns: slot.netns,
             };
             rivals.map(rival).collect::<Vec<_>>()
         };
@@ -149,14 +149,14 @@ impl Ipam {
     ) -> Result<Choice, AddError> {
         self.named_may_be_used(address, how, asking)?;
         let choice = Choice { address, rung: asking.add.owner.rung(), how };
-        let Some(slot) = self.slots.get(&address) else {
+        let Some(slot) = self.slots.get(address) else {
             let since = self.home(address).and_then(|(pool, _)| pool.since(address));
             return match since.and_then(|since| asking.periods.cooling(since)) {
                 Some(left) => Err(AddError::BlockCooling { address, left }),
                 None => Ok(choice),
             };
         };
-        let its_own = self.returns_to(slot, asking);
+        let its_own = self.returns_to(&slot, asking);
         let Some(released) = slot.released() else {
             let gone = asking.add.rivals_gone.contains(&slot.seq);
             return match its_own {
@@ -174,10 +174,10 @@ impl Ipam {
             return Err(AddError::InUse { address, evidence: evidence.into() });
         }
         let owner = slot.describe_owner();
-        let from = self.counts_from(slot, released);
+        let from = self.counts_from(&slot, released);
         match asking.periods.cooling(from) {
             Some(left) => Err(AddError::Cooling { address, owner, left }),
-            None if self.is_kept_for_good(slot) => Err(AddError::Kept { address, owner }),
+            None if self.is_kept_for_good(&slot) => Err(AddError::Kept { address, owner }),
             None => Ok(choice),
         }
     }
@@ -218,7 +218,7 @@ impl Ipam {
     /// for a cooldown after.
     fn in_use(&self, address: IpAddr) -> Option<&str> {
         let in_use = self.withheld.get(&address)?.in_use.as_ref()?;
-        let owner_may = in_use.gone.is_some() && self.slots.contains_key(&address);
+        let owner_may = in_use.gone.is_some() && self.slots.contains(address);
         (!owner_may).then_some(&in_use.evidence)
     }
 
@@ -275,24 +275,23 @@ impl Ipam {
         Ok(Some(Choice { address: slot.address, rung, how: How::TakenOver }))
     }
 
-    fn same_uid(&self, add: &Add, keys: &[Key]) -> Option<&Slot> {
+    fn same_uid(&self, add: &Add, keys: &[Key<'_>]) -> Option<Slot> {
         let uid = keys.iter().find(|key| key.rung == Rung::PodUid)?;
-        let slots = self.owners.assigned(uid).filter_map(|address| self.slots.get(&address));
-        slots.into_iter().find(|slot| slot.is_same_pod(&add.owner))
+        self.assigned_to(uid).find(|slot| slot.is_same_pod(&add.owner))
     }
 
     /// Older pods of the same name or sticky key that still have their addresses.
     fn of_same_name<'a>(
         &'a self,
         add: &'a Add,
-        keys: &'a [Key],
-    ) -> impl Iterator<Item = (Rung, &'a Slot)> {
+        keys: &'a [Key<'a>],
+    ) -> impl Iterator<Item = (Rung, Slot)> {
         let of = |rung| {
             let key = keys.iter().find(move |key| key.rung == rung);
-            let assigned = key.into_iter().flat_map(|key| self.owners.assigned(key).take(CLOSEST));
-            assigned.filter_map(move |address| Some((rung, self.slots.get(&address)?)))
+            let assigned = key.into_iter().flat_map(|key| self.assigned_to(key).take(CLOSEST));
+            assigned.map(move |slot| (rung, slot))
         };
-        let others = |(_, slot): &(Rung, &Slot)| slot.attachment != add.attachment;
+        let others = |(_, slot): &(Rung, Slot)| slot.attachment != add.attachment;
         of(Rung::Name).chain(of(Rung::StickyKey)).filter(others)
     }
 
@@ -303,9 +302,9 @@ impl Ipam {
                 Rung::StickyKey => self.own_of_shared(asking),
                 _ => None,
             };
-            for address in own.into_iter().chain(self.held_for(key, asking)) {
-                let Some(slot) = self.slots.get(&address) else { continue };
-                if !self.may_return(slot, key.rung, asking) {
+            for slot in own.into_iter().chain(self.held_for(key, asking)) {
+                let address = slot.address;
+                if !self.may_return(&slot, key.rung, asking) {
                     continue;
                 }
                 match self.not_on_hold(address) {
@@ -328,11 +327,25 @@ impl Ipam {
     }
 
     /// Those of a key that may be worth a look: on a guessed owner's rung, only what is cool.
-    fn held_for(&self, key: &Key, asking: &Asking<'_>) -> impl Iterator<Item = IpAddr> {
+    fn held_for(&self, key: &Key<'_>, asking: &Asking<'_>) -> impl Iterator<Item = Slot> {
         let soft = key.rung == Rung::Owner && !asking.add.owner.is_proven();
         let last = if soft { asking.periods.cooled_at() } else { Some(asking.periods.now) };
-        let held = last.map(|last| self.owners.held_until(key, last));
-        held.into_iter().flatten().take(CLOSEST)
+        let held = last.map(|last| self.index.held_until(key, last));
+        self.answering(held.into_iter().flatten(), key).take(CLOSEST)
+    }
+
+    fn assigned_to(&self, key: &Key<'_>) -> impl Iterator<Item = Slot> {
+        self.answering(self.index.assigned(key), key)
+    }
+
+    /// Of what an index names the slots that do answer to the key.
+    fn answering(
+        &self,
+        addresses: impl Iterator<Item = IpAddr>,
+        key: &Key<'_>,
+    ) -> impl Iterator<Item = Slot> {
+        let slots = addresses.filter_map(|address| self.slots.get(address));
+        slots.filter(move |slot| slot.answers_to(key))
     }
 
     fn may_return(&self, slot: &Slot, rung: Rung, asking: &Asking<'_>) -> bool {
@@ -362,15 +375,14 @@ impl Ipam {
 
     /// Replicas may share a sticky key: of its addresses the one this very pod had, then the one a
     /// pod of this name had, so that they do not swap theirs.
-    fn own_of_shared(&self, asking: &Asking<'_>) -> Option<IpAddr> {
+    fn own_of_shared(&self, asking: &Asking<'_>) -> Option<Slot> {
         let owner = &asking.add.owner;
-        let shared = |address: &IpAddr| {
-            self.slots.get(address).is_some_and(|slot| {
-                slot.owner.sticky_key == owner.sticky_key && slot.owner.namespace == owner.namespace
-            })
+        let shared = |slot: &Slot| {
+            slot.owner.sticky_key == owner.sticky_key && slot.owner.namespace == owner.namespace
         };
         let closer = asking.keys.iter().filter(|k| matches!(k.rung, Rung::PodUid | Rung::Name));
-        closer.flat_map(|key| self.owners.held(key).take(CLOSEST)).find(shared)
+        let held = |key| self.answering(self.index.held(key), key).take(CLOSEST);
+        closer.flat_map(held).find(shared)
     }
 
     fn full(&self, asking: &Asking<'_>) -> AddError {

@@ -1,6 +1,7 @@
 //! Who an address belongs to: the attachment it was asked for, and the owner it should stay with.
 
 use crate::workload::{Kind, Workload};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The primary key of a lease (CNI specification: container id and interface within a network).
@@ -64,14 +65,14 @@ impl fmt::Display for Rung {
 
 /// One rung of one owner on one interface of one network, in one family.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
+pub(crate) struct Key<'a> {
     pub(crate) rung: Rung,
     ipv4: bool,
-    network: String,
-    ifname: String,
+    network: &'a str,
+    ifname: &'a str,
     /// The namespace of a name or a sticky key, so that no tenant can claim another's address.
-    scope: String,
-    id: String,
+    scope: &'a str,
+    id: Cow<'a, str>,
 }
 
 impl Owner {
@@ -94,13 +95,13 @@ impl Owner {
 
     /// The rung below the pod's own, on which pods with other names stand for one another. Pods of
     /// a StatefulSet and static pods do not: each has its name.
-    fn shared(&self) -> Option<(Rung, String)> {
+    fn shared(&self) -> Option<(Rung, Cow<'_, str>)> {
         let workload = self.workload.as_ref()?;
         match (workload.kind, workload.proven) {
             (Kind::StatefulSet | Kind::Static, _) => None,
-            (Kind::DaemonSet, true) => Some((Rung::DaemonSet, workload.name.clone())),
+            (Kind::DaemonSet, true) => Some((Rung::DaemonSet, (&*workload.name).into())),
             (Kind::DaemonSet | Kind::Deployment | Kind::Other, _) => {
-                Some((Rung::Owner, workload.to_string()))
+                Some((Rung::Owner, workload.to_string().into()))
             }
         }
     }
@@ -112,25 +113,18 @@ impl Owner {
     }
 
     /// Every key this owner answers to, best first; the container's own comes last.
-    pub(crate) fn keys(&self, at: &Attachment, ipv4: bool) -> Vec<Key> {
-        let key = |rung, scope: &str, id: &str| {
-            (!id.is_empty()).then(|| Key {
-                rung,
-                ipv4,
-                network: at.network.clone(),
-                ifname: at.ifname.clone(),
-                scope: scope.into(),
-                id: id.into(),
-            })
+    pub(crate) fn keys<'a>(&'a self, at: &'a Attachment, ipv4: bool) -> Vec<Key<'a>> {
+        let (network, ifname) = (&*at.network, &*at.ifname);
+        let key = |rung, scope: &'a str, id: Cow<'a, str>| {
+            (!id.is_empty()).then_some(Key { rung, ipv4, network, ifname, scope, id })
         };
-        let shared = self.shared();
-        let shared = shared.and_then(|(rung, id)| key(rung, &self.namespace, &id));
+        let shared = self.shared().and_then(|(rung, id)| key(rung, &self.namespace, id));
         [
-            key(Rung::StickyKey, &self.namespace, &self.sticky_key),
-            key(Rung::PodUid, "", &self.uid),
-            key(Rung::Name, &self.namespace, &self.name),
+            key(Rung::StickyKey, &self.namespace, (&*self.sticky_key).into()),
+            key(Rung::PodUid, "", (&*self.uid).into()),
+            key(Rung::Name, &self.namespace, (&*self.name).into()),
             shared,
-            key(Rung::None, "", &at.container_id),
+            key(Rung::None, "", (&*at.container_id).into()),
         ]
         .into_iter()
         .flatten()

@@ -105,8 +105,8 @@ impl Ipam {
         adopted: &Adopted,
         periods: Periods,
     ) -> Result<Verdict, Conflict> {
-        let slot = self.slots.get(&address);
-        if let Some(slot) = slot.filter(|slot| slot.attachment == adopted.attachment) {
+        let slot = self.slots.get(address);
+        if let Some(slot) = slot.as_ref().filter(|slot| slot.attachment == adopted.attachment) {
             return Ok(if slot.is_assigned() { Verdict::Known } else { Verdict::Released });
         }
         if self.home(address).is_none() {
@@ -115,12 +115,12 @@ impl Ipam {
         if let Some(hold) = self.withheld.get(&address).and_then(|w| w.hold.as_ref()) {
             return Err(Conflict::OnHold { address, why: hold.why.clone() });
         }
-        let has = self.attached.get(&adopted.attachment).into_iter().flatten();
-        if let Some(&has) = has.clone().find(|has| has.is_ipv4() == address.is_ipv4()) {
+        let mut has = self.attached(&adopted.attachment).map(|slot| slot.address);
+        if let Some(has) = has.find(|has| has.is_ipv4() == address.is_ipv4()) {
             return Err(Conflict::HasAnother { address, has });
         }
         match slot {
-            Some(slot) => self.judge_owned(slot, adopted, periods),
+            Some(slot) => self.judge_owned(&slot, adopted, periods),
             None => Ok(Verdict::Adopt),
         }
     }

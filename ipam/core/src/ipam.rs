@@ -5,12 +5,13 @@
 use crate::block::Block;
 use crate::error::CheckError;
 use crate::identity::Attachment;
-use crate::owners::{Owners, remove_from};
+use crate::index::{Entries, Index};
 use crate::policy::Policy;
 use crate::pool::{Periods, Pool, Shelf};
 use crate::record::{BlockRecord, Kept, Record, Slot, Stamp, State};
 use crate::report::{Report, Why};
 use crate::settings::{Reservation, Settings};
+use crate::slots::Slots;
 use crate::time::{Clock, Moment, Now};
 use crate::withheld::Withheld;
 use mainstay_prefix::Prefix;
@@ -38,10 +39,8 @@ pub struct Ipam {
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     /// Every slot that is not free.
-    pub(crate) slots: BTreeMap<IpAddr, Slot>,
-    pub(crate) attached: HashMap<Attachment, BTreeSet<IpAddr>>,
-    /// The slots that can go back to their owners: those of the pools.
-    pub(crate) owners: Owners,
+    pub(crate) slots: Slots,
+    pub(crate) index: Index,
     pub(crate) pools: Vec<Pool>,
     /// Slots that no pool of this node can hand out now: their block was moved away.
     pub(crate) strays: BTreeSet<IpAddr>,
@@ -62,14 +61,13 @@ impl Ipam {
     pub fn open(settings: Settings, kept: Kept, now: Now) -> (Self, Effects) {
         let clock = Clock::open(kept.clock, kept.latest(), now);
         let since = OpenedWith::new(&kept);
-        let highest = kept.slots.iter().map(|slot| slot.seq).max().unwrap_or(0);
+        let highest = kept.slots.brief().map(|slot| slot.seq).max().unwrap_or(0);
         let next = kept.clock.map_or(0, |clock| clock.next_seq).max(highest + 1);
         let mut ipam = Self {
             settings,
             clock,
-            slots: kept.slots.into_iter().map(|slot| (slot.address, slot)).collect(),
-            attached: HashMap::new(),
-            owners: Owners::default(),
+            slots: kept.slots,
+            index: Index::default(),
             pools: Vec::new(),
             strays: BTreeSet::new(),
             withheld: kept.withheld.into_iter().collect(),
@@ -138,11 +136,10 @@ impl Ipam {
     /// Releases every attachment of `network` that is not among `valid`.
     pub fn gc(&mut self, network: &str, valid: &[(String, String)], now: Now, out: &mut Effects) {
         let valid: HashSet<(&str, &str)> = valid.iter().map(|(c, i)| (&**c, &**i)).collect();
-        let of_network = self.attached.keys().filter(|a| a.network == network);
+        let attachments = self.slots.assigned().map(|slot| slot.attachment);
+        let of_network = attachments.filter(|a| a.network == network);
         let gone = of_network.filter(|a| !valid.contains(&(&*a.container_id, &*a.ifname)));
-        let mut gone: Vec<_> = gone.cloned().collect();
-        gone.sort();
-        for attachment in gone {
+        for attachment in gone.collect::<BTreeSet<_>>() {
             self.release_all(&attachment, Why::Gc, now, out);
         }
     }
@@ -150,9 +147,10 @@ impl Ipam {
     /// Whether the attachment has an address, and `expected` are all its own.
     pub fn check(&self, attachment: &Attachment, expected: &[IpAddr]) -> Result<(), CheckError> {
         let Attachment { network, container_id, ifname } = attachment.clone();
-        let Some(has) = self.attached.get(attachment) else {
+        let has: Vec<IpAddr> = self.attached(attachment).map(|slot| slot.address).collect();
+        if has.is_empty() {
             return Err(CheckError::Unknown { container_id, ifname, network });
-        };
+        }
         match expected.iter().find(|address| !has.contains(address)) {
             None => Ok(()),
             Some(&address) => Err(CheckError::NotItsOwn { address, container_id, ifname }),
@@ -165,7 +163,7 @@ impl Ipam {
         out.records.push(self.clock_record(now));
         self.lift(now, out);
         let periods = self.periods(now);
-        let held = |address: &IpAddr| self.slots.get(address).and_then(Slot::released);
+        let held = |address: &IpAddr| self.slots.get(*address)?.released();
         let cool = |address: &IpAddr| held(address).is_some_and(|r| periods.cooling(r).is_none());
         let gone: Vec<IpAddr> = self.strays.iter().copied().filter(cool).collect();
         for address in gone {
@@ -195,15 +193,21 @@ impl Ipam {
         homes.filter_map(|(pool, block)| Some((pool, block?))).next()
     }
 
+    /// What an attachment has.
+    pub(crate) fn attached(&self, attachment: &Attachment) -> impl Iterator<Item = Slot> {
+        let slots = self.index.attached(attachment).filter_map(|address| self.slots.get(address));
+        slots.filter(move |slot| slot.attachment == *attachment)
+    }
+
     /// Puts an assigned slot into the table, whatever stood in its place.
     pub(crate) fn place(&mut self, slot: Slot, out: &mut Effects) {
-        if let Some(old) = self.slots.remove(&slot.address) {
+        if let Some(old) = self.slots.remove(slot.address) {
             self.unindex(&old);
         }
         self.end_quarantine(slot.address, out);
-        out.records.push(Record::Slot(Box::new(slot.clone())));
         self.index_slot(&slot);
-        self.slots.insert(slot.address, slot);
+        self.slots.insert(&slot);
+        out.records.push(Record::Slot(Box::new(slot)));
     }
 
     pub(crate) fn release_all(
@@ -213,7 +217,8 @@ impl Ipam {
         now: Now,
         out: &mut Effects,
     ) {
-        for address in self.attached.get(attachment).cloned().unwrap_or_default() {
+        let has: Vec<IpAddr> = self.attached(attachment).map(|slot| slot.address).collect();
+        for address in has {
             self.release_one(address, why, now, out);
         }
     }
@@ -233,12 +238,12 @@ impl Ipam {
         out: &mut Effects,
         how: impl FnOnce(&mut Slot),
     ) -> Option<Slot> {
-        let mut slot = self.slots.remove(&address)?;
+        let mut slot = self.slots.remove(address)?;
         self.unindex(&slot);
         how(&mut slot);
         out.records.push(Record::Slot(Box::new(slot.clone())));
         self.index_slot(&slot);
-        self.slots.insert(address, slot.clone());
+        self.slots.insert(&slot);
         Some(slot)
     }
 
@@ -261,17 +266,14 @@ impl Ipam {
 
     /// Changes what else is known of an address; keeps its slot and its pool in step.
     pub(crate) fn reindexed(&mut self, address: IpAddr, change: impl FnOnce(&mut Self)) {
-        let slot = self.slots.remove(&address);
+        let slot = self.slots.get(address);
         match &slot {
             Some(slot) => self.unindex(slot),
             None => self.use_up(address),
         }
         change(self);
         match slot {
-            Some(slot) => {
-                self.index_slot(&slot);
-                self.slots.insert(address, slot);
-            }
+            Some(slot) => self.index_slot(&slot),
             None if self.keeps_back(address) => {}
             None => self.make_fresh(address),
         }
@@ -299,7 +301,7 @@ impl Ipam {
     }
 
     fn forget(&mut self, address: IpAddr, out: &mut Effects) {
-        let Some(slot) = self.slots.remove(&address) else { return };
+        let Some(slot) = self.slots.remove(address) else { return };
         self.unindex(&slot);
         out.records.push(Record::Forget(address));
     }
@@ -323,45 +325,46 @@ impl Ipam {
         for (address, whose) in self.settings.pools.iter().flat_map(|pool| &pool.reserved) {
             self.reservations.entry(whose.clone()).or_default().push(*address);
         }
-        (self.attached, self.owners) = (HashMap::new(), Owners::default());
         self.strays.clear();
         let withheld: Vec<IpAddr> = self.withheld.keys().copied().collect();
         withheld.into_iter().for_each(|address| self.use_up(address));
         let slots = std::mem::take(&mut self.slots);
-        for slot in slots.values() {
-            self.index_slot(slot);
+        let mut entries = Entries::default();
+        for slot in slots.iter() {
+            entries.add(&slot, self.shelve(&slot));
         }
-        self.slots = slots;
+        (self.slots, self.index) = (slots, entries.into());
     }
 
     fn index_slot(&mut self, slot: &Slot) {
+        let policy = self.shelve(slot);
+        self.index.insert(slot, policy);
+    }
+
+    /// Puts a slot in its place in its pool; returns what counts there.
+    fn shelve(&mut self, slot: &Slot) -> Option<Policy> {
         let address = slot.address;
-        if slot.is_assigned() {
-            self.attached.entry(slot.attachment.clone()).or_default().insert(address);
-        }
         let Some((at, policy)) = self.pool_and_policy(slot) else {
             self.strays.insert(address);
-            return;
+            return None;
         };
-        self.owners.insert(slot, policy);
         let shelf = slot.released().map(|released| self.shelf(at, slot, policy, released));
-        let Some(pool) = self.pools.get_mut(at) else { return };
+        let pool = self.pools.get_mut(at)?;
         pool.use_up(address);
         match shelf {
             None => pool.assigned += 1,
             Some((released, shelf)) => pool.hold(address, released, shelf),
         }
+        Some(policy)
     }
 
     /// The opposite of `index_slot`: the address is as if never used.
     fn unindex(&mut self, slot: &Slot) {
         let address = slot.address;
-        if slot.is_assigned() {
-            remove_from(&mut self.attached, &slot.attachment, &address);
-        }
         self.strays.remove(&address);
-        let Some((at, policy)) = self.pool_and_policy(slot) else { return };
-        self.owners.remove(slot, policy);
+        let home = self.pool_and_policy(slot);
+        self.index.remove(slot, home.map(|(_, policy)| policy));
+        let Some((at, policy)) = home else { return };
         let shelf = slot.released().map(|released| self.shelf(at, slot, policy, released));
         let kept_back = self.keeps_back(address);
         let Some(pool) = self.pools.get_mut(at) else { return };
@@ -413,7 +416,7 @@ struct OpenedWith {
 
 impl OpenedWith {
     fn new(kept: &Kept) -> Self {
-        let used = kept.slots.iter().map(|slot| slot.block);
+        let used = kept.slots.brief().map(|slot| slot.block);
         let used = if kept.blocks.is_empty() { used.collect() } else { BTreeSet::new() };
         Self { first_start: kept.is_first_start(), used }
     }
@@ -428,8 +431,7 @@ impl PartialEq for Ipam {
     fn eq(&self, other: &Self) -> bool {
         self.settings == other.settings
             && self.slots == other.slots
-            && self.attached == other.attached
-            && self.owners == other.owners
+            && self.index == other.index
             && self.pools == other.pools
             && self.strays == other.strays
             && self.withheld == other.withheld

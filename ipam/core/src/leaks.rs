@@ -97,11 +97,11 @@ impl Ipam {
     /// Everything that is assigned, by attachment.
     #[must_use]
     pub fn leased(&self) -> Vec<Leased> {
-        let mut leased: BTreeMap<&Attachment, Leased> = BTreeMap::new();
-        for slot in self.slots.values().filter(|slot| slot.is_assigned()) {
-            let entry = leased.entry(&slot.attachment).or_insert_with(|| Leased {
-                attachment: slot.attachment.clone(),
-                netns: slot.netns.clone(),
+        let mut leased: BTreeMap<Attachment, Leased> = BTreeMap::new();
+        for slot in self.slots.assigned() {
+            let entry = leased.entry(slot.attachment.clone()).or_insert_with(|| Leased {
+                attachment: slot.attachment,
+                netns: slot.netns,
                 addresses: Vec::new(),
                 seq: slot.seq,
             });
@@ -113,13 +113,9 @@ impl Ipam {
 
     /// Releases what has leaked, as a DEL would have; nothing, if it is not what was looked at.
     pub fn release_leaked(&mut self, lease: &Leased, now: Now, out: &mut Effects) {
-        let same = |address: &IpAddr| {
-            self.slots.get(address).is_some_and(|slot| {
-                slot.is_assigned() && slot.attachment == lease.attachment && slot.seq <= lease.seq
-            })
-        };
-        let has = self.attached.get(&lease.attachment);
-        if has.is_some_and(|has| has.iter().eq(&lease.addresses) && has.iter().all(same)) {
+        let has: Vec<_> = self.attached(&lease.attachment).collect();
+        let same = has.iter().map(|slot| &slot.address).eq(&lease.addresses);
+        if !has.is_empty() && same && has.iter().all(|slot| slot.seq <= lease.seq) {
             self.release_all(&lease.attachment, Why::Leaked, now, out);
         }
     }

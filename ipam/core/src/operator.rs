@@ -42,7 +42,7 @@ impl Ipam {
         out: &mut Effects,
     ) -> Result<(), ReleaseError> {
         self.may_release(address, seq)?;
-        if self.slots.get(&address).is_some_and(Slot::is_assigned) {
+        if self.slots.get(address).is_some_and(|slot| slot.is_assigned()) {
             self.release_one(address, Why::Operator, now, out);
         }
         self.let_go(address, Why::Operator, out);
@@ -51,7 +51,7 @@ impl Ipam {
 
     /// Whether [`Ipam::release`] would do what it is asked.
     pub fn may_release(&self, address: IpAddr, seq: u64) -> Result<(), ReleaseError> {
-        let slot = self.slots.get(&address).ok_or(ReleaseError::Free(address))?;
+        let slot = self.slots.get(address).ok_or(ReleaseError::Free(address))?;
         if slot.seq == seq {
             return Ok(());
         }
@@ -61,10 +61,10 @@ impl Ipam {
 
     /// Gives what was kept while these owners existed back to the pool.
     pub fn owner_gone(&mut self, gone: &OwnerGone, out: &mut Effects) {
-        let kept = |slot: &&Slot| {
+        let kept = |slot: &Slot| {
             self.policy_of(slot) == Policy::WhileOwnerExists && gone.is_of(slot) && !slot.let_go
         };
-        let addresses: Vec<_> = self.slots.values().filter(kept).map(|slot| slot.address).collect();
+        let addresses: Vec<_> = self.slots.iter().filter(kept).map(|slot| slot.address).collect();
         for address in addresses {
             self.let_go(address, Why::OwnerGone, out);
         }
@@ -90,7 +90,7 @@ impl Ipam {
         now: Now,
         out: &mut Effects,
     ) -> Result<(), HoldError> {
-        if self.home(address).is_none() && !self.slots.contains_key(&address) {
+        if self.home(address).is_none() && !self.slots.contains(address) {
             return Err(HoldError::NotHere(address));
         }
         let since = self.stamp(now);
@@ -113,7 +113,7 @@ impl Ipam {
     /// just now it may be a sandbox that is being taken down.
     pub fn seen(&mut self, address: IpAddr, evidence: &str, now: Now, out: &mut Effects) {
         let moment = self.moment(now);
-        let released = match self.slots.get(&address) {
+        let released = match self.slots.get(address) {
             Some(slot) if slot.is_assigned() => return,
             Some(slot) => slot.released(),
             None if self.home(address).is_some() => None,
@@ -180,7 +180,7 @@ impl Ipam {
     }
 
     fn outstayed(&mut self, moment: Moment, now: Now, out: &mut Effects) {
-        let released = |address: &IpAddr| self.slots.get(address).and_then(Slot::released);
+        let released = |address: &IpAddr| self.slots.get(*address)?.released();
         let late =
             |address: &IpAddr| released(address).is_none_or(|at| moment.since(at) >= TAKING_DOWN);
         let late: Vec<IpAddr> = self.traces.keys().copied().filter(late).collect();
@@ -202,7 +202,7 @@ impl Ipam {
 
     /// Every address that is somebody's.
     pub fn assigned(&self) -> impl Iterator<Item = IpAddr> {
-        self.attached.values().flatten().copied()
+        self.slots.assigned_addresses()
     }
 
     /// What an owner has taken back is no longer somebody else's. Its slot is in no index now.

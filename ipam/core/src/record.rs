@@ -2,6 +2,7 @@
 
 use crate::identity::{Attachment, Key, Owner, Rung};
 use crate::policy::Policy;
+use crate::slots::Slots;
 use crate::time::{ClockRecord, Moment};
 use crate::withheld::Withheld;
 use mainstay_prefix::Prefix;
@@ -35,7 +36,7 @@ pub struct BlockRecord {
 /// All that was kept, as [`crate::Ipam::open`] wants it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Kept {
-    pub slots: Vec<Slot>,
+    pub slots: Slots,
     pub clock: Option<ClockRecord>,
     pub withheld: Vec<(IpAddr, Withheld)>,
     pub blocks: Vec<BlockRecord>,
@@ -53,7 +54,7 @@ impl Kept {
 
     /// The latest moment any record knows to have passed.
     pub(crate) fn latest(&self) -> Moment {
-        let slots = self.slots.iter().map(Slot::latest);
+        let slots = self.slots.brief().map(|slot| slot.latest());
         let withheld = self.withheld.iter().map(|(_, w)| w.latest());
         let blocks = self.blocks.iter().filter_map(|b| Some(b.since?.moment));
         slots.chain(withheld).chain(blocks).max().unwrap_or_default()
@@ -124,8 +125,12 @@ impl Slot {
         self.released().unwrap_or_default().max(self.assigned.moment)
     }
 
-    pub(crate) fn keys(&self) -> Vec<Key> {
+    pub(crate) fn keys(&self) -> Vec<Key<'_>> {
         self.owner.keys(&self.attachment, self.address.is_ipv4())
+    }
+
+    pub(crate) fn answers_to(&self, key: &Key<'_>) -> bool {
+        self.keys().contains(key)
     }
 
     /// The same pod, whatever the container: its uid is known and equal.

@@ -10,7 +10,6 @@ use crate::withheld::Withheld;
 use mainstay_prefix::Prefix;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,7 +84,7 @@ pub struct WithheldView<'a> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseView<'a> {
-    pub slot: &'a Slot,
+    pub slot: Slot,
     pub state: LeaseState,
     pub policy: Policy,
     /// Its owner has it for itself until somebody says otherwise.
@@ -156,13 +155,13 @@ impl Ipam {
     pub fn leases(&mut self, from: IpAddr, now: Now) -> impl Iterator<Item = LeaseView<'_>> {
         let periods = self.periods(now);
         let ipam = &*self;
-        ipam.slots.range(from..).map(move |(_, slot)| ipam.lease_view(slot, periods, now))
+        ipam.slots.range(from..).map(move |slot| ipam.lease_view(slot, periods, now))
     }
 
     /// The lease of one address.
     pub fn lease(&mut self, address: IpAddr, now: Now) -> Option<LeaseView<'_>> {
         let periods = self.periods(now);
-        let slot = self.slots.get(&address)?;
+        let slot = self.slots.get(address)?;
         Some(self.lease_view(slot, periods, now))
     }
 
@@ -183,7 +182,7 @@ impl Ipam {
     #[must_use]
     pub fn routed_blocks(&self) -> Vec<Prefix> {
         let ours = self.pools.iter().flat_map(|pool| pool.blocks().map(|block| block.prefix));
-        let strays = self.strays.iter().filter_map(|a| self.slots.get(a)).map(|slot| slot.block);
+        let strays = self.strays.iter().filter_map(|a| self.slots.get(*a)).map(|slot| slot.block);
         let mut all: Vec<_> = ours.chain(strays).collect();
         all.sort();
         all.dedup();
@@ -194,7 +193,7 @@ impl Ipam {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut leaving = BTreeMap::<Prefix, usize>::new();
-        for slot in self.strays.iter().filter_map(|address| self.slots.get(address)) {
+        for slot in self.strays.iter().filter_map(|address| self.slots.get(*address)) {
             *leaving.entry(slot.block).or_default() += 1;
         }
         let leaving = leaving.into_iter().map(|(block, leases)| {
@@ -209,19 +208,15 @@ impl Ipam {
         leaving.chain(none).collect()
     }
 
-    fn slots_in(&self, range: RangeInclusive<IpAddr>) -> impl Iterator<Item = &Slot> {
-        self.slots.range(range).map(|(_, slot)| slot)
-    }
-
     fn leaving(&self, periods: Periods) -> Vec<BlockView> {
-        let mut blocks = BTreeMap::<(Prefix, &str), Vec<&Slot>>::new();
-        for slot in self.strays.iter().filter_map(|address| self.slots.get(address)) {
-            blocks.entry((slot.block, &slot.pool)).or_default().push(slot);
+        let mut blocks = BTreeMap::<(Prefix, String), Vec<Slot>>::new();
+        for slot in self.strays.iter().filter_map(|address| self.slots.get(*address)) {
+            blocks.entry((slot.block, slot.pool.clone())).or_default().push(slot);
         }
         let views = blocks.into_iter().map(|((prefix, pool), slots)| BlockView {
             block: Block::new(prefix),
-            pool: pool.into(),
-            counts: count(slots.into_iter(), periods),
+            pool,
+            counts: count(&slots, periods),
             leaving: true,
         });
         views.collect()
@@ -241,11 +236,9 @@ impl Ipam {
             free: share.never_used() - fresh,
             ..Counts::default()
         };
-        for slot in self.slots_in(range) {
-            let Some((released, shelf)) = self.shelf_of(slot) else {
-                counts.assigned += 1;
-                continue;
-            };
+        counts.assigned = self.slots.assigned_in(range.clone());
+        for slot in self.slots.held_in(range) {
+            let Some((released, shelf)) = self.shelf_of(&slot) else { continue };
             counts.held += 1;
             let releasable = matches!(shelf, Shelf::Nobodys | Shelf::Owned(_));
             counts.kept += u64::from(shelf == Shelf::ForGood);
@@ -256,9 +249,9 @@ impl Ipam {
         counts
     }
 
-    fn lease_view<'a>(&'a self, slot: &'a Slot, periods: Periods, now: Now) -> LeaseView<'a> {
+    fn lease_view(&self, slot: Slot, periods: Periods, now: Now) -> LeaseView<'_> {
         let ago = |stamp| ago(stamp, periods, now);
-        let shelf = self.shelf_of(slot);
+        let shelf = self.shelf_of(&slot);
         let cooldown_left = slot
             .released()
             .and_then(|released| periods.cooling(shelf.map_or(released, |(from, _)| from)));
@@ -277,7 +270,7 @@ impl Ipam {
         };
         LeaseView {
             state,
-            policy: self.policy_of(slot),
+            policy: self.policy_of(&slot),
             kept_for_good: matches!(shelf, Some((_, Shelf::ForGood))),
             kept_left: kept_left.filter(|left| !left.is_zero()),
             withheld: self.withheld.get(&slot.address).map(|w| withheld_view(w, periods, now)),
@@ -307,7 +300,7 @@ fn ago(stamp: Stamp, periods: Periods, now: Now) -> Duration {
     periods.now.since(stamp.moment).max(now.wall.saturating_sub(stamp.wall))
 }
 
-fn count<'a>(slots: impl Iterator<Item = &'a Slot>, periods: Periods) -> Counts {
+fn count(slots: &[Slot], periods: Periods) -> Counts {
     let mut counts = Counts::default();
     for slot in slots {
         match slot.released() {

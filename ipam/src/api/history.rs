@@ -60,9 +60,9 @@ fn complete(daemon: &Daemon, query: &Query, at: u64, spells: &mut Vec<Spell>) {
     let now = daemon.now();
     let from = query.address.unwrap_or_else(|| Prefix::DEFAULT_V4.addr());
     let slots = state.ipam.leases(from, now).map(|view| view.slot);
-    let one = |slot: &&Slot| query.address.is_none_or(|address| address == slot.address);
+    let one = |slot: &Slot| query.address.is_none_or(|address| address == slot.address);
     for slot in slots.take_while(one) {
-        let spell = spell_of(slot);
+        let spell = spell_of(&slot);
         let asked = query.pod.is_empty() || spell.lease.pod == query.pod;
         let told = |s: &Spell| s.address == spell.address && s.lease.seq == spell.lease.seq;
         if asked && spell.covers(at) && spells.len() < query.limit && !spells.iter().any(told) {

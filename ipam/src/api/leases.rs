@@ -54,7 +54,7 @@ pub(super) fn page(daemon: &Daemon, from: IpAddr, filter: &Filter) -> (Vec<Lease
 }
 
 pub(super) fn lease(view: &LeaseView<'_>) -> Lease {
-    let (slot, at) = (view.slot, view.slot.attachment.clone());
+    let (slot, at) = (&view.slot, view.slot.attachment.clone());
     let owner = slot.owner.clone();
     Lease {
         address: slot.address.to_string(),

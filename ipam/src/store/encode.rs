@@ -157,7 +157,7 @@ pub(crate) fn encode(record: &Record) -> (Vec<u8>, Option<Vec<u8>>) {
 /// Puts what a key and its value say to the rest; `None` for what this release cannot have written.
 pub(crate) fn read_into(kept: &mut Kept, key: &[u8], value: &[u8]) -> Option<()> {
     match decode(key, value)? {
-        Record::Slot(slot) => kept.slots.push(*slot),
+        Record::Slot(slot) => kept.slots.insert(&slot),
         Record::Clock(clock) => kept.clock = Some(clock),
         Record::Withheld(address, withheld) => kept.withheld.push((address, *withheld)),
         Record::Block(block) => kept.blocks.push(block),

@@ -1,8 +1,10 @@
 //! `make bench-leases`: durable ADDs at the socket of mainstay-ipamd, a /16 filled to the last
 //! address, and what it takes to hold and to open it; rewrites its part of `docs/benchmarks.md`.
+//! With `DRY=1` it only prints, with `FULL=1` of the /16 alone.
 
+use mainstay_proto::ipam::v1::CniRequest;
 use mainstay_proto::ipam::v1::cni_request::Command;
-use mainstay_tests::crash::callers::{addresses, ask};
+use mainstay_tests::crash::callers::{addresses, call};
 use mainstay_tests::daemons::{Daemon, Node};
 use mainstay_tests::netns::Netns;
 use mainstay_tests::proc::{Proc, usage};
@@ -22,6 +24,9 @@ fn main() {
         rustix::process::geteuid().is_root(),
         "bench-leases makes network namespaces: run it as root"
     );
+    if std::env::var_os("FULL").is_some() {
+        return println!("{}", full());
+    }
     let mut text = format!(
         "## {TITLE}
 
@@ -143,10 +148,25 @@ fn adds(node: &Node, callers: usize, numbers: std::ops::Range<usize>) -> Vec<Dur
 
 fn add(socket: &Path, n: usize) -> Duration {
     let start = Instant::now();
-    let reply = ask(socket, Command::Add, &format!("bench-{n}")).expect("ipamd answers");
+    let reply = call(socket, &pod(n)).expect("ipamd answers");
     let took = start.elapsed();
     addresses(reply).expect("an address");
     took
+}
+
+/// With texts as long as containerd and Kubernetes make them.
+fn pod(n: usize) -> CniRequest {
+    CniRequest {
+        command: Command::Add.into(),
+        network: "mainstay".into(),
+        container_id: format!("{:064x}", (n as u128 + 1) << 64),
+        ifname: "eth0".into(),
+        netns: format!("/var/run/netns/cni-5c2e4f0a-93d1-4b7e-8a66-{n:012x}"),
+        pod_namespace: "default".into(),
+        pod_name: format!("web-{n:05}-7d4b9c6f5d-x2x4z"),
+        pod_uid: format!("d290f1ee-6c54-4b01-90e6-{n:012x}"),
+        ..CniRequest::default()
+    }
 }
 
 fn quantile(sorted: &[Duration], percent: usize) -> Duration {

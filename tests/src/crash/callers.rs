@@ -22,6 +22,10 @@ pub fn ask(socket: &Path, command: Command, container: &str) -> io::Result<CniRe
         netns: "/run/netns/none".into(),
         ..CniRequest::default()
     };
+    call(socket, &request)
+}
+
+pub fn call(socket: &Path, request: &CniRequest) -> io::Result<CniReply> {
     let message = request.encode_to_vec();
     let length = u32::try_from(message.len()).expect("small").to_be_bytes();
     let mut stream = UnixStream::connect(socket)?;
