@@ -140,13 +140,14 @@ async fn serve(
     let clocks = time::Clocks::new()?;
     let spool = Spool::open(&args.state("ipam")?, &args.run_dir)?;
     let kept = store.load()?;
-    let mut store = store.reopened()?;
+    let reopened = tokio::task::spawn_blocking(|| store.reopened());
     let leases = kept.slots.len();
     if kept.set_aside && kept.clock.is_none() {
         tracing::warn!("an earlier store was set aside: no address before the cooldown is over");
     }
     let settings = settings::settings(&loaded.node);
     let (ipam, first) = Ipam::open(settings, kept, clocks.now());
+    let mut store = reopened.await??;
     store.commit(&first.records)?;
     memory::give_back();
     room.provide();

@@ -16,13 +16,19 @@ use ipam_core::{Kept, Record};
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 const ENGINE: &str = "sled 0.34.7";
 /// The live table is in the daemon's own memory: this is for the pages that are written.
 const CACHE_BYTES: u64 = 1 << 20;
+/// Entries that the reading thread hands over at once, and how often it may be ahead.
+const AT_ONCE: usize = 256;
+const QUEUE: usize = 16;
 /// How sled words it.
 const LOCKED: &str = "could not acquire lock";
+
+type Entries = Vec<(sled::IVec, sled::IVec)>;
 
 pub(crate) struct SledStore {
     db: sled::Db,
@@ -107,6 +113,13 @@ impl SledStore {
         Ok(())
     }
 
+    fn read_into(&self, kept: &mut Kept, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        if [encode::FORMAT_KEY, encode::COMMITS_KEY].contains(&key) {
+            return Ok(());
+        }
+        encode::read_into(kept, key, value).ok_or_else(|| self.damaged(key))
+    }
+
     fn damaged(&self, key: &[u8]) -> StoreError {
         self.unreadable(format!("the record of key {key:?} is damaged"))
     }
@@ -126,13 +139,19 @@ impl Store for SledStore {
     fn load(&self) -> Result<Kept, StoreError> {
         let dir = self.path.parent().unwrap_or(&self.path);
         let mut kept = Kept { set_aside: aside::was_set_aside(dir)?, ..Kept::default() };
-        for entry in self.db.iter() {
-            let (key, value) = entry.map_err(|e| self.unreadable(e.to_string()))?;
-            if [encode::FORMAT_KEY, encode::COMMITS_KEY].contains(&&*key) {
-                continue;
+        std::thread::scope(|scope| {
+            let (out, entries) = sync_channel(QUEUE);
+            let reader = std::thread::Builder::new().name("load".into());
+            let reader = reader
+                .spawn_scoped(scope, move || read_entries(&self.db, &out))
+                .map_err(|e| io("start a thread that reads", &self.path, e))?;
+            for entries in entries {
+                for (key, value) in entries.map_err(|e| self.unreadable(e.to_string()))? {
+                    self.read_into(&mut kept, &key, &value)?;
+                }
             }
-            encode::read_into(&mut kept, &key, &value).ok_or_else(|| self.damaged(&key))?;
-        }
+            reader.join().map_err(|_| self.unreadable("its log is damaged".into()))
+        })?;
         Ok(kept)
     }
 
@@ -161,6 +180,20 @@ impl Drop for SledStore {
         let Some(anchor) = &mut self.anchor else { return };
         if let Err(error) = anchor.write(self.commits) {
             tracing::warn!("{}", mainstay_daemon::chain(&error));
+        }
+    }
+}
+
+/// In a thread of its own: the C library keeps what sled allocates there apart from what is made of
+/// it, so that whole pages of memory are free once sled has let go of it.
+fn read_entries(db: &sled::Db, out: &SyncSender<Result<Entries, sled::Error>>) {
+    let mut entries = db.iter();
+    loop {
+        let some: Result<Entries, _> = entries.by_ref().take(AT_ONCE).collect();
+        let last = some.as_ref().map_or(true, |some| some.len() < AT_ONCE);
+        // Whoever has found a damaged one hears no more.
+        if out.send(some).is_err() || last {
+            return;
         }
     }
 }
