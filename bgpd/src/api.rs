@@ -20,15 +20,12 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
 /// A page costs the core a pass over its table.
 const PAGE: usize = 4096;
 /// From GRACEFUL_SHUTDOWN to the withdrawal.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// After an accept that failed.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the loop is asked.
 #[derive(Debug)]
@@ -58,16 +55,9 @@ pub(crate) async fn serve(
     asks: mpsc::Sender<Ask>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let incoming = UnixListenerStream::new(listener).then(async |accepted| {
-        // Out of descriptors: who asks waits in the backlog, and we do not try without a pause.
-        if accepted.is_err() {
-            tokio::time::sleep(ACCEPT_AGAIN).await;
-        }
-        accepted
-    });
     tonic::transport::Server::builder()
         .add_service(BgpServer::new(Api(asks)))
-        .serve_with_incoming_shutdown(incoming, stop)
+        .serve_with_incoming_shutdown(mainstay_daemon::incoming(listener), stop)
         .await
 }
 

@@ -20,7 +20,6 @@ use mainstay_proto::ipam::v1::{
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
 struct Api(Arc<Daemon>);
@@ -33,7 +32,7 @@ pub(crate) async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder()
         .add_service(IpamServer::new(Api(daemon)))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
+        .serve_with_incoming_shutdown(mainstay_daemon::incoming(listener), stop)
         .await
 }
 
@@ -173,6 +172,7 @@ fn status(daemon: &Daemon) -> StatusReply {
         gc_suspects: counted.gc_suspects,
         gc_released: counted.gc_released,
         spooled_dels: counted.spooled_dels,
+        history_lost: daemon.history.lost(),
         disk_full: daemon.room.is_short(),
     }
 }

@@ -78,6 +78,11 @@ impl History {
         self.shared.max_size.store(max_size, Relaxed);
     }
 
+    /// Events since start that are missing in it.
+    pub(crate) fn lost(&self) -> u64 {
+        self.shared.lost.load(Relaxed)
+    }
+
     pub(crate) fn tell(&self, reports: Vec<Report>) {
         if reports.is_empty() {
             return;
@@ -86,7 +91,7 @@ impl History {
         let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = (self.shared.max_size.load(Relaxed) > 0).then(wall);
         let sent = self.queue.as_ref().map(|queue| queue.try_send(Work::Reports(reports, wall)));
-        if !matches!(sent, Some(Ok(()))) {
+        if !matches!(sent, Some(Ok(()))) && wall.is_some() {
             self.shared.lost.fetch_add(count, Relaxed);
         }
     }
@@ -105,7 +110,7 @@ impl History {
         let answer = read.await.map_err(io::Error::other).and_then(|answer| answer);
         let mut answer =
             answer.map_err(|source| HistoryError::Read { dir: self.dir.clone(), source })?;
-        answer.lost = self.shared.lost.load(Relaxed);
+        answer.lost = self.lost();
         Ok(answer)
     }
 
@@ -208,7 +213,7 @@ mod tests {
         let history = History::start(&file.join("below"), 1 << 20).unwrap();
         history.tell(vec![cleared(1), cleared(2)]);
         history.written().await;
-        assert_eq!(history.shared.lost.load(Relaxed), 2);
+        assert_eq!(history.lost(), 2, "and that is told: mainstay_ipam_history_lost_total");
     }
 
     #[tokio::test]

@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Mutex;
-use tokio_stream::wrappers::UnixListenerStream;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
@@ -89,7 +88,7 @@ pub(crate) async fn run(args: Args, ready: Ready) -> Result<(), RunError> {
     let mut grpc = tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(api)
-            .serve_with_incoming(UnixListenerStream::new(socket)),
+            .serve_with_incoming(mainstay_daemon::incoming(socket)),
     );
     ready.notify();
     tokio::select! {

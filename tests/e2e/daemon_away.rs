@@ -1,12 +1,14 @@
 //! The address daemon is down or slow: what the plugin says, and that no DEL is lost by it.
 
+use crate::survival::limit;
 use mainstay_tests::cni::{Attachment, Runtime};
 use mainstay_tests::daemons::{Daemon, Node};
 use mainstay_tests::netns::Netns;
 use mainstay_tests::pods::addresses;
 use mainstay_tests::wait::until;
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 use serde_json::{Value, json};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -137,4 +139,32 @@ fn status_fails_for_want_of_addresses_only_when_asked_to() {
     usual.status(&node.host).expect("a full pool must not evict running pods");
     let failure = literal.status(&node.host).expect_err("no address is free");
     assert_eq!((failure.code, failure.msg.as_str()), (50, "no address is free now in default"));
+}
+
+#[test]
+fn a_daemon_out_of_descriptors_does_not_spin_and_serves_when_it_has_some_again() {
+    let node = node();
+    let ipamd = node.start(Daemon::Ipamd);
+    let netmon = node.start(Daemon::Netmon);
+    for daemon in [&ipamd, &netmon] {
+        limit(daemon, Resource::Nofile, 3);
+    }
+    let connect =
+        |socket: &str| UnixStream::connect(node.run_dir().join(socket)).expect("it listens");
+    let _wait = ["ipamd.sock", "cni.sock", "netmon.sock"].map(connect);
+    let used = || [&ipamd, &netmon].map(|daemon| daemon.usage().0);
+    let before = used();
+    std::thread::sleep(Duration::from_secs(3));
+    for (now, before) in used().into_iter().zip(before) {
+        assert!(now - before < Duration::from_secs(1), "it spins: {:?}", now - before);
+    }
+    for daemon in [&ipamd, &netmon] {
+        limit(daemon, Resource::Nofile, 1024);
+    }
+    until(20, "both serve again", || {
+        let status = node.json(&["status"]).unwrap_or_default();
+        !status["ipamd"]["node"].is_null() && !status["netmon"]["node"].is_null()
+    });
+    let given = runtime(&node, json!({"timeout": "10s"})).add(&node.host, &pod("after"));
+    given.expect("ADD");
 }

@@ -205,7 +205,7 @@ fn sessions_that_are_to_be_held_no_more_are_given_back_and_go_on_until_the_speak
 }
 
 /// Sets a limit of a running process.
-fn limit(proc: &Proc, resource: Resource, value: u64) {
+pub(super) fn limit(proc: &Proc, resource: Resource, value: u64) {
     let pid = Pid::from_raw(proc.pid().cast_signed());
     let new = Rlimit { current: Some(value), ..getrlimit(resource) };
     prlimit(pid, resource, new).unwrap();

@@ -16,7 +16,7 @@ pub use boot::{age, boot_id, boottime};
 pub use log::{init as init_log, together as log_together};
 pub use ready::Ready;
 pub use signals::{Signal, Signals};
-pub use socket::{BindError, Lock, LockError, bind};
+pub use socket::{BindError, Lock, LockError, bind, incoming};
 pub use watchdog::Watchdog;
 
 /// The release, as `--version` and the APIs tell it.

@@ -5,7 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use tokio::net::UnixListener;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{Stream, StreamExt};
+
+/// After an accept that failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(500);
 
 /// Held as long as the daemon lives; the kernel lets go of it however the daemon dies.
 #[derive(Debug)]
@@ -55,6 +61,17 @@ fn lock(dir: &Path, path: &Path, daemon: &str) -> io::Result<Result<Lock, LockEr
     // For people; a full disk has no room for it.
     let _ = sign(&mut file);
     Ok(Ok(Lock { _file: file }))
+}
+
+/// Who connects. Out of descriptors, whoever comes waits in the backlog, and we do not try again
+/// without a pause: a listener that cannot be served stays ready.
+pub fn incoming(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
+    UnixListenerStream::new(listener).then(async |accepted| {
+        if accepted.is_err() {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+        }
+        accepted
+    })
 }
 
 fn sign(file: &mut File) -> io::Result<()> {

@@ -110,6 +110,8 @@ metrics! {
         "Leaked leases released by garbage collection since ipamd started."
     IPAM_SPOOLED_DELS Counter "ipam_spooled_dels_total" []
         "CNI DELs that came while ipamd was away, applied since it started."
+    IPAM_HISTORY_LOST Counter "ipam_history_lost_total" []
+        "Events missing in the history of addresses since ipamd started: its disk did not take them, or it was too slow. Leases are not affected."
 
     // conntrack
     CONNTRACK_ENTRIES Gauge "conntrack_entries" [] "Connections tracked."

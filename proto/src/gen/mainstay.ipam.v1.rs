@@ -20,7 +20,7 @@ pub struct StatusReply {
     /// 0 when the policy is not a time
     #[prost(double, tag = "7")]
     pub stickiness_seconds: f64,
-    /// "sled 0.34.7, format 1, 65 records"
+    /// "sled 0.34.7, format 2, 65 records"
     #[prost(string, tag = "8")]
     pub store: ::prost::alloc::string::String,
     /// since start
@@ -49,6 +49,9 @@ pub struct StatusReply {
     /// released by our own garbage collection, since start
     #[prost(uint64, tag = "32")]
     pub gc_released: u64,
+    /// events that are missing in the history, since start
+    #[prost(uint64, tag = "35")]
+    pub history_lost: u64,
     /// DELs applied that had come while no ipamd answered, since start
     #[prost(uint64, tag = "33")]
     pub spooled_dels: u64,
