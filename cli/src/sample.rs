@@ -200,7 +200,7 @@ pub(crate) fn leases() -> Vec<ipam::v1::Lease> {
         block: "10.244.0.0/26".into(),
         state: "assigned".into(),
         owner: "pod default/web-0".into(),
-        rung: "namespace and name".into(),
+        rung: "name".into(),
         container_id: "3f2a9c".into(),
         ifname: "eth0".into(),
         network: "mainstay".into(),
@@ -228,7 +228,7 @@ pub(crate) fn ipamd() -> ipam::v1::StatusReply {
         pools: pools(),
         cooldown_seconds: 130.0,
         stickiness_seconds: 86_400.0,
-        store: "sled 0.34.7, format 1, 65 records".into(),
+        store: "sled 0.34.7, format 2, 65 records".into(),
         adds: 7,
         dels: 5,
         add_failures: 1,
@@ -240,6 +240,7 @@ pub(crate) fn ipamd() -> ipam::v1::StatusReply {
         gc_suspects: 1,
         gc_released: 2,
         spooled_dels: 1,
+        ..Default::default()
     }
 }
 

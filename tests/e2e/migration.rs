@@ -4,13 +4,26 @@ use mainstay_tests::cni::{Attachment, Failure, Runtime};
 use mainstay_tests::daemons::{Daemon, Node};
 use mainstay_tests::netns::Netns;
 use mainstay_tests::pods::addresses;
-use mainstay_tests::proc::Proc;
+use mainstay_tests::proc::{Proc, bin};
 use mainstay_tests::stream::Stream;
 use mainstay_tests::wait::until;
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
+
+/// Calico's store, as its custom resources have it.
+const CALICO: &str = include_str!("fixtures/calico.yaml");
+
+const DUAL: &str = "nodes:
+  - {name: node-a, address: 192.0.2.2, blocks: [10.244.0.0/26, 10.244.1.0/26, 'fd00:10:244::/122']}
+network: {mode: bgp, families: [ipv4, ipv6]}
+bgp: {asn: 64512}
+ipam:
+  pools:
+    - {name: four, cidr: 10.244.0.0/16, block_size: 26}
+    - {name: six, cidr: 'fd00:10:244::/112', block_size: 122}
+";
 
 const CONFIG: &str = "nodes: [{name: node-a, address: 192.0.2.2}]
 network: {mode: bgp, families: [ipv4]}
@@ -36,7 +49,11 @@ struct Pod {
 
 /// A node whose runtime uses ptp with host-local.
 fn site() -> Site {
-    let node = Node::new("node-a", Netns::new("node"), CONFIG);
+    site_of(CONFIG, r#"[{"subnet": "10.244.0.0/26"}]"#)
+}
+
+fn site_of(config: &str, ranges: &str) -> Site {
+    let node = Node::new("node-a", Netns::new("node"), config);
     let ipamd = node.start(Daemon::Ipamd);
     let dir = node.dir.path();
     let (cache, networks) = (dir.join("results"), dir.join("networks"));
@@ -47,7 +64,7 @@ fn site() -> Site {
   "plugins": [
     {{"type": "ptp",   "mtu": 1400,
      "ipam": {{ "type": "host-local", "dataDir": "{}",
-               "ranges": [[{{"subnet": "10.244.0.0/26"}}]],
+               "ranges": [{ranges}],
                "routes": [{{"dst": "0.0.0.0/0"}}] }}}}
   ]
 }}
@@ -100,7 +117,15 @@ impl Site {
     fn migrate(&self, way: &[&str]) -> Output {
         let (conflist, cache) = (self.conflist.to_str().unwrap(), self.cache.to_str().unwrap());
         let files = ["--conflist", conflist, "--cache", cache, "--settle", "200ms"];
-        self.node.cli(&[&["ipam", "migrate"], way, &files].concat())
+        let ours = bin("mainstay-ipam");
+        let ours = ours.parent().and_then(Path::to_str).unwrap();
+        let plugins = ["--bin-dir", ours, "--bin-dir", "/usr/lib/cni", "--bin-dir", self.plugins()];
+        self.node.cli(&[&["ipam", "migrate"], way, &files, &plugins].concat())
+    }
+
+    /// Where a plugin may come and go.
+    fn plugins(&self) -> &str {
+        self.cache.parent().and_then(Path::to_str).unwrap()
     }
 
     #[track_caller]
@@ -114,6 +139,11 @@ impl Site {
     fn lease(&self, ip: IpAddr) -> Value {
         let shown = self.node.json(&["ipam", "show", &ip.to_string()]).unwrap();
         shown["leases"][0].clone()
+    }
+
+    fn shown(&self, ip: &str) -> String {
+        let out = self.node.cli(&["ipam", "show", ip]);
+        String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
     fn files(&self) -> Vec<String> {
@@ -211,31 +241,133 @@ fn a_migration_that_would_conflict_changes_nothing_and_names_the_conflicts() {
     site.delete(a);
 }
 
-#[test]
-fn a_calico_node_is_migrated_from_its_list_of_blocks() {
-    let site = site();
-    let a = site.create("a");
-    let IpAddr::V4(v4) = a.ip else { panic!() };
-    let mut places = vec!["null"; 64];
-    places[62] = "0";
-    places[usize::from(v4.octets()[3])] = "1";
-    let blocks = format!(
-        "apiVersion: v1\nkind: List\nitems:\n- kind: IPAMBlock\n  spec:\n    cidr: 10.244.0.0/26\n    \
-         affinity: host:node-a\n    allocations: [{}]\n    attributes:\n    \
-         - {{handle_id: vxlan-tunnel-addr-node-a, secondary: {{node: node-a, type: vxlanTunnelAddress}}}}\n    \
-         - {{handle_id: k8s-pod-network.sandbox-a, secondary: {{node: node-a, namespace: default, pod: a}}}}\n",
-        places.join(", ")
-    );
-    let list = site.node.dir.write("blocks.yaml", &blocks);
+/// A node of Calico, and its list of blocks. host-local stands in for calico-ipam's program: what
+/// is tested is what becomes of the store and of the conflist.
+fn calico_site() -> (Site, [Pod; 2], String) {
+    let ranges = r#"[{"subnet": "10.244.0.0/26"}], [{"subnet": "fd00:10:244::/122"}]"#;
+    let site = site_of(DUAL, ranges);
+    let pods = ["a", "b"].map(|name| site.create(name));
     let text = site.conflist().replace("host-local", "calico-ipam");
     std::fs::write(&site.conflist, &text).unwrap();
-    let told = site.migrated(&["--from", "calico", "--source", list.to_str().unwrap()]);
-    assert!(told.contains("1 lease taken over"), "{told}");
-    assert!(told.contains("no container has them: 10.244.0.62"), "{told}");
-    let lease = site.lease(a.ip);
-    assert_eq!((&lease["owner"], &lease["pod_uid"]), (&json!("pod default/a"), &json!("uid-a")));
+    let list = site.node.dir.write("blocks.yaml", CALICO);
+    (site, pods, list.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_calico_node_is_migrated_from_its_list_of_blocks_and_what_is_no_pod_is_on_hold_or_told() {
+    let (site, [a, b], list) = calico_site();
+    assert_eq!([a.ip, b.ip].map(|ip| ip.to_string()), ["10.244.0.2", "10.244.0.3"]);
+    let told = site.migrated(&["--from", "calico", "--source", &list]);
+    assert!(told.contains("4 leases taken over"), "{told}");
+    for skipped in [
+        "10.244.0.0/26: 1 addresses that Calico lets cool",
+        "10.244.2.0/26: is being deleted by Calico",
+        "10.244.3.0/26: 2 addresses of other nodes",
+        "10.244.9.0/26: 1 addresses of other nodes",
+    ] {
+        assert!(told.contains(&format!("skipped: {skipped}")), "{skipped}: {told}");
+    }
+    for ip in ["10.244.0.2", "fd00:10:244::2"] {
+        let lease = site.lease(ip.parse().unwrap());
+        assert_eq!(
+            (&lease["owner"], &lease["state"]),
+            (&json!("pod default/a"), &json!("assigned"))
+        );
+        assert_eq!((&lease["pod_uid"], &lease["network"]), (&json!("uid-a"), &json!("pods")));
+    }
+    for (ip, why) in [
+        ("10.244.0.0", "Calico: windows-reserved-ipam-handle"),
+        ("10.244.0.1", "Calico: vxlanTunnelAddress, vxlan-tunnel-addr-node-a"),
+        ("10.244.0.4", "Calico: another address of pods.sandbox-a"),
+        ("10.244.0.63", "Calico: windows-reserved-ipam-handle"),
+        ("10.244.1.5", "Calico: ipipTunnelAddress, ipip-tunnel-addr-node-a"),
+        ("fd00:10:244::1", "Calico: vxlanV6TunnelAddress, vxlan-v6-tunnel-addr-node-a"),
+    ] {
+        assert!(site.shown(ip).contains(why), "{ip}: {}", site.shown(ip));
+    }
     assert!(site.conflist().contains("mainstay-ipam"));
-    site.delete(a);
-    let said = site.node.cli(&["ipam", "show", "10.244.0.62"]);
-    assert!(String::from_utf8_lossy(&said.stdout).contains("Calico: vxlanTunnelAddress"));
+    let c = site.create("c");
+    assert!(!["10.244.0.2", "10.244.0.3"].contains(&c.ip.to_string().as_str()), "{}", c.ip);
+    for pod in [a, b, c] {
+        site.delete(pod);
+    }
+}
+
+#[test]
+fn back_at_calico_its_store_has_every_address_before_its_plugin_is_asked() {
+    let (site, [a, b], list) = calico_site();
+    let original = site.conflist();
+    site.migrated(&["--from", "calico", "--source", &list]);
+    let ours = site.conflist();
+    let c = site.create("c");
+    let freed = site.delete(b);
+    assert!(
+        site.node.cli(&["ipam", "hold", "10.244.1.9", "--reason", "a printer"]).status.success()
+    );
+
+    let store = site.node.dir.path().join("store.yaml");
+    let back = site.node.dir.path().join("back.yaml").to_str().unwrap().to_owned();
+    let apply = format!("cp -t {}/applied", site.plugins());
+    let way = ["--to", "calico", "--source", &back, "--apply-with", &apply];
+    let why = said(&site.migrate(&way));
+    assert!(why.contains("there is no calico-ipam in "), "{why}");
+    std::os::unix::fs::symlink(
+        "/usr/lib/cni/host-local",
+        format!("{}/calico-ipam", site.plugins()),
+    )
+    .unwrap();
+    let why = said(&site.migrate(&["--to", "calico", "--source", &back]));
+    assert!(why.contains("Calico's store is to have the leases first"), "{why}");
+    let told = site.migrated(&[&way[..], &["--dry-run"]].concat());
+    assert!(told.contains("4 leases of 3 blocks would be written"), "{told}");
+    assert!(!Path::new(&back).exists(), "a dry run writes nothing");
+
+    // The directory that it copies to is not there yet.
+    let why = said(&site.migrate(&way));
+    assert!(why.contains("exit status: 1") && why.contains("everything was put back"), "{why}");
+    assert_eq!(site.conflist(), ours, "without Calico's store nothing is switched");
+    let d = site.create("d");
+
+    // Written before d was there: with that, Calico would give d's address to another pod.
+    let why = said(&site.migrate(&["--to", "calico", "--source", &back, "--applied"]));
+    assert!(why.contains(&format!("not in the list of blocks: {}", d.ip)), "{why}");
+    assert_eq!(site.conflist(), ours);
+
+    std::fs::create_dir(store.with_file_name("applied")).unwrap();
+    let told = site.migrated(&way);
+    assert!(told.contains("6 leases written") && told.contains("applied: cp"), "{told}");
+    assert_eq!(site.conflist(), original, "every byte is back");
+    let store = site.node.dir.path().join("applied/back.yaml").to_str().unwrap().to_owned();
+    assert!(!site.shown(&freed.to_string()).contains("on hold"), "the fence is down");
+
+    // All that was here is there, and comes back from there.
+    let again = ["ipam", "import", "calico", &store, "--network", "pods", "--dry-run"];
+    let known = site.node.json(&again).unwrap();
+    assert_eq!(known["conflicts"], json!([]), "{known}");
+    assert_eq!(known["known"].as_array().map(Vec::len), Some(6 + 7), "{known}");
+    assert_eq!(known["adopted"], json!([]), "{known}");
+    let told = site.migrated(&["--from", "calico", "--source", &store]);
+    assert!(told.contains("0 leases taken over, 13 known"), "{told}");
+    for pod in [a, c, d] {
+        site.delete(pod);
+    }
+}
+
+#[test]
+fn nothing_is_switched_to_a_plugin_that_the_runtime_would_not_find() {
+    let site = site();
+    let (conflist, original) = (site.conflist.to_str().unwrap(), site.conflist());
+    let files = ["--conflist", conflist, "--bin-dir", site.plugins()];
+    std::fs::create_dir_all(site.networks.join("pods")).unwrap();
+    let migrate =
+        |way: &[&str]| said(&site.node.cli(&[&["ipam", "migrate"], way, &files].concat()));
+    for way in [&["--from", "host-local"][..], &["--from", "host-local", "--dry-run"]] {
+        let why = migrate(way);
+        assert!(why.contains("there is no mainstay-ipam in "), "{why}");
+    }
+    assert_eq!(site.conflist(), original);
+    site.node.dir.write("mainstay-ipam", "not a program");
+    let why = migrate(&["--from", "host-local"]);
+    assert!(why.contains("mainstay-ipam cannot be executed"), "{why}");
+    assert_eq!(site.conflist(), original);
 }

@@ -2,10 +2,12 @@
 //!
 //! Two allocators never hand out of one block at a time: host-local is fenced off by files that take
 //! every address it could give, before the runtime's configuration is switched, and given them back
-//! after it is switched back. What a runtime still does with the old configuration for a moment fails
-//! and is done again.
+//! after it is switched back; on the way to calico-ipam what is free here is on hold meanwhile. What a
+//! runtime still does with the old configuration for a moment fails and is done again.
 
 mod back;
+mod plugin;
+mod to_calico;
 mod to_ours;
 
 use super::conflist::Conflist;
@@ -23,6 +25,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+pub(super) use to_calico::as_calico;
 
 pub(super) const HELP: &str = "\
 From host-local or calico-ipam: leases are taken over, checked, and the `ipam` section of the
@@ -33,6 +36,14 @@ puts everything back. Running pods are not touched; later DELs of theirs find th
 Back to host-local: the leases are written into its directory, and the section of
 FILE.before-mainstay is put back (without that file, one made of this node's blocks).
 
+To calico-ipam: this node's blocks, affinities and handles are written to --source as Calico keeps
+them, with every lease and hold; nothing free is handed out meanwhile. Once the command of
+--apply-with has put them into Calico's store, the section of FILE.before-mainstay is put back (or
+a plain one of calico-ipam). --applied: what `mainstay ipam export calico` wrote to --source has
+been applied by hand; a lease that is not in it keeps everything as it is.
+
+A plugin that is not in --bin-dir is never switched to.
+
 Keep other nodes out of this node's Calico blocks before, and give ipam.pools (or nodes[].blocks)
 the blocks that the node has: an address outside of them is a conflict, and nothing changes.
 
@@ -41,6 +52,7 @@ Examples:
   mainstay ipam migrate --from host-local --conflist /etc/cni/net.d/10-pods.conflist
   mainstay ipam migrate --from calico --source blocks.yaml   # kubectl get ipamblocks -o yaml
   mainstay ipam migrate --to host-local
+  mainstay ipam migrate --to calico --source back.yaml --apply-with 'kubectl apply -f'
 
 Exit codes: 0 migrated, or would be; 1 there are conflicts or faults, and all is as it was.";
 
@@ -60,6 +72,7 @@ enum Old {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum New {
     HostLocal,
+    Calico,
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,6 +94,18 @@ pub(crate) struct Args {
     /// the list of blocks
     #[arg(long, value_name = "PATH")]
     source: Option<PathBuf>,
+
+    /// Puts the list of blocks, its last argument, into Calico's store, and succeeds
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["from", "applied"])]
+    apply_with: Option<String>,
+
+    /// The list of blocks has been put into Calico's store
+    #[arg(long, conflicts_with = "from")]
+    applied: bool,
+
+    /// Where the runtime looks for plugins; may be given more than once
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    bin_dir: Vec<PathBuf>,
 
     /// What libcni remembers
     #[arg(long, value_name = "DIR", default_value = "/var/lib/cni/results")]
@@ -130,11 +155,11 @@ pub(super) async fn run(
     let switch = Switch::read(&path).map_err(Failure::Said)?;
     let mut ipamd = daemons.ipamd().await?;
     let mut steps = Steps { dry_run: args.dry_run, ..Steps::default() };
-    match args.from {
-        Some(old) => {
-            to_ours::migrate(&mut ipamd, daemons, old, (args, &switch), &mut steps).await?;
-        }
-        None => back::migrate(&mut ipamd, (args, &switch), &mut steps).await?,
+    let this = (args, &switch);
+    match (args.from, args.to) {
+        (Some(old), _) => to_ours::migrate(&mut ipamd, daemons, old, this, &mut steps).await?,
+        (None, Some(New::Calico)) => to_calico::migrate(&mut ipamd, this, &mut steps).await?,
+        (None, _) => back::migrate(&mut ipamd, this, &mut steps).await?,
     }
     if out.is_json() {
         out.json(&steps)?;
@@ -171,6 +196,20 @@ impl Switch {
     fn beside(&self) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         self.path.with_file_name(format!("{name}.{BESIDE}"))
+    }
+
+    /// The section as it was before the migration to us, if that is what is beside.
+    fn before(&self, kind: &str, steps: &mut Steps) -> Result<Option<String>, String> {
+        let beside = self.beside();
+        if !beside.exists() {
+            return Ok(None);
+        }
+        let before = Self::read(&beside)?.now;
+        if before.network != self.now.network || before.kind() != kind {
+            return Ok(None);
+        }
+        steps.done(format!("the ipam section is that of {}", beside.display()));
+        Ok(Some(before.section().to_owned()))
     }
 
     /// The runtime reads the other section from now on.

@@ -1,7 +1,7 @@
 //! `mainstay ipam import` and `export`: other allocators' leases, taken over or written down.
 
 use super::formats::{Entry, Found, MOST, calico, host_local};
-use super::{Client, files, leases, node};
+use super::{Client, files, leases, migrate, node};
 use crate::ask::{Daemons, answer};
 use crate::failure::{Failure, Verdict};
 use crate::print::Printer;
@@ -32,10 +32,11 @@ Exit codes: 0 imported, or would be; 1 there are conflicts, or the source cannot
 
 pub(super) const EXPORT: &str = "\
 Leases that containers have, in the form of another allocator. Nothing that is there is overwritten
-with another owner's lease. What is cooling is not in it: neither form knows that.
+with another owner's lease. Neither form knows a cooldown.
 
   host-local  PATH is the directory of the network, made if need be; --network chooses the leases
-  calico      PATH is a YAML list of blocks and handles, - for stdout
+  calico      PATH is a YAML list of blocks, their affinities and handles for `kubectl apply -f`,
+              - for stdout; what is on hold is taken in it, what was released comes last
 
 Examples:
   mainstay ipam export host-local /var/lib/cni/networks/pods --network pods
@@ -126,11 +127,7 @@ fn read(args: &Import, node: &str) -> Result<Found, String> {
         }
         Source::Calico => {
             let network = args.network.as_deref().unwrap_or("k8s-pod-network");
-            let text = files::read_list(&args.path)?;
-            let mut found = calico::read(&text, node, network)
-                .map_err(|why| format!("{}: {why}", args.path.display()))?;
-            learn(&mut found, network, &args.cache)?;
-            Ok(found)
+            from_calico(&args.path, node, network, &args.cache)
         }
         Source::Cache => from_cache(&args.path, args.network.as_deref()),
     }
@@ -150,12 +147,27 @@ pub(super) fn from_host_local(
     Ok(found)
 }
 
-fn learn(found: &mut Found, network: &str, cache: &Path) -> Result<(), String> {
+pub(super) fn from_calico(
+    list: &Path,
+    node: &str,
+    network: &str,
+    cache: &Path,
+) -> Result<Found, String> {
+    let text = files::read_list(list)?;
+    let mut found =
+        calico::read(&text, node, network).map_err(|why| format!("{}: {why}", list.display()))?;
+    let entries = learn(&mut found, network, cache)?;
+    calico::one_of_a_family(&mut found, &entries);
+    Ok(found)
+}
+
+/// What the cache knows of a network; what of it cannot be read is told.
+fn learn(found: &mut Found, network: &str, cache: &Path) -> Result<Vec<Entry>, String> {
     let (mut entries, bad) = files::read_cache(cache)?;
     entries.retain(|entry| entry.network == network);
     found.learn(&entries);
     found.skipped.extend(bad);
-    Ok(())
+    Ok(entries)
 }
 
 pub(super) fn from_cache(dir: &Path, network: Option<&str>) -> Result<Found, String> {
@@ -256,9 +268,7 @@ pub(super) async fn export(
         }
         Target::HostLocal => {}
         Target::Calico => {
-            let blocks = super::blocks(&mut ipamd).await?;
-            let blocks: Vec<_> = blocks.iter().filter_map(|b| b.cidr.parse().ok()).collect();
-            let text = calico::write(&blocks, &entries, &node(&mut ipamd).await?);
+            let text = migrate::as_calico(&mut ipamd, entries.clone()).await?.write();
             if args.path == Path::new("-") {
                 return out.text(&text).map(|()| Verdict::Well);
             }

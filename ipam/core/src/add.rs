@@ -42,6 +42,7 @@ impl Ipam {
     /// gets the same answer again.
     pub fn add(&mut self, add: &Add, now: Now, out: &mut Effects) -> Result<Vec<Grant>, AddError> {
         if let Some(has) = self.repeat(add)? {
+            self.learn_netns(add, out);
             return Ok(has);
         }
         let periods = self.periods(now);
@@ -67,6 +68,18 @@ impl Ipam {
             }
         }
         Ok(Some(has.iter().map(grant).collect()))
+    }
+
+    /// A lease that was taken over may not know its namespace: by what its container's next ADD
+    /// tells, it is later seen to live or proven to be gone.
+    fn learn_netns(&mut self, add: &Add, out: &mut Effects) {
+        if add.netns.is_empty() {
+            return;
+        }
+        let unknown = self.attached(&add.attachment).filter(|slot| slot.netns.is_empty());
+        for address in unknown.map(|slot| slot.address).collect::<Vec<_>>() {
+            self.change(address, out, |slot| slot.netns.clone_from(&add.netns));
+        }
     }
 
     fn choose(

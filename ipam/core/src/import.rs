@@ -3,7 +3,7 @@
 use crate::error::Conflict;
 use crate::identity::{Attachment, Owner};
 use crate::ipam::{Effects, Ipam};
-use crate::pool::Periods;
+use crate::pool::{Periods, Pool};
 use crate::record::{Slot, Stamp, State};
 use crate::report::{How, Report};
 use crate::time::Now;
@@ -60,10 +60,12 @@ impl Ipam {
             }
         }
         for (address, _) in &import.holds {
-            match self.home(*address) {
-                None => conflicts.push(Conflict::NotHere(*address)),
-                Some(_) if self.is_on_hold(*address) => done.known.push(*address),
-                Some(_) => done.held.push(*address),
+            if !self.has_in_a_block(*address) {
+                conflicts.push(Conflict::NotHere(*address));
+            } else if self.is_on_hold(*address) {
+                done.known.push(*address);
+            } else {
+                done.held.push(*address);
             }
         }
         if conflicts.is_empty() { Ok(done) } else { Err(conflicts) }
@@ -93,6 +95,12 @@ impl Ipam {
             }
         }
         Ok(done)
+    }
+
+    /// Also one that is never handed out here, as a block's first: another allocator may use it, and
+    /// has to be told so when it gets its blocks back.
+    fn has_in_a_block(&self, address: IpAddr) -> bool {
+        self.pools.iter().flat_map(Pool::blocks).any(|block| block.prefix.contains(address))
     }
 
     fn is_on_hold(&self, address: IpAddr) -> bool {

@@ -77,6 +77,49 @@ fn what_another_allocator_gave_is_its_owners_and_nobody_elses_from_then_on() {
 }
 
 #[test]
+fn a_lease_that_was_taken_over_learns_its_namespace_from_the_next_add() {
+    let mut ipam = node();
+    import(&mut ipam, &of(vec![lease("10.0.0.2", "a", "c1")]), 1).unwrap();
+    let netns = |ipam: &mut Ipam| {
+        let first = addresses(&["10.0.0.0"])[0];
+        ipam.leases(first, at(9)).next().map(|lease| lease.slot.netns.to_string())
+    };
+    assert_eq!(netns(&mut ipam).as_deref(), Some(""), "host-local does not know it");
+    let mut out = Effects::default();
+    let told = |path: &str| Add { netns: path.into(), ..pod("a", "c1") };
+    ipam.add(&told(""), at(2), &mut out).unwrap();
+    assert_eq!(out, Effects::default(), "nothing was learnt");
+    ipam.add(&told("/run/netns/a"), at(3), &mut out).unwrap();
+    assert_eq!((out.records.len(), out.reports.len()), (1, 0), "it is written down");
+    assert_eq!(netns(&mut ipam).as_deref(), Some("/run/netns/a"));
+    let mut out = Effects::default();
+    ipam.add(&told("/run/netns/other"), at(4), &mut out).unwrap();
+    assert_eq!(out, Effects::default(), "what is known stays: a repeated ADD changes nothing");
+}
+
+#[test]
+fn what_is_never_handed_out_here_is_held_all_the_same_and_counts_for_nothing() {
+    let mut ipam = node();
+    let free = |ipam: &mut Ipam| ipam.pool_views(at(9))[0].counts.free;
+    let before = free(&mut ipam);
+    let [first, last, outside] =
+        ["10.0.0.0", "10.0.0.15", "10.0.0.16"].map(|a| a.parse::<IpAddr>().unwrap());
+    let holds = |all: &[IpAddr]| Import {
+        holds: all.iter().map(|a| (*a, "a tunnel".to_owned())).collect(),
+        ..Import::default()
+    };
+    assert!(import(&mut ipam, &holds(&[first, outside]), 1).is_err());
+    let done = import(&mut ipam, &holds(&[first, last]), 1).unwrap();
+    assert_eq!(done.held, [first, last]);
+    assert_eq!(import(&mut ipam, &holds(&[first, last]), 2).unwrap().known, [first, last]);
+    assert_eq!(ipam.withheld_views(at(3)).len(), 2);
+    assert_eq!(free(&mut ipam), before);
+    let mut out = Effects::default();
+    ipam.unhold(first, &mut out).unwrap();
+    assert_eq!(free(&mut ipam), before, "and nothing becomes free by its end");
+}
+
+#[test]
 fn importing_again_changes_nothing_and_brings_back_nothing_that_was_released() {
     let mut ipam = node();
     let leases = of(vec![lease("10.0.0.2", "a", "c1"), lease("10.0.0.9", "b", "c2")]);

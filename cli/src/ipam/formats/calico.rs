@@ -2,18 +2,25 @@
 //! A block has a place for each of its addresses: empty, or the index of what is known of who has
 //! it. Handles only say the same the other way round; they are written and not read.
 
+mod write;
+
 use super::{Entry, Found};
 use mainstay_prefix::Prefix;
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+pub(in crate::ipam) use write::Node;
 
 /// What Calico calls the interface of every pod.
 const IFNAME: &str = "eth0";
-/// Begins the handle of a pod, before its container's id.
-const PREFIX: &str = "k8s-pod-network";
-const API: &str = "crd.projectcalico.org/v1";
+/// Begins the reason of an address that is on hold because Calico has it for no pod.
+const HOLD: &str = "Calico: ";
+/// The handle of what an operator has put on hold here, in blocks that we wrote.
+const OURS: &str = "mainstay-hold";
+/// Of a hold: a handle has one more.
+const ANOTHER: &str = "another address of ";
+/// Of a hold's reason, as ipamd takes it.
+const LONGEST: usize = 253;
 
 #[derive(Deserialize)]
 struct Document {
@@ -21,17 +28,21 @@ struct Document {
     kind: String,
     #[serde(default)]
     items: Option<Vec<Self>>,
+    /// Read when it is a block's: whatever else is in the file has keys of the same names.
     #[serde(default)]
-    spec: Option<Spec>,
+    spec: serde_json::Value,
 }
 
-/// Of a block; of whatever else is in the file, what of it looks the same.
+/// Of a block.
 #[derive(Deserialize)]
 struct Spec {
     #[serde(default)]
     cidr: Option<String>,
     #[serde(default)]
     affinity: Option<String>,
+    /// As blocks had it before `affinity`.
+    #[serde(default, rename = "hostAffinity")]
+    host_affinity: Option<String>,
     #[serde(default)]
     allocations: Option<Vec<Option<i64>>>,
     #[serde(default)]
@@ -46,6 +57,16 @@ struct Attribute {
     handle_id: Option<String>,
     #[serde(default, alias = "activeOwnerAttrs")]
     secondary: Option<BTreeMap<String, Option<String>>>,
+    /// Of an address that Calico lets cool.
+    #[serde(default, alias = "releasedAt", alias = "released_at")]
+    released: Option<String>,
+}
+
+impl Spec {
+    fn is_of(&self, node: &str) -> bool {
+        let affinity = self.affinity.as_deref().and_then(|a| a.strip_prefix("host:"));
+        affinity.or(self.host_affinity.as_deref()) == Some(node)
+    }
 }
 
 impl Attribute {
@@ -54,13 +75,36 @@ impl Attribute {
         all.and_then(|all| all.get(name).cloned().flatten()).unwrap_or_default()
     }
 
+    /// Whose it is. Handles made of host-local's files of two lines end with their first one.
+    fn handle(&self) -> &str {
+        let handle = self.handle_id.as_deref().unwrap_or_default();
+        handle.split('\r').next().unwrap_or_default()
+    }
+
     /// The container that has the address; nothing: no container has.
-    fn container_id(&self) -> Option<&str> {
-        let handle = self.handle_id.as_deref()?;
-        let (prefix, id) = handle.rsplit_once('.')?;
-        let pod = !self.get("pod").is_empty() || prefix == PREFIX;
+    fn container_id(&self, network: &str) -> Option<&str> {
+        let (prefix, id) = self.handle().rsplit_once('.')?;
+        let pod = !self.get("pod").is_empty() || prefix == network;
         (pod && !id.is_empty()).then_some(id)
     }
+
+    /// Why an address is on hold that Calico has for no pod.
+    fn hold(&self) -> String {
+        let note = self.get("note");
+        if self.handle() == OURS && !note.is_empty() {
+            return note;
+        }
+        let what = [self.get("type"), self.handle().to_owned()];
+        let what: Vec<_> = what.into_iter().filter(|what| !what.is_empty()).collect();
+        let what = if what.is_empty() { "reserved".into() } else { what.join(", ") };
+        hold(&what)
+    }
+}
+
+fn hold(what: &str) -> String {
+    let mut why = format!("{HOLD}{what}");
+    why.truncate(why.floor_char_boundary(LONGEST));
+    why
 }
 
 /// The addresses of `node`: all of its blocks, and those it has borrowed from others.
@@ -70,11 +114,15 @@ pub(in crate::ipam) fn read(text: &str, node: &str, network: &str) -> Result<Fou
     let mut blocks = 0;
     for document in documents {
         for item in std::iter::once(&document).chain(document.items.iter().flatten()) {
-            let Some(spec) = item.spec.as_ref().filter(|_| item.kind == "IPAMBlock") else {
+            if item.kind != "IPAMBlock" {
                 continue;
-            };
+            }
             blocks += 1;
-            block(spec, node, network, &mut found)?;
+            let spec = Spec::deserialize(&item.spec).map_err(|e| {
+                let cidr = &item.spec["cidr"];
+                format!("block {cidr}: {e}")
+            })?;
+            block(&spec, node, network, &mut found)?;
         }
     }
     if blocks == 0 {
@@ -105,8 +153,8 @@ fn block(spec: &Spec, node: &str, network: &str, found: &mut Found) -> Result<()
     if u128::try_from(allocations.len()).is_ok_and(|n| n > prefix.size()) {
         return Err(wrong("it has more allocations than addresses"));
     }
-    let ours = spec.affinity.as_deref().is_some_and(|a| a == format!("host:{node}"));
-    let mut others = 0;
+    let ours = spec.is_of(node);
+    let (mut others, mut cooling) = (0, 0);
     for (ordinal, index) in allocations.iter().enumerate() {
         let Some(index) = index else { continue };
         let attribute = usize::try_from(*index).ok().and_then(|index| attributes.get(index));
@@ -115,7 +163,10 @@ fn block(spec: &Spec, node: &str, network: &str, found: &mut Found) -> Result<()
         })?;
         let at = attribute.get("node");
         // A place of our block without a node's name is ours as well.
-        if at == node || (ours && at.is_empty()) {
+        let is_ours = at == node || (ours && at.is_empty());
+        if is_ours && attribute.released.is_some() && attribute.handle().is_empty() {
+            cooling += 1;
+        } else if is_ours {
             let address = prefix.nth(ordinal as u128).ok_or_else(|| wrong("it is too small"))?;
             taken(address, attribute, network, found);
         } else {
@@ -125,6 +176,9 @@ fn block(spec: &Spec, node: &str, network: &str, found: &mut Found) -> Result<()
     if others > 0 {
         found.skipped.push(format!("{cidr}: {others} addresses of other nodes"));
     }
+    if cooling > 0 {
+        found.skipped.push(format!("{cidr}: {cooling} addresses that Calico lets cool"));
+    }
     if ours && spec.deleted == Some(true) {
         found.skipped.push(format!("{cidr}: is being deleted by Calico"));
     }
@@ -132,99 +186,33 @@ fn block(spec: &Spec, node: &str, network: &str, found: &mut Found) -> Result<()
 }
 
 fn taken(address: IpAddr, attribute: &Attribute, network: &str, found: &mut Found) {
-    match attribute.container_id() {
+    match attribute.container_id(network) {
         Some(id) => found.leases.push(Entry {
             namespace: attribute.get("namespace"),
             name: attribute.get("pod"),
             ..Entry::new(address, network, id, IFNAME)
         }),
-        None => {
-            let what = [attribute.get("type"), attribute.handle_id.clone().unwrap_or_default()];
-            let what = what.into_iter().find(|what| !what.is_empty());
-            let what = what.unwrap_or_else(|| "reserved".into());
-            let mut why = format!("Calico: {what}");
-            why.truncate(why.floor_char_boundary(253));
-            found.holds.push((address, why));
-        }
+        None => found.holds.push((address, attribute.hold())),
     }
 }
 
-/// Blocks of `node` with these leases in them, and a handle for each container: one YAML list.
-pub(in crate::ipam) fn write(blocks: &[Prefix], entries: &[Entry], node: &str) -> String {
-    let mut text = String::from("apiVersion: v1\nkind: List\nitems:\n");
-    for prefix in blocks {
-        write_block(*prefix, entries, node, &mut text);
-    }
-    let mut handles = BTreeMap::<String, BTreeMap<String, usize>>::new();
-    for entry in entries {
-        let Some(block) = blocks.iter().find(|block| block.contains(entry.address)) else {
-            continue;
-        };
-        let of = handles.entry(handle(entry)).or_default();
-        *of.entry(block.to_string()).or_default() += 1;
-    }
-    for (handle, of) in handles {
-        let name = quoted(&handle.to_lowercase());
-        let _ = write!(
-            text,
-            "- apiVersion: {API}\n  kind: IPAMHandle\n  metadata:\n    name: {name}\n  spec:\n    \
-             deleted: false\n    handleID: {}\n    block:\n",
-            quoted(&handle)
-        );
-        for (block, count) in of {
-            let _ = writeln!(text, "      {}: {count}", quoted(&block));
+/// A handle may have several addresses of one family, by an ADD that Calico did twice; a container
+/// here has one. It is the one that the runtime remembers, and the others are on hold.
+pub(in crate::ipam) fn one_of_a_family(found: &mut Found, cache: &[Entry]) {
+    let key = |entry: &Entry| (entry.container_id.clone(), entry.address.is_ipv4());
+    let remembered: HashSet<_> = cache.iter().map(Entry::key).collect();
+    let mut has = HashSet::new();
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        found.leases.drain(..).partition(|entry| remembered.contains(&entry.key()));
+    for entry in known.into_iter().chain(unknown) {
+        if has.insert(key(&entry)) {
+            found.leases.push(entry);
+        } else {
+            let what = format!("{ANOTHER}{}.{}", entry.network, entry.container_id);
+            found.holds.push((entry.address, hold(&what)));
         }
     }
-    text
-}
-
-fn write_block(prefix: Prefix, entries: &[Entry], node: &str, text: &mut String) {
-    let size = usize::try_from(prefix.size()).unwrap_or(usize::MAX).min(1 << 16);
-    let mut allocations = vec![None; size];
-    let mut here = Vec::new();
-    for entry in entries {
-        let at = prefix.offset_of(entry.address).and_then(|at| usize::try_from(at).ok());
-        if let Some(place) = at.and_then(|at| allocations.get_mut(at)) {
-            *place = Some(here.len());
-            here.push(entry);
-        }
-    }
-    let name = prefix.to_string().replace(['.', ':', '/'], "-");
-    let places = allocations.iter().map(|p| p.map_or("null".into(), |n| n.to_string()));
-    let free = allocations.iter().enumerate().filter(|(_, p)| p.is_none());
-    let free = free.map(|(n, _)| n.to_string());
-    let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
-    let (mut places, mut free) = (places, free);
-    let _ = write!(
-        text,
-        "- apiVersion: {API}\n  kind: IPAMBlock\n  metadata:\n    name: {}\n  spec:\n    \
-         affinity: {}\n    cidr: {}\n    deleted: false\n    strictAffinity: true\n    \
-         allocations: [{}]\n    unallocated: [{}]\n    attributes:{}\n",
-        quoted(&name),
-        quoted(&format!("host:{node}")),
-        quoted(&prefix.to_string()),
-        list(&mut places),
-        list(&mut free),
-        if here.is_empty() { " []" } else { "" },
-    );
-    for entry in here {
-        let _ = writeln!(text, "    - handle_id: {}\n      secondary:", quoted(&handle(entry)));
-        for (key, value) in [("namespace", &entry.namespace), ("pod", &entry.name)] {
-            if !value.is_empty() {
-                let _ = writeln!(text, "        {key}: {}", quoted(value));
-            }
-        }
-        let _ = writeln!(text, "        node: {}", quoted(node));
-    }
-}
-
-fn handle(entry: &Entry) -> String {
-    format!("{PREFIX}.{}", entry.container_id)
-}
-
-/// A JSON string is a YAML string.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    found.leases.sort_by_key(|entry| entry.address);
 }
 
 #[cfg(test)]
@@ -254,7 +242,7 @@ mod tests {
                 "10.244.0.3 99ad17e0 eth0 kube-system/coredns-5d78c9869d-x2x4z",
                 "10.244.9.7 0aa71b52 eth0 default/borrower",
                 "fd00:10:244::2 4bf1c1a5 eth0 default/web-0",
-                "10.244.0.1 Calico: vxlanTunnelAddress",
+                "10.244.0.1 Calico: vxlanTunnelAddress, vxlan-tunnel-addr-node-a",
                 "10.244.0.4 Calico: windows-reserved-ipam-handle",
                 "10.244.9.0/29: 1 addresses of other nodes",
             ]
@@ -280,41 +268,7 @@ mod tests {
         assert!(read("{", "a", "n").unwrap_err().starts_with("it is no list of blocks"));
     }
 
-    fn entry(address: &str, id: &str, name: &str) -> Entry {
-        let address = address.parse().unwrap();
-        Entry {
-            namespace: "default".into(),
-            name: name.into(),
-            ..Entry::new(address, "n", id, IFNAME)
-        }
-    }
-
-    #[test]
-    fn blocks_and_handles_are_written_as_calico_has_them() {
-        let blocks = ["10.244.0.0/29", "fd00::/126"].map(|b| b.parse().unwrap());
-        let entries = [
-            entry("10.244.0.2", "c1", "web-0"),
-            entry("10.244.0.5", "C2", ""),
-            entry("fd00::2", "c1", "web-0"),
-        ];
-        insta::assert_snapshot!(write(&blocks, &entries, "node-a"));
-    }
-
     proptest! {
-        #[test]
-        fn what_is_written_is_read_again(
-            at in prop::collection::btree_map(0u8..64, ("[a-z0-9]{1,12}", "[a-z0-9-]{1,9}"), 0..9),
-        ) {
-            let entries: Vec<_> = at
-                .iter()
-                .map(|(n, (id, name))| entry(&format!("10.0.0.{n}"), id, name))
-                .collect();
-            let text = write(&["10.0.0.0/26".parse().unwrap()], &entries, "node-a");
-            let found = read(&text, "node-a", "n").unwrap();
-            prop_assert_eq!(found.leases, entries);
-            prop_assert!(found.holds.is_empty() && found.skipped.is_empty());
-        }
-
         #[test]
         fn no_damage_to_the_text_hurts(at in 0usize..YAML.len(), with in ".{0,4}") {
             if YAML.is_char_boundary(at) {

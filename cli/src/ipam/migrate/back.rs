@@ -1,11 +1,13 @@
 //! From mainstay-ipam back to host-local.
 
-use super::super::conflist::{self, Conflist};
-use super::super::files::{self, Locked};
+use super::super::conflist;
+use super::super::files::Locked;
 use super::super::formats::{Entry, host_local};
 use super::super::transfer::assigned;
 use super::super::{Client, blocks};
-use super::{Args, Steps, Switch, addresses, attachments, host_local_dir, put_back, unfence};
+use super::{
+    Args, Steps, Switch, addresses, attachments, host_local_dir, plugin, put_back, unfence,
+};
 use crate::failure::Failure;
 use crate::text::count;
 use std::net::IpAddr;
@@ -18,6 +20,7 @@ pub(super) async fn migrate(
 ) -> Result<(), Failure> {
     switch.must_be("mainstay-ipam").map_err(Failure::Said)?;
     let section = section(ipamd, args, switch, steps).await?;
+    plugin::is_there(&args.bin_dir, "host-local").map_err(Failure::Said)?;
     let read = serde_json::from_str(&section)?;
     let network = &switch.now.network;
     let dir = host_local_dir(&read, network, args.source.as_ref());
@@ -42,16 +45,8 @@ async fn section(
     switch: &Switch,
     steps: &mut Steps,
 ) -> Result<String, Failure> {
-    let beside = switch.beside();
-    if beside.exists() {
-        let bytes = files::read(&beside, 4 << 20).map_err(Failure::Said)?;
-        let named = |why: String| Failure::Said(format!("{}: {why}", beside.display()));
-        let text = String::from_utf8(bytes).map_err(|_| named("is not text".into()))?;
-        let before = Conflist::read(text).map_err(named)?;
-        if before.network == switch.now.network && before.kind() == "host-local" {
-            steps.done(format!("the ipam section is that of {}", beside.display()));
-            return Ok(before.section().to_owned());
-        }
+    if let Some(section) = switch.before("host-local", steps).map_err(Failure::Said)? {
+        return Ok(section);
     }
     let blocks = blocks(ipamd).await?;
     let blocks: Vec<_> = blocks.into_iter().map(|block| (block.cidr, block.gateway)).collect();

@@ -2,11 +2,12 @@
 
 use super::super::conflist;
 use super::super::files::{self, Locked};
-use super::super::formats::{Entry, Found, calico};
-use super::super::transfer::{assigned, from_cache, from_host_local, put};
+use super::super::formats::{Entry, Found};
+use super::super::transfer::{assigned, from_cache, from_calico, from_host_local, put};
 use super::super::{Client, blocks, leases, node};
 use super::{
-    Args, Old, Steps, Switch, addresses, attachments, host_local_dir, put_back, unfence, verify,
+    Args, Old, Steps, Switch, addresses, attachments, host_local_dir, plugin, put_back, unfence,
+    verify,
 };
 use crate::ask::{Daemons, answer};
 use crate::failure::Failure;
@@ -27,6 +28,7 @@ pub(super) async fn migrate(
     };
     switch.must_be(kind).map_err(Failure::Said)?;
     let source = source(old, args, switch)?;
+    plugin::is_there(&args.bin_dir, "mainstay-ipam").map_err(Failure::Said)?;
     let section = conflist::ours(&switch.now.ipam, daemons.plugin_socket().as_deref());
     let done = adopt_and_switch(ipamd, &source, (args, switch), &section, steps).await;
     if args.dry_run {
@@ -121,12 +123,8 @@ async fn first_look(
     let network = &switch.now.network;
     let found = match (source, locked) {
         (Source::Calico(list), _) => {
-            let text = files::read_list(list).map_err(Failure::Said)?;
-            let mut found = calico::read(&text, &node(ipamd).await?, network)
-                .map_err(|why| Failure::Said(format!("{}: {why}", list.display())))?;
-            let (cache, _) = files::read_cache(&args.cache).map_err(Failure::Said)?;
-            found.learn(&cache);
-            Ok(found)
+            let node = node(ipamd).await?;
+            from_calico(list, &node, network, &args.cache)
         }
         (Source::HostLocal(_), Some(locked)) => {
             locked.files().and_then(|files| from_host_local(&files, network, &args.cache))
