@@ -7,7 +7,7 @@ use mainstay_tests::pods::addresses;
 use mainstay_tests::proc::bin;
 use mainstay_tests::wait::until;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const CONFIG: &str = "nodes: [{name: node-a, address: 192.0.2.2}]
@@ -132,6 +132,12 @@ fn an_address_asked_for_by_capability_is_given_and_one_of_elsewhere_refused() {
     let given = addresses(&runtime.add(&node.host, &at).unwrap());
     assert!(given.contains(&"10.244.0.77".parse().unwrap()), "{given:?}");
 
+    let mut at = pod("annotated");
+    let annotations = json!({"mainstay.io/ips": "10.244.0.78"});
+    at.capabilities.insert("io.kubernetes.cri.pod-annotations".into(), annotations);
+    let given = addresses(&runtime.add(&node.host, &at).unwrap());
+    assert!(given.contains(&"10.244.0.78".parse().unwrap()), "{given:?}");
+
     let mut at = pod("greedy");
     at.capabilities.insert("ips".into(), json!(["192.0.2.1"]));
     let failure = runtime.add(&node.host, &at).unwrap_err();
@@ -147,4 +153,77 @@ fn an_address_asked_for_by_capability_is_given_and_one_of_elsewhere_refused() {
     runtime.del(&node.host, &keyed("db-x")).unwrap();
     let second = runtime.add(&node.host, &keyed("db-y")).unwrap();
     assert_eq!(first["ips"], second["ips"], "the key of the annotation is the owner");
+}
+
+/// The codes of the table in docs/cni.md that are ever given.
+fn documented() -> Vec<u64> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cni.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let rows = text.lines().filter_map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let code = cells.get(1)?.parse().ok()?;
+        (!cells.get(3)?.starts_with("never")).then_some(code)
+    });
+    rows.collect()
+}
+
+/// A daemon that hangs up on whoever asks.
+fn rude(socket: std::path::PathBuf) {
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    // Until the test's process ends.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, &u32::MAX.to_be_bytes());
+        }
+    });
+}
+
+/// The table of docs/cni.md, situation by situation: codes of the specification (1.1.0, "Error").
+#[test]
+fn every_error_code_of_the_specification_has_its_situation_or_none() {
+    let node = node();
+    let _ipamd = node.start(Daemon::Ipamd);
+    rude(node.run_dir().join("rude.sock"));
+    let directory = [bin("mainstay-ipam").parent().expect("a directory").to_owned()];
+    let good = json!({"cniVersion": "1.1.0", "name": "mainstay",
+        "ipam": {"type": "mainstay-ipam", "run_dir": node.run_dir(), "timeout": "2s"}});
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut conf = good.clone();
+        change(&mut conf);
+        conf.to_string()
+    };
+    let socket = |name: &str| {
+        let section = json!({"type": "mainstay-ipam", "timeout": "200ms",
+            "socket": node.run_dir().join(name)});
+        with(&|conf| conf["ipam"] = section.clone())
+    };
+    let elsewhere = with(&|conf| conf["args"] = json!({"cni": {"ips": ["192.0.2.1"]}}));
+    let unknown = with(&|conf| conf["prevResult"] = json!({"ips": []}));
+    let unsupported = with(&|conf| conf["ipam"]["subnet"] = "10.0.0.0/8".into());
+    let version = with(&|conf| conf["cniVersion"] = "2.0.0".into());
+    let situations = [
+        (1, "ADD", version),
+        (2, "ADD", unsupported),
+        (3, "CHECK", unknown),
+        (4, "UPDATE", good.to_string()),
+        (5, "ADD", socket("rude.sock")),
+        (6, "ADD", "{".to_owned()),
+        (7, "ADD", elsewhere),
+        (11, "ADD", socket("nobody.sock")),
+        (50, "STATUS", socket("nobody.sock")),
+    ];
+    let at = pod("asking");
+    let call = |command: &str, stdin: &str| {
+        exec(&node.host, &directory, "mainstay-ipam", command, Some(&at), stdin)
+    };
+    let given = situations.map(|(code, command, stdin)| {
+        let failure = call(command, &stdin).unwrap_err();
+        assert_eq!(failure.code, code, "{command} {stdin}: {failure}");
+        (code, failure)
+    });
+    let given = BTreeMap::from(given);
+    assert_eq!(given.keys().copied().collect::<Vec<_>>(), documented());
+    let unsupported = &given[&2].msg;
+    assert!(unsupported.contains(r#""subnet": "10.0.0.0/8""#), "key and value: {unsupported}");
+    call("STATUS", &good.to_string()).expect("it serves");
 }

@@ -105,13 +105,20 @@ pub(crate) fn array<'a>(place: &str, value: &'a Value) -> Result<&'a [Value], Er
     }
 }
 
-/// Refuses the first key that is not known, naming those that are.
+/// Of a value that is shown; a configuration may hold anything.
+const SHOWN: usize = 200;
+
+/// Refuses the first key that is not known, naming it and its value, as the specification wants for
+/// an unsupported field, and those that are.
 pub(crate) fn only(place: &str, object: &Object, known: &[&str]) -> Result<(), Error> {
-    match object.keys().find(|key| !known.contains(&key.as_str())) {
-        None => Ok(()),
-        Some(key) => Err(Error::config(format!("{place}: unknown key {key:?}"))
-            .details(format!("known: {}", known.join(", ")))),
-    }
+    let Some((key, value)) = object.iter().find(|(key, _)| !known.contains(&key.as_str())) else {
+        return Ok(());
+    };
+    let mut value = value.to_string();
+    value.truncate(value.floor_char_boundary(SHOWN));
+    let msg = format!("{place}: unsupported key {key:?}: {value}");
+    let known = format!("known: {}", known.join(", "));
+    Err(Error::new(Code::UNSUPPORTED_FIELD, msg).details(known))
 }
 
 /// `json.a.b.c`, when every step of it is there; null counts as absent.
