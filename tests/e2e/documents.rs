@@ -1,20 +1,85 @@
 //! What the documents promise to be tested is.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Every Rust source of the workspace, one text.
-fn sources(dir: &Path, text: &mut String) {
+/// The tests of a source that are run: a sentence in a comment is none, nor is what is switched off.
+fn tests_in(source: &str) -> Vec<&str> {
+    let (mut attributes, mut found) = (String::new(), Vec::new());
+    for line in source.lines().map(str::trim) {
+        let name = ["fn ", "async fn ", "pub fn "].iter().find_map(|is| line.strip_prefix(is));
+        if line.starts_with("#[") || (!attributes.is_empty() && name.is_none()) {
+            // Also the further lines of one that is written on several, and comments between.
+            attributes.push_str(line);
+            if line.ends_with(['{', ';', '}']) {
+                attributes.clear();
+            }
+            continue;
+        }
+        let is_test = ["#[test]", "#[tokio::test"].iter().any(|test| attributes.contains(test));
+        let is_off = ["#[ignore", "#[cfg("].iter().any(|off| attributes.contains(off));
+        let name = name.and_then(|name| name.split(['(', '<']).next());
+        found.extend(name.filter(|_| is_test && !is_off));
+        attributes.clear();
+    }
+    found
+}
+
+#[test]
+fn a_test_is_what_is_run_as_one() {
+    let source = "
+        /// fn in_a_comment_it_is_no_test() {
+        #[test]
+        fn one_that_is_run() {}
+        // #[test]
+        // fn one_that_was_commented_out() {}
+        #[test]
+        #[ignore = \"slow\"]
+        fn one_that_is_ignored() {}
+        fn a_helper_of_them() {}
+        #[tokio::test(flavor = \"multi_thread\")]
+        // With its reason.
+        async fn one_with_a_runtime() {}
+        #[cfg(any())]
+        #[test]
+        fn one_that_is_never_built() {}
+        #[derive(Debug)]
+        struct Between;
+        #[test]
+        #[should_panic(
+            expected = \"this\"
+        )]
+        fn one_of_many_lines() {}
+    ";
+    let tests = ["one_that_is_run", "one_with_a_runtime", "one_of_many_lines"];
+    assert_eq!(tests_in(source), tests);
+}
+
+/// Every Rust source of the workspace, with its path in it.
+fn sources(dir: &Path, found: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
         let name = entry.file_name();
         if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
-            sources(&path, text);
+            sources(&path, found);
         } else if path.extension().is_some_and(|e| e == "rs") {
-            text.push_str(&std::fs::read_to_string(&path).unwrap());
+            let place = path.strip_prefix(ROOT).unwrap().display().to_string();
+            found.push((place, std::fs::read_to_string(&path).unwrap()));
         }
     }
+}
+
+/// Where each test of the workspace is; of one name in two files, the last.
+fn tests() -> BTreeMap<String, String> {
+    let mut found = Vec::new();
+    sources(Path::new(ROOT), &mut found);
+    found.sort();
+    let all = found.iter().flat_map(|(place, source)| {
+        tests_in(source).into_iter().map(|name| (name.to_owned(), place.clone()))
+    });
+    all.collect()
 }
 
 /// Words in backticks that look like a test's name: a sentence.
@@ -31,15 +96,42 @@ fn names(page: &str) -> Vec<&str> {
 
 #[test]
 fn every_test_that_a_document_names_exists() {
-    let mut code = String::new();
-    sources(Path::new(ROOT), &mut code);
+    let tests = tests();
     for page in ["features.md", "rfc.md"] {
         let text = std::fs::read_to_string(Path::new(ROOT).join("docs").join(page)).unwrap();
         let named = names(&text);
         assert!(named.len() > 20, "{page} names {} tests", named.len());
-        let missing: Vec<_> =
-            named.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+        let missing: Vec<_> = named.iter().filter(|name| !tests.contains_key(**name)).collect();
         assert!(missing.is_empty(), "docs/{page} names what is no test: {missing:#?}");
+    }
+}
+
+/// docs/architecture.md, invariants: time is an argument, and nobody but the shells does anything.
+#[test]
+fn the_cores_have_no_runtime_clock_socket_or_log_and_the_plugin_no_runtime() {
+    const CORES: [&str; 2] = ["bgpd/core", "ipam/core"];
+    const DOING: [&str; 8] =
+        ["tokio", "tracing", "log", "rustix", "socket2", "netlink-sys", "tonic", "sled"];
+    const NOW: [&str; 6] =
+        ["Instant::now", "SystemTime::now", "std::fs", "TcpStream", "UdpSocket", "println!"];
+    for (dir, never) in [(CORES[0], &DOING[..]), (CORES[1], &DOING), ("ipam/cni", &DOING[..1])] {
+        let manifest = Path::new(ROOT).join(dir).join("Cargo.toml");
+        let text = std::fs::read_to_string(manifest).unwrap();
+        let (_, rest) = text.split_once("[dependencies]\n").unwrap();
+        let own = rest.split("\n[").next().unwrap();
+        let names: Vec<_> = own.lines().filter_map(|line| line.split(['.', ' ']).next()).collect();
+        assert!(names.contains(&"thiserror"), "{dir}: {names:?}");
+        let bad: Vec<_> = names.iter().filter(|name| never.contains(name)).collect();
+        assert!(bad.is_empty(), "{dir} depends on {bad:?}");
+    }
+    let mut found = Vec::new();
+    for core in CORES {
+        sources(&Path::new(ROOT).join(core).join("src"), &mut found);
+    }
+    for (place, source) in found.iter().filter(|(place, _)| !place.contains("test")) {
+        let own = source.split("#[cfg(test)]").next().unwrap();
+        let bad: Vec<_> = NOW.iter().filter(|word| own.contains(**word)).collect();
+        assert!(bad.is_empty(), "{place} names {bad:?}");
     }
 }
 
@@ -151,36 +243,16 @@ const RULES: &[(&str, &[&str])] = &[
 const RULES_BEGIN: &str = "<!-- rules -->\n";
 const RULES_END: &str = "<!-- end of rules -->";
 
-/// Where each of `names` is defined.
-fn find_tests(dir: &Path, names: &mut std::collections::BTreeMap<&str, String>) {
-    for entry in std::fs::read_dir(dir).unwrap().flatten() {
-        let path = entry.path();
-        let name = entry.file_name();
-        if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
-            find_tests(&path, names);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let root = Path::new(ROOT);
-            for (name, place) in names.iter_mut() {
-                if text.contains(&format!("fn {name}(")) {
-                    *place = path.strip_prefix(root).unwrap().display().to_string();
-                }
-            }
-        }
-    }
-}
-
 #[test]
 fn the_cooldown_page_names_the_test_of_each_rule() {
-    let names = RULES.iter().flat_map(|(_, tests)| *tests);
-    let mut places = names.map(|name| (*name, String::new())).collect();
-    find_tests(Path::new(ROOT), &mut places);
-    let missing: Vec<_> = places.iter().filter(|(_, place)| place.is_empty()).collect();
+    let places = tests();
+    let mut names = RULES.iter().flat_map(|(_, tests)| *tests);
+    let missing: Vec<_> = names.by_ref().filter(|name| !places.contains_key(**name)).collect();
     assert!(missing.is_empty(), "no such tests: {missing:?}");
     let mut table = String::from("| rule | test | where |\n|---|---|---|\n");
     for (rule, tests) in RULES {
         let quoted: Vec<_> = tests.iter().map(|test| format!("`{test}`")).collect();
-        let mut files: Vec<_> = tests.iter().map(|test| places[test].as_str()).collect();
+        let mut files: Vec<_> = tests.iter().map(|test| places[*test].as_str()).collect();
         files.dedup();
         table += &format!("| {rule} | {} | {} |\n", quoted.join(", "), files.join(", "));
     }
