@@ -8,6 +8,7 @@ use mainstay_tests::proc::bin;
 use mainstay_tests::wait::until;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const CONFIG: &str = "nodes: [{name: node-a, address: 192.0.2.2}]
@@ -167,13 +168,19 @@ fn documented() -> Vec<u64> {
     rows.collect()
 }
 
-/// A daemon that hangs up on whoever asks.
+/// A daemon whose replies are none.
 fn rude(socket: std::path::PathBuf) {
     let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
     // Until the test's process ends.
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let _ = std::io::Write::write_all(&mut stream, &u32::MAX.to_be_bytes());
+            // All of the request first: the plugin is to fail at the reply.
+            let mut length = [0; 4];
+            let read = stream.read_exact(&mut length);
+            let mut request = vec![0; u32::from_be_bytes(length) as usize];
+            if read.and_then(|()| stream.read_exact(&mut request)).is_ok() {
+                let _ = stream.write_all(&u32::MAX.to_be_bytes());
+            }
         }
     });
 }
@@ -186,14 +193,14 @@ fn every_error_code_of_the_specification_has_its_situation_or_none() {
     rude(node.run_dir().join("rude.sock"));
     let directory = [bin("mainstay-ipam").parent().expect("a directory").to_owned()];
     let good = json!({"cniVersion": "1.1.0", "name": "mainstay",
-        "ipam": {"type": "mainstay-ipam", "run_dir": node.run_dir(), "timeout": "2s"}});
+        "ipam": {"type": "mainstay-ipam", "run_dir": node.run_dir(), "timeout": "30s"}});
     let with = |change: &dyn Fn(&mut Value)| {
         let mut conf = good.clone();
         change(&mut conf);
         conf.to_string()
     };
-    let socket = |name: &str| {
-        let section = json!({"type": "mainstay-ipam", "timeout": "200ms",
+    let socket = |name: &str, timeout: &str| {
+        let section = json!({"type": "mainstay-ipam", "timeout": timeout,
             "socket": node.run_dir().join(name)});
         with(&|conf| conf["ipam"] = section.clone())
     };
@@ -206,11 +213,11 @@ fn every_error_code_of_the_specification_has_its_situation_or_none() {
         (2, "ADD", unsupported),
         (3, "CHECK", unknown),
         (4, "UPDATE", good.to_string()),
-        (5, "ADD", socket("rude.sock")),
+        (5, "ADD", socket("rude.sock", "30s")),
         (6, "ADD", "{".to_owned()),
         (7, "ADD", elsewhere),
-        (11, "ADD", socket("nobody.sock")),
-        (50, "STATUS", socket("nobody.sock")),
+        (11, "ADD", socket("nobody.sock", "200ms")),
+        (50, "STATUS", socket("nobody.sock", "200ms")),
     ];
     let at = pod("asking");
     let call = |command: &str, stdin: &str| {
@@ -225,5 +232,4 @@ fn every_error_code_of_the_specification_has_its_situation_or_none() {
     assert_eq!(given.keys().copied().collect::<Vec<_>>(), documented());
     let unsupported = &given[&2].msg;
     assert!(unsupported.contains(r#""subnet": "10.0.0.0/8""#), "key and value: {unsupported}");
-    call("STATUS", &good.to_string()).expect("it serves");
 }
