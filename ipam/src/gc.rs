@@ -9,8 +9,12 @@ use crate::daemon::Daemon;
 use evidence::Places;
 use ipam_core::{Leased, Suspects};
 use mainstay_config::Gc;
+use mainstay_prefix::Prefix;
 use rtnetlink::Handle;
 use std::sync::Arc;
+
+/// Addresses looked at under one lock; with more of them the runtime is asked more than once.
+const PAGE: usize = 4096;
 
 /// Looks now and then, until the daemon ends.
 pub(crate) async fn keep(handle: Handle, daemon: Arc<Daemon>) {
@@ -28,8 +32,12 @@ pub(crate) async fn keep(handle: Handle, daemon: Arc<Daemon>) {
 }
 
 async fn look(handle: &Handle, daemon: &Daemon, gc: &Gc, suspects: &mut Suspects) {
-    let leases = daemon.state().ipam.leased();
-    let leaked = leaked(handle, gc, leases).await;
+    let (mut leaked, mut from) = (Vec::new(), Some(Prefix::DEFAULT_V4.addr()));
+    while let Some(at) = from {
+        let (leases, next) = daemon.state().ipam.leased(at, PAGE);
+        leaked.extend(self::leaked(handle, gc, leases).await);
+        from = next;
+    }
     for lease in &leaked {
         tracing::debug!(container = lease.attachment.container_id, "looks leaked");
     }

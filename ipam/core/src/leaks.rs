@@ -6,9 +6,10 @@
 
 use crate::identity::Attachment;
 use crate::ipam::{Effects, Ipam};
+use crate::record::Slot;
 use crate::report::Why;
 use crate::time::Now;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -94,21 +95,28 @@ impl Suspects {
 }
 
 impl Ipam {
-    /// Everything that is assigned, by attachment.
+    /// What is assigned, by attachment: of so many addresses from `from` on, and where to go on. An
+    /// attachment comes with the first of its addresses; a full /16 is never in memory twice.
     #[must_use]
-    pub fn leased(&self) -> Vec<Leased> {
-        let mut leased: BTreeMap<Attachment, Leased> = BTreeMap::new();
-        for slot in self.slots.assigned() {
-            let entry = leased.entry(slot.attachment.clone()).or_insert_with(|| Leased {
-                attachment: slot.attachment,
-                netns: slot.netns,
-                addresses: Vec::new(),
-                seq: slot.seq,
-            });
-            entry.addresses.push(slot.address);
-            entry.seq = entry.seq.max(slot.seq);
-        }
-        leased.into_values().collect()
+    pub fn leased(&self, from: IpAddr, most: usize) -> (Vec<Leased>, Option<IpAddr>) {
+        let mut slots = self.slots.range(from..);
+        let some = slots.by_ref().take(most).filter(Slot::is_assigned);
+        let leased = some.filter_map(|slot| self.leased_with(slot)).collect();
+        (leased, slots.next().map(|slot| slot.address))
+    }
+
+    /// What the slot's attachment has, if the slot is the first of it.
+    fn leased_with(&self, first: Slot) -> Option<Leased> {
+        let all: Vec<Slot> = self.attached(&first.attachment).collect();
+        let seq = all.iter().map(|slot| slot.seq).max()?;
+        let addresses: Vec<IpAddr> = all.into_iter().map(|slot| slot.address).collect();
+        let Slot { attachment, netns, address, .. } = first;
+        (addresses.first() == Some(&address)).then_some(Leased {
+            attachment,
+            netns,
+            addresses,
+            seq,
+        })
     }
 
     /// Releases what has leaked, as a DEL would have; nothing, if it is not what was looked at.
@@ -125,6 +133,7 @@ impl Ipam {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     const ALL: [Seen; 3] = [Seen::There, Seen::Gone, Seen::Unknown];
 
@@ -182,6 +191,40 @@ mod tests {
             netns: String::new(),
             addresses: vec![IpAddr::from([10, 0, 0, container])],
             seq,
+        }
+    }
+
+    #[test]
+    fn every_attachment_is_told_of_once_however_small_the_pages() {
+        use crate::{Add, BootId, Kept, Policy, PoolSettings, Settings};
+        let pool = |cidr: &str| {
+            let cidr = cidr.parse().unwrap();
+            PoolSettings::new(&format!("{cidr}"), cidr, vec![cidr])
+        };
+        let settings = Settings {
+            pools: vec![pool("10.0.0.0/28"), pool("fd00::/120")],
+            cooldown: Duration::from_secs(10),
+            stickiness: Policy::Never,
+        };
+        let now = Now { boot: BootId(1), boottime: Duration::ZERO, wall: Duration::ZERO };
+        let (mut ipam, _) = Ipam::open(settings, Kept::default(), now);
+        for container in 1..=5 {
+            let Leased { attachment, netns, .. } = lease(container, 0);
+            let add = Add { attachment, netns, ..Add::default() };
+            ipam.add(&add, now, &mut Effects::default()).unwrap();
+        }
+        ipam.del(&lease(2, 0).attachment, now, &mut Effects::default());
+        for most in 1..12 {
+            let (mut told, mut from) = (Vec::new(), Some(IpAddr::from([0; 4])));
+            while let Some(at) = from {
+                let (some, next) = ipam.leased(at, most);
+                assert!(some.len() <= most);
+                told.extend(some);
+                from = next;
+            }
+            let containers: Vec<_> = told.iter().map(|l| &*l.attachment.container_id).collect();
+            assert_eq!(containers, ["1", "3", "4", "5"], "{most} at once");
+            assert!(told.iter().all(|l| l.addresses.len() == 2 && l.addresses[0].is_ipv4()));
         }
     }
 
