@@ -239,6 +239,7 @@ pub(crate) fn ipamd() -> ipam::v1::StatusReply {
         gc_scans: 190,
         gc_suspects: 1,
         gc_released: 2,
+        gc_outlived: 0,
         spooled_dels: 1,
         ..Default::default()
     }

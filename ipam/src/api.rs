@@ -171,6 +171,7 @@ fn status(daemon: &Daemon) -> StatusReply {
         gc_scans: counted.gc_scans,
         gc_suspects: counted.gc_suspects,
         gc_released: counted.gc_released,
+        gc_outlived: counted.gc_outlived,
         spooled_dels: counted.spooled_dels,
         history_lost: daemon.history.lost(),
         disk_full: daemon.room.is_short(),

@@ -7,10 +7,12 @@ mod request;
 
 use crate::committer::Stopped;
 use crate::daemon::{AddFailed, Daemon};
+use crate::gc;
 use caller::Caller;
 use ipam_core::{AddError, CheckError, Grant};
 use mainstay_proto::ipam::v1::{Address, CniError, CniReply, CniRequest};
 pub(crate) use request::Request;
+use rtnetlink::Handle;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use std::io;
@@ -39,11 +41,19 @@ pub(crate) mod code {
 }
 
 /// Serves until it is dropped; each caller has one of the permits until it is answered.
-pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>, callers: Arc<Semaphore>) {
+pub(crate) async fn serve(
+    listener: UnixListener,
+    daemon: Arc<Daemon>,
+    kernel: Handle,
+    callers: Arc<Semaphore>,
+) {
     loop {
         let Ok(permit) = Arc::clone(&callers).acquire_owned().await else { return };
         match accept(&listener).await {
-            Ok(caller) => drop(tokio::spawn(converse(caller, Arc::clone(&daemon), permit))),
+            Ok(caller) => {
+                let (daemon, kernel) = (Arc::clone(&daemon), kernel.clone());
+                drop(tokio::spawn(converse(caller, daemon, kernel, permit)));
+            }
             Err(error) => {
                 // Out of descriptors, most likely: others will close theirs.
                 tracing::warn!(%error, "cannot accept on the CNI socket");
@@ -85,9 +95,14 @@ impl From<Stopped> for Refusal {
     }
 }
 
-async fn converse(mut caller: Caller, daemon: Arc<Daemon>, _permit: OwnedSemaphorePermit) {
+async fn converse(
+    mut caller: Caller,
+    daemon: Arc<Daemon>,
+    kernel: Handle,
+    _permit: OwnedSemaphorePermit,
+) {
     let reply = match tokio::time::timeout(PATIENCE, caller.request()).await {
-        Ok(Ok(Some(request))) => answer(&daemon, request).await,
+        Ok(Ok(Some(request))) => answer(&daemon, &kernel, request).await,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => {
             let _ = tokio::time::timeout(DRAIN, caller.drain()).await;
@@ -111,7 +126,11 @@ async fn converse(mut caller: Caller, daemon: Arc<Daemon>, _permit: OwnedSemapho
     }
 }
 
-async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, Refusal> {
+async fn answer(
+    daemon: &Daemon,
+    kernel: &Handle,
+    request: CniRequest,
+) -> Result<CniReply, Refusal> {
     let mut reply = CniReply::default();
     match Request::try_from(request)? {
         Request::Add(_) if let Some(why) = daemon.room.warning() => {
@@ -124,7 +143,10 @@ async fn answer(daemon: &Daemon, request: CniRequest) -> Result<CniReply, Refusa
             reply.addresses = grants.iter().map(address).collect();
         }
         Request::Del(attachment) => daemon.del(&attachment)?,
-        Request::Gc { network, valid: Some(valid) } => daemon.gc(&network, &valid)?,
+        Request::Gc { network, valid: Some(valid) } => {
+            let left_out = daemon.state().ipam.left_out(&network, &valid);
+            daemon.gc(&gc::alive(kernel, left_out).await)?;
+        }
         // Then only what is proven to be gone goes.
         Request::Gc { valid: None, .. } => daemon.gc_wanted.notify_one(),
         Request::Check(attachment, expected) => {

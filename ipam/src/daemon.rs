@@ -13,8 +13,8 @@ use crate::settings::settings;
 use crate::spool::Spool;
 use crate::time::Clocks;
 use ipam_core::{
-    Add, AddError, Attachment, CheckError, Effects, Grant, Ipam, Leased, Now, PoolView, Record,
-    Report,
+    Add, AddError, Alive, Attachment, CheckError, Effects, Grant, Ipam, Leased, Now, PoolView,
+    Record, Report,
 };
 use mainstay_config::{Gc, Mode};
 use mainstay_daemon::{Args, LoadError};
@@ -150,8 +150,9 @@ impl Daemon {
         self.change(|ipam, now, out| ipam.del(attachment, now, out))
     }
 
-    pub(crate) fn gc(&self, network: &str, valid: &[(String, String)]) -> Result<(), Stopped> {
-        self.change(|ipam, now, out| ipam.gc(network, valid, now, out))
+    /// Of those that a runtime's list leaves out, with what shows them alive.
+    pub(crate) fn gc(&self, left_out: &[(Leased, Option<Alive>)]) -> Result<(), Stopped> {
+        self.change(|ipam, now, out| ipam.gc(left_out, now, out))
     }
 
     /// What has leaked, and is still what was looked at.
@@ -252,9 +253,11 @@ impl Daemon {
 
     fn tell(&self, reports: Vec<Report>) {
         for report in &reports {
-            if let Report::Released { slot, .. } = report {
+            match report {
                 // The task that flushes ends only with the daemon.
-                let _ = self.released.send(slot.address);
+                Report::Released { slot, .. } => drop(self.released.send(slot.address)),
+                Report::OutlivedGc { .. } => self.counters.outlived_gc(),
+                _ => {}
             }
         }
         self.history.tell(reports);

@@ -1,13 +1,17 @@
 //! Finds leases whose container is gone without a DEL. What counts as proof is decided in
 //! [`ipam_core::Evidence`]; here it is gathered: network namespaces, the host's routes, the runtime's
-//! sandboxes and its memory of results.
+//! sandboxes and its memory of results. `inside` is the other way round: who lives though a runtime
+//! calls it invalid.
 
 mod evidence;
+mod inside;
 mod sandboxes;
+
+pub(crate) use inside::alive;
 
 use crate::daemon::Daemon;
 use evidence::Places;
-use ipam_core::{Leased, Suspects};
+use ipam_core::{Evidence, Leased, Suspects};
 use mainstay_config::Gc;
 use mainstay_prefix::Prefix;
 use rtnetlink::Handle;
@@ -80,7 +84,7 @@ async fn leaked(handle: &Handle, gc: &Gc, leases: Vec<Leased>) -> Vec<Leased> {
     let judged = tokio::task::spawn_blocking(move || places.judge(leases)).await;
     let mut leaked = Vec::new();
     for (lease, evidence) in judged.unwrap_or_default() {
-        let evidence = evidence::with_route(handle, &lease, evidence).await;
+        let evidence = Evidence { route: evidence::route(handle, &lease).await, ..evidence };
         if evidence.proves_a_leak() {
             leaked.push(lease);
         }

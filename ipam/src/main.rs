@@ -74,7 +74,8 @@ fn move_away(args: &Args) -> Result<(), Box<dyn Error>> {
     match store::set_aside(&state)? {
         Some(path) => println!(
             "the lease store was moved to {}; start mainstay-ipamd again. It knows no lease, and \
-             hands out no address before the cooldown is over",
+             hands out no address before the cooldown is over. `mainstay ipam import cache \
+             /var/lib/cni/results --network NAME` gives it those of the running pods",
             path.display()
         ),
         None => println!("the lease store in {} can be read: nothing was moved", state.display()),
@@ -240,13 +241,13 @@ impl Serving {
         let evidence = evidence::watch(handle.clone(), Arc::clone(daemon), evidence);
         let evidence = tokio::spawn(evidence);
         let neighbours = tokio::spawn(neighbours::flush(handle.clone(), released));
-        let for_gc = handle.clone();
+        let (for_gc, for_callers) = (handle.clone(), handle.clone());
         let routes = tokio::spawn(routes::keep(handle, Arc::clone(daemon)));
 
         let bind = |name| mainstay_daemon::bind(&daemon.args.socket(name));
         let (for_cni, for_api) = (bind("cni.sock")?, bind("ipamd.sock")?);
         let callers = Arc::new(Semaphore::new(cni::CALLERS));
-        let cni = cni::serve(for_cni, Arc::clone(daemon), Arc::clone(&callers));
+        let cni = cni::serve(for_cni, Arc::clone(daemon), for_callers, Arc::clone(&callers));
         let (stop_api, stopped) = oneshot::channel::<()>();
         let stopped = async { drop(stopped.await) };
         let api = tokio::spawn(api::serve(for_api, Arc::clone(daemon), stopped));

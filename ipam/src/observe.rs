@@ -14,6 +14,7 @@ pub(crate) struct Counters {
     gc_scans: AtomicU64,
     gc_suspects: AtomicU64,
     gc_released: AtomicU64,
+    gc_outlived: AtomicU64,
 }
 
 /// A reading of [`Counters`].
@@ -28,6 +29,7 @@ pub(crate) struct Counted {
     /// At the last look.
     pub(crate) gc_suspects: u64,
     pub(crate) gc_released: u64,
+    pub(crate) gc_outlived: u64,
 }
 
 impl Counters {
@@ -41,6 +43,7 @@ impl Counters {
             gc_scans: self.gc_scans.load(Relaxed),
             gc_suspects: self.gc_suspects.load(Relaxed),
             gc_released: self.gc_released.load(Relaxed),
+            gc_outlived: self.gc_outlived.load(Relaxed),
         }
     }
 
@@ -72,6 +75,10 @@ impl Counters {
         self.gc_released.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn outlived_gc(&self) {
+        self.gc_outlived.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn spooled(&self, dels: usize) {
         self.spooled_dels.fetch_add(dels as u64, Relaxed);
     }
@@ -95,6 +102,14 @@ pub(crate) fn say(report: &Report) {
         ),
         Report::KeptOut { address, owner, evidence } => tracing::warn!(
             %address, owner, evidence, "its address is in use by somebody else; gave it another"
+        ),
+        Report::OutlivedGc { slot, alive } => tracing::warn!(
+            address = %slot.address,
+            owner = slot.describe_owner(),
+            container = container(slot),
+            network = slot.attachment.network,
+            evidence = alive.as_str(),
+            "a runtime's GC calls its container invalid, and it lives; kept"
         ),
         Report::Quarantined { address, evidence } => tracing::warn!(
             %address, evidence,

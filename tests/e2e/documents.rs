@@ -215,6 +215,7 @@ const RULES: &[(&str, &[&str])] = &[
         "an address that somebody uses is not handed out though the store says free",
         &[
             "an_address_that_somebody_uses_is_not_handed_out_though_the_store_says_free",
+            "a_sandbox_that_a_released_lease_names_is_looked_into_wherever_it_is",
             "only_a_route_of_one_address_to_somewhere_says_that_it_is_used",
             "only_an_answer_confirms_a_neighbour",
         ],

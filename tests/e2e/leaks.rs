@@ -6,7 +6,7 @@ use mainstay_tests::netns::Netns;
 use mainstay_tests::pods::addresses;
 use mainstay_tests::scratch::Scratch;
 use mainstay_tests::wait::until;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A pod of ptp, left by its runtime.
 struct Left {
@@ -80,4 +80,56 @@ ipam:
         [&remembered, &routed].iter().all(|pod| state(&node, pod) == "cooling")
     });
     assert_eq!(state(&node, &lives), "assigned");
+}
+
+#[test]
+fn a_gc_of_a_runtime_frees_what_is_gone_and_keeps_what_lives_until_it_is_gone() {
+    let config = "nodes: [{name: node-a, address: 192.0.2.2}]
+network: {mode: bgp, families: [ipv4]}
+bgp: {asn: 64512}
+ipam:
+  pools: [{name: default, cidr: 10.244.0.0/16, block_size: 26}]
+  gc: {enabled: false}
+";
+    let node = Node::new("node-a", Netns::new("node"), config);
+    let ipamd = node.start(Daemon::Ipamd);
+    let (mut routed, mut gone, bare) =
+        (attach(&node, "routed"), attach(&node, "gone"), attach(&node, "bare"));
+    drop(gone.host.take());
+    bare.host.as_ref().expect("it stands").ip("addr flush dev eth0");
+    node.host.ip(&format!("route del {}", bare.address));
+    // The kernel takes a namespace down after its name is gone, and the host's end of a pair with it.
+    let to_gone = format!("{} ", gone.address);
+    until(60, "its route is gone", || !node.host.ip("route show").contains(&to_gone));
+    // On macvlan the host has no route to the pod.
+    node.host.ip("link add low0 type veth peer name low1");
+    let section = json!({"type": "mainstay-ipam", "socket": node.run_dir().join("cni.sock")});
+    let network = |version: &str, main: Value| {
+        let plugins = [main];
+        Runtime::new(json!({"cniVersion": version, "name": "mainstay", "plugins": plugins}))
+    };
+    let macvlan = network("1.0.0", json!({"type": "macvlan", "master": "low0", "ipam": section}));
+    let alone = network("1.1.0", json!({"type": "mainstay-ipam", "ipam": section}));
+    let host = Netns::new("configured");
+    let at = Attachment::pod("sandbox-configured", &host.path(), "default", "configured", "u");
+    let result = macvlan.add(&node.host, &at).expect("ADD");
+    let mut configured = Left { address: addresses(&result)[0].to_string(), host: Some(host) };
+
+    // Another runtime's: it knows none of them.
+    alone.gc(&node.host, &[]).expect("GC");
+    assert_eq!([&routed, &configured].map(|pod| state(&node, pod)), ["assigned", "assigned"]);
+    assert_eq!([&gone, &bare].map(|pod| state(&node, pod)), ["cooling", "cooling"]);
+    assert_eq!(counted(&node, "gc_outlived"), 2);
+    until(20, "it is in the log", || ipamd.log().contains("and it lives; kept"));
+    let past = node.json(&["ipam", "history", &routed.address]).expect("ipamd answers").to_string();
+    assert!(past.contains("outlived-gc") && past.contains("a host route leads to it"), "{past}");
+
+    for pod in [&mut routed, &mut configured] {
+        drop(pod.host.take());
+    }
+    until(60, "the next GC frees what is gone by then", || {
+        alone.gc(&node.host, &[]).expect("GC");
+        [&routed, &configured].iter().all(|pod| state(&node, pod) == "cooling")
+    });
+    assert_eq!(counted(&node, "gc_outlived"), 2, "told once");
 }

@@ -3,9 +3,12 @@
 use mainstay_tests::cni::{Attachment, Runtime};
 use mainstay_tests::daemons::{Daemon, Node};
 use mainstay_tests::netns::Netns;
-use mainstay_tests::pods::addresses;
+use mainstay_tests::pods::{Pods, addresses};
+use mainstay_tests::proc::bin;
 use mainstay_tests::wait::until;
 use serde_json::json;
+use std::net::IpAddr;
+use std::path::Path;
 
 const CONFIG: &str = "nodes: [{name: node-a, address: 192.0.2.2}]
 network: {mode: bgp, families: [ipv4]}
@@ -142,4 +145,82 @@ fn leases_go_to_the_directory_of_host_local_and_to_another_node_from_it() {
     let (code, told) = other.ask("import cache /no/such --network pods");
     assert!(code == 1 && told.contains("/no/such is no directory"), "{told}");
     until(20, "nothing is wrong", || other.ask("check --cache /no/such").0 == 0);
+}
+
+#[test]
+fn check_looks_into_the_namespaces_of_the_pods() {
+    let host = host();
+    let _ipamd = host.node.start(Daemon::Ipamd);
+    let pods = Pods::new(&host.node, Default::default());
+    let (a, b) = (pods.create("a").expect("ADD"), pods.create("b").expect("ADD"));
+    let check = || host.ask("check --cache /nowhere");
+    until(60, "all is well", || check().0 == 0);
+    // A look at a loaded machine may fall together with anything else.
+    let finds = |kind: &str, what: &str| {
+        until(60, kind, || {
+            let (code, told) = check();
+            code == 1
+                && told.contains(kind)
+                && told.contains(&a.v4.to_string())
+                && told.contains(what)
+        });
+    };
+    a.host.ip("addr flush dev eth0");
+    finds("unconfigured", "pod default/a has it, and its namespace ");
+    b.host.ip(&format!("addr add {}/32 dev lo", a.v4));
+    finds("elsewhere", "has it configured, and the lease is of pod default/a");
+    b.host.ip(&format!("addr del {}/32 dev lo", a.v4));
+    a.host.ip(&format!("addr add {}/32 dev eth0", a.v4));
+    until(60, "all is well again", || check().0 == 0);
+}
+
+/// As libcni writes it after an ADD.
+fn remember(cache: &Path, at: &Attachment, address: &IpAddr) {
+    let args: Vec<_> = at.args.split(';').filter_map(|arg| arg.split_once('=')).collect();
+    let result = json!({"cniVersion": "1.0.0", "ips": [{"address": format!("{address}/29")}]});
+    let cached = json!({"kind": "cniCacheV1", "containerId": at.container, "ifName": at.ifname,
+        "networkName": "mainstay", "netns": at.netns, "cniArgs": args, "result": result});
+    let name = format!("mainstay-{}-{}", at.container, at.ifname);
+    std::fs::write(cache.join(name), cached.to_string()).unwrap();
+}
+
+#[test]
+fn pods_that_live_through_a_lost_store_are_taken_over_from_the_runtime_s_memory() {
+    let host = host();
+    let node = &host.node;
+    let mut ipamd = node.start(Daemon::Ipamd);
+    let pods = Pods::new(node, Default::default());
+    let (a, b) = (pods.create("a").expect("ADD"), pods.create("b").expect("ADD"));
+    let cache = node.dir.path().join("results");
+    std::fs::create_dir(&cache).unwrap();
+    remember(&cache, &a.at, &a.v4);
+    remember(&cache, &b.at, &b.v4);
+    // Never deleted by its runtime; its address was given again since.
+    let stale = Attachment::pod("stale", "/run/netns/ms-stale".as_ref(), "default", "old", "u");
+    remember(&cache, &stale, &a.v4);
+
+    ipamd.kill();
+    let store = node.dir.path().join("state/ipam/leases/db");
+    std::fs::write(&store, b"no log at all".repeat(1000)).unwrap();
+    let refused = node.start_failing(Daemon::Ipamd);
+    assert!(refused.contains("mainstay ipam import cache /var/lib/cni/results"), "{refused}");
+    let mut command = node.host.command(bin("mainstay-ipamd"));
+    command.args(["--set-aside", "--node", "node-a", "--config"]).arg(node.config());
+    let out = command.arg("--state-dir").arg(node.dir.path().join("state")).output().unwrap();
+    assert!(out.status.success() && String::from_utf8_lossy(&out.stdout).contains("ipam import"));
+    let _ipamd = node.start(Daemon::Ipamd);
+    let early = pods.create("early").expect_err("everything cools");
+    assert_eq!(early.code, 11, "{early}");
+
+    let import = format!("import cache {} --network mainstay", cache.display());
+    let (code, told) = host.ask(&import);
+    assert!(code == 0 && told.contains("2 taken over"), "{told}");
+    assert!(told.contains("skipped") && told.contains("/run/netns/ms-stale is gone"), "{told}");
+    let (_, told) = host.ask(&format!("show {}", a.v4));
+    assert!(told.contains("assigned") && told.contains("pod default/a"), "{told}");
+    until(20, "the pods reach each other as before", || a.host.pings(&b.v4.to_string()));
+    let address = a.v4.to_string();
+    pods.delete(a).expect("DEL");
+    let (_, told) = host.ask(&format!("show {address}"));
+    assert!(told.contains("cooling") && told.contains("pod default/a"), "{told}");
 }

@@ -3,6 +3,7 @@
 //! while we look.
 
 mod kernel;
+mod sandboxes;
 
 use super::formats::Entry;
 use super::{Client, blocks, files, leases};
@@ -16,6 +17,8 @@ use mainstay_prefix::Prefix;
 use mainstay_proto::ipam::v1::{
     Block, Lease, ListWithheldRequest, PoolStatus, StatusRequest, Withheld,
 };
+use sandboxes::Sandbox;
+pub(super) use sandboxes::is_gone;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -24,15 +27,18 @@ use std::time::Duration;
 
 pub(super) const HELP: &str = "\
 What is looked for:
-  double      an address with two leases, or a container with two addresses of a family
-  astray      a lease outside the blocks of this node, a block outside its pool, blocks that overlap
-  counts      leases that do not add up to what the pools say
-  time        a cooldown that is longer than configured
-  leaked      an address whose container's network namespace is gone
-  not-leased  an address with a host route, or that the runtime remembers, and that has no lease
-  other       an address that the runtime remembers of another container
-  quarantined an address that somebody uses and nobody has
-  no-route    a block without its blackhole route
+  double        an address with two leases, or a container with two addresses of a family
+  astray        a lease outside the blocks of this node, a block outside its pool or over another
+  counts        leases that do not add up to what the pools say
+  time          a cooldown that is longer than configured
+  leaked        an address whose container's network namespace is gone
+  unconfigured  an address that its container's network namespace does not have
+  elsewhere     an address that another network namespace has configured
+  not-leased    an address that has a host route, a network namespace of this host or the runtime's
+                memory, and no lease
+  other         an address that the runtime remembers of another container
+  quarantined   an address that somebody uses and nobody has
+  no-route      a block without its blackhole route
 
 Examples:
   mainstay ipam check
@@ -61,7 +67,7 @@ pub(super) struct Fault {
 impl Fault {
     /// Somebody else could get an address that is in use, or one that is not this node's.
     pub(super) fn is_grave(&self) -> bool {
-        ["double", "astray", "counts", "not-leased", "other"].contains(&self.kind)
+        ["double", "astray", "counts", "elsewhere", "not-leased", "other"].contains(&self.kind)
     }
 
     fn new(kind: &'static str, address: impl ToString, text: impl Into<String>) -> Self {
@@ -79,6 +85,7 @@ struct Seen {
     withheld: Vec<Withheld>,
     routes: Vec<HostRoute>,
     cache: Vec<Entry>,
+    sandboxes: Vec<Sandbox>,
     /// Of those leases, the network namespaces that are proven gone.
     gone: BTreeSet<String>,
 }
@@ -89,6 +96,9 @@ struct Checked {
     leases: usize,
     blocks: usize,
     host_routes: usize,
+    namespaces: usize,
+    /// Of these, not to be looked into.
+    closed: usize,
     remembered: usize,
 }
 
@@ -130,19 +140,23 @@ async fn check(ipamd: &mut Client, args: &Args) -> Result<Checked, Failure> {
         leases: seen.leases.len(),
         blocks: seen.blocks.len(),
         host_routes: seen.routes.len(),
+        namespaces: seen.sandboxes.len(),
+        closed: seen.sandboxes.iter().filter(|s| s.addresses.is_none()).count(),
         remembered: seen.cache.len(),
     })
 }
 
 async fn look(ipamd: &mut Client, args: &Args) -> Result<Seen, Failure> {
+    let before = leases(ipamd, "", "").await?;
     // The kernel and the runtime first: an address that is handed out meanwhile is leased then.
+    let sandboxes = sandboxes::look(&before).map_err(Failure::Said)?;
     let routes = kernel::host_routes().map_err(Failure::Said)?;
     let (cache, _) = files::read_cache(&args.cache).map_err(Failure::Said)?;
     let status = answer("ipamd", ipamd.status(StatusRequest {})).await?;
     let leases = leases(ipamd, "", "").await?;
     let withheld = answer("ipamd", ipamd.list_withheld(ListWithheldRequest {})).await?.withheld;
     let assigned = leases.iter().filter(|lease| lease.state == "assigned");
-    let gone = assigned.map(|lease| lease.netns.clone()).filter(|path| kernel::is_gone(path));
+    let gone = assigned.map(|lease| lease.netns.clone()).filter(|path| is_gone(path));
     Ok(Seen {
         cooldown: status.cooldown_seconds,
         pools: status.pools,
@@ -150,6 +164,7 @@ async fn look(ipamd: &mut Client, args: &Args) -> Result<Seen, Failure> {
         gone: gone.collect(),
         leases,
         withheld,
+        sandboxes,
         routes,
         cache,
     })
@@ -163,6 +178,7 @@ fn compare(seen: &Seen) -> BTreeSet<Fault> {
     astray(seen, &mut faults);
     counts(seen, &mut faults);
     leaked(seen, &mut faults);
+    sandboxes::compare(seen, &mut faults);
     unleased(seen, &of_address, &mut faults);
     remembered(seen, &of_address, &mut faults);
     let used = seen.withheld.iter().filter(|w| !w.in_use.is_empty() && w.gone_seconds.is_none());
@@ -296,12 +312,17 @@ fn remembered(seen: &Seen, leases: &HashMap<IpAddr, &Lease>, faults: &mut BTreeS
 }
 
 fn told(checked: &Checked) -> String {
-    let Checked { faults, leases, blocks, host_routes, remembered } = checked;
+    let Checked { faults, leases, blocks, host_routes, namespaces, closed, remembered } = checked;
+    let not_into = match closed {
+        0 => String::new(),
+        closed => format!("; {closed} of the namespaces could not be looked into"),
+    };
     let against = format!(
-        "{} in {} against {} and {} that the runtime remembers",
+        "{} in {} against {}, {} and {} that the runtime remembers{not_into}",
         count(*leases as u64, "lease"),
         count(*blocks as u64, "block"),
         count(*host_routes as u64, "host route"),
+        count(*namespaces as u64, "network namespace"),
         count(*remembered as u64, "address"),
     );
     if faults.is_empty() {
@@ -351,9 +372,31 @@ mod tests {
         compare(&seen).into_iter().map(show).collect()
     }
 
+    fn sandbox(path: &str, addresses: &[&str]) -> Sandbox {
+        let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        Sandbox { paths: [path.into()].into(), addresses: Some(addresses) }
+    }
+
     #[test]
     fn a_node_that_is_well_has_no_fault() {
         assert_eq!(found(|_| {}), [""; 0]);
+        let of_the_lease = |s: &Seen| s.leases[0].netns.clone();
+        assert_eq!(
+            found(|s| s.sandboxes = vec![sandbox(&of_the_lease(s), &["10.244.0.2"])]),
+            [""; 0]
+        );
+        let young = |s: &mut Seen| {
+            s.leases[0].assigned_seconds = 0.5;
+            s.sandboxes = vec![sandbox(&of_the_lease(s), &[])];
+        };
+        assert_eq!(found(young), [""; 0], "its ADD goes on");
+        let closed = |s: &mut Seen| {
+            let paths = [of_the_lease(s).into()].into();
+            s.sandboxes = vec![Sandbox { paths, addresses: None }];
+        };
+        assert_eq!(found(closed), [""; 0], "nothing is known of it");
+        let renamed = |s: &mut Seen| s.sandboxes = vec![sandbox("/run/netns/x", &["10.244.0.2"])];
+        assert_eq!(found(renamed), [""; 0], "it may be its own");
     }
 
     #[test]
@@ -375,6 +418,12 @@ mod tests {
             found(|s| s.leases[1].cooldown_left_seconds = Some(500.0)),
             found(|s| s.pools[0].held = 3),
             found(|s| s.gone = [s.leases[0].netns.clone()].into()),
+            found(|s| s.sandboxes = vec![sandbox(&s.leases[0].netns, &[])]),
+            found(|s| {
+                let own = sandbox(&s.leases[0].netns, &["10.244.0.2"]);
+                s.sandboxes = vec![own, sandbox("/run/netns/x", &["10.244.0.2", "192.0.2.9"])];
+            }),
+            found(|s| s.sandboxes.push(sandbox("/run/netns/x", &["10.244.0.3"]))),
             found(|s| s.routes[0].address = "10.244.0.3".parse().unwrap()),
             found(|s| s.cache[0].address = "10.244.0.33".parse().unwrap()),
             found(|s| s.cache[0].container_id = "else".into()),

@@ -1,5 +1,6 @@
 //! `mainstay ipam import` and `export`: other allocators' leases, taken over or written down.
 
+use super::check::is_gone;
 use super::formats::{Entry, Found, MOST, calico, host_local};
 use super::{Client, files, leases, migrate, node};
 use crate::ask::{Daemons, answer};
@@ -19,7 +20,8 @@ before is left as it is, and what was released since is not brought back, so imp
   host-local  PATH is the directory of the network, /var/lib/cni/networks/NETWORK
   calico      PATH is what `kubectl get ipamblocks,ipamhandles -o yaml` prints; the blocks of this
               node are imported, and addresses that no container has (tunnels) are put on hold
-  cache       PATH is what libcni remembers, /var/lib/cni/results
+  cache       PATH is what libcni remembers, /var/lib/cni/results; containers whose namespace is
+              gone are left out. The way on after mainstay-ipamd --set-aside
 
 Pods' names and UIDs come from the runtime's cache (--cache).
 
@@ -129,7 +131,11 @@ fn read(args: &Import, node: &str) -> Result<Found, String> {
             let network = args.network.as_deref().unwrap_or("k8s-pod-network");
             from_calico(&args.path, node, network, &args.cache)
         }
-        Source::Cache => from_cache(&args.path, args.network.as_deref()),
+        Source::Cache => {
+            let mut found = from_cache(&args.path, args.network.as_deref())?;
+            leave_out_the_gone(&mut found);
+            Ok(found)
+        }
     }
 }
 
@@ -178,6 +184,17 @@ pub(super) fn from_cache(dir: &Path, network: Option<&str>) -> Result<Found, Str
     leases.retain(|entry| network.is_none_or(|network| network == entry.network));
     leases.sort_by_key(|entry| entry.address);
     Ok(Found { leases, skipped, ..Found::default() })
+}
+
+/// A runtime may remember for good what it failed to delete, and somebody else may have it now.
+fn leave_out_the_gone(found: &mut Found) {
+    let leases = std::mem::take(&mut found.leases);
+    let (gone, there) = leases.into_iter().partition::<Vec<_>, _>(|entry| is_gone(&entry.netns));
+    found.leases = there;
+    found.skipped.extend(gone.iter().map(|entry| {
+        let Entry { address, container_id, netns, .. } = entry;
+        format!("{address} of container {container_id}: its network namespace {netns} is gone")
+    }));
 }
 
 /// Everything at once, for all or nothing is to hold.

@@ -51,6 +51,8 @@ pub struct Ipam {
     /// Every block of the settings, and since when it is this node's.
     pub(crate) blocks: BTreeMap<Prefix, Option<Stamp>>,
     pub(crate) reservations: HashMap<Reservation, Vec<IpAddr>>,
+    /// Leases that a runtime has called invalid while they lived: told of already.
+    pub(crate) outlived_gc: HashSet<u64>,
     next_seq: u64,
 }
 
@@ -74,6 +76,7 @@ impl Ipam {
             traces: BTreeMap::new(),
             blocks: kept.blocks.into_iter().map(|block| (block.prefix, block.since)).collect(),
             reservations: HashMap::new(),
+            outlived_gc: HashSet::new(),
             next_seq: if kept.clock.is_some() { next + IN_FLIGHT } else { next },
         };
         let mut out = Effects::default();
@@ -131,17 +134,6 @@ impl Ipam {
     /// Releases what this attachment has; nothing, if it has nothing: a late or repeated DEL is fine.
     pub fn del(&mut self, attachment: &Attachment, now: Now, out: &mut Effects) {
         self.release_all(attachment, Why::Del, now, out);
-    }
-
-    /// Releases every attachment of `network` that is not among `valid`.
-    pub fn gc(&mut self, network: &str, valid: &[(String, String)], now: Now, out: &mut Effects) {
-        let valid: HashSet<(&str, &str)> = valid.iter().map(|(c, i)| (&**c, &**i)).collect();
-        let attachments = self.slots.assigned().map(|slot| slot.attachment);
-        let of_network = attachments.filter(|a| a.network == network);
-        let gone = of_network.filter(|a| !valid.contains(&(&*a.container_id, &*a.ifname)));
-        for attachment in gone.collect::<BTreeSet<_>>() {
-            self.release_all(&attachment, Why::Gc, now, out);
-        }
     }
 
     /// Whether the attachment has an address, and `expected` are all its own.

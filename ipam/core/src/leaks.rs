@@ -106,7 +106,7 @@ impl Ipam {
     }
 
     /// What the slot's attachment has, if the slot is the first of it.
-    fn leased_with(&self, first: Slot) -> Option<Leased> {
+    pub(crate) fn leased_with(&self, first: Slot) -> Option<Leased> {
         let all: Vec<Slot> = self.attached(&first.attachment).collect();
         let seq = all.iter().map(|slot| slot.seq).max()?;
         let addresses: Vec<IpAddr> = all.into_iter().map(|slot| slot.address).collect();
@@ -121,11 +121,16 @@ impl Ipam {
 
     /// Releases what has leaked, as a DEL would have; nothing, if it is not what was looked at.
     pub fn release_leaked(&mut self, lease: &Leased, now: Now, out: &mut Effects) {
-        let has: Vec<_> = self.attached(&lease.attachment).collect();
-        let same = has.iter().map(|slot| &slot.address).eq(&lease.addresses);
-        if !has.is_empty() && same && has.iter().all(|slot| slot.seq <= lease.seq) {
+        if self.is_still(lease) {
             self.release_all(&lease.attachment, Why::Leaked, now, out);
         }
+    }
+
+    /// Whether nothing has happened to these leases since they were looked at.
+    pub(crate) fn is_still(&self, lease: &Leased) -> bool {
+        let has: Vec<_> = self.attached(&lease.attachment).collect();
+        let same = has.iter().map(|slot| &slot.address).eq(&lease.addresses);
+        !has.is_empty() && same && has.iter().all(|slot| slot.seq <= lease.seq)
     }
 }
 

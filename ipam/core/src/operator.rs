@@ -9,6 +9,7 @@ use crate::report::{Report, Why};
 use crate::time::{Moment, Now};
 use crate::withheld::{Hold, InUse, TAKING_DOWN, Withheld};
 use crate::workload::Kind;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// An owner that will not come back.
@@ -198,6 +199,13 @@ impl Ipam {
         let quarantined = self.withheld.iter().filter(|(_, withheld)| live(withheld));
         let quarantined = quarantined.map(|(address, _)| *address);
         self.traces.keys().copied().chain(quarantined).collect()
+    }
+
+    /// The network namespaces that addresses were released in: they may still be there.
+    #[must_use]
+    pub fn namespaces_left(&self) -> BTreeSet<String> {
+        let held = self.slots.held_in(..).map(|slot| slot.netns);
+        held.filter(|netns| !netns.is_empty()).collect()
     }
 
     /// Every address that is somebody's.

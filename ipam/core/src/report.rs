@@ -1,5 +1,6 @@
 //! What happened, for whoever logs and counts.
 
+use crate::gc::Alive;
 use crate::record::Slot;
 use std::net::IpAddr;
 
@@ -24,6 +25,11 @@ pub enum Report {
         address: IpAddr,
         owner: String,
         evidence: String,
+    },
+    /// A runtime has called the lease invalid, and the kernel shows its container alive: kept.
+    OutlivedGc {
+        slot: Box<Slot>,
+        alive: Alive,
     },
     /// Somebody uses an address that is nobody's.
     Quarantined {

@@ -294,8 +294,10 @@ impl Node {
                 self.released(|a| !keep.contains(a));
                 let valid: Vec<_> =
                     keep.iter().map(|a| (a.container_id.clone(), a.ifname.clone())).collect();
-                self.ipam.gc("pods", &valid, now, &mut out);
-                self.ipam.gc("other", &[], now, &mut out);
+                let left_out = self.ipam.left_out("pods", &valid).into_iter();
+                let dead: Vec<_> = left_out.map(|lease| (lease, None)).collect();
+                self.ipam.gc(&dead, now, &mut out);
+                assert!(self.ipam.left_out("other", &[]).is_empty());
             }
             Op::Pass { seconds } => self.truth += seconds,
             Op::Tick => self.tick(&mut out),

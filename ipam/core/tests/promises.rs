@@ -236,7 +236,9 @@ impl Node {
                 let keep: Vec<_> = keep.iter().map(|c| attachment(*c)).collect();
                 self.truly_released(|a| !keep.contains(a));
                 let valid: Vec<_> = keep.into_iter().map(|a| (a.container_id, a.ifname)).collect();
-                self.ipam.gc("pods", &valid, now, &mut out);
+                let left_out = self.ipam.left_out("pods", &valid).into_iter();
+                let dead: Vec<_> = left_out.map(|lease| (lease, None)).collect();
+                self.ipam.gc(&dead, now, &mut out);
             }
             Op::Pass(seconds) => {
                 self.time += seconds;

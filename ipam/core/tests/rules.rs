@@ -355,3 +355,37 @@ fn the_number_of_a_forgotten_lease_is_not_given_again_after_a_crash() {
     node.add(&pod("b")).unwrap();
     assert!(seq(&mut node, "10.9.0.2") > first);
 }
+
+#[test]
+fn a_gc_releases_who_is_left_out_but_not_who_lives_and_tells_of_that_once() {
+    let mut node = Node::small();
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(pod);
+    let mut other = pod("e");
+    other.attachment.network = "other".into();
+    for add in [&a, &b, &c, &d, &other] {
+        node.add(add).unwrap();
+    }
+    let valid = [("a".to_owned(), "eth0".to_owned()), ("b".to_owned(), "eth1".to_owned())];
+    let left_out = node.ipam.left_out("n", &valid);
+    let containers: Vec<_> = left_out.iter().map(|l| &*l.attachment.container_id).collect();
+    assert_eq!(containers, ["b", "c", "d"], "another interface is another attachment");
+
+    // While the kernel was asked, d was released and its container asked again.
+    node.del(&d);
+    node.add(&d).unwrap();
+    let alive = [Some(Alive::Configured), None, None];
+    let judged: Vec<_> = left_out.into_iter().zip(alive).collect();
+    for said in [&["outlived a GC: b", "released: c"][..], &[]] {
+        node.out = Effects::default();
+        node.ipam.gc(&judged, at(5), &mut node.out);
+        let name = |report: &Report| match report {
+            Report::OutlivedGc { slot, alive: Alive::Configured } => {
+                format!("outlived a GC: {}", slot.owner.name)
+            }
+            Report::Released { slot, why: Why::Gc } => format!("released: {}", slot.owner.name),
+            report => format!("{report:?}"),
+        };
+        assert_eq!(node.out.reports.iter().map(name).collect::<Vec<_>>(), said);
+    }
+    assert_eq!(node.ipam.assigned().count(), 4, "a, b, d and the other network's");
+}

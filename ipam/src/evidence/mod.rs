@@ -61,7 +61,9 @@ impl Watched {
         began: Instant,
         least: Duration,
     ) {
-        self.due = Some(Instant::now() + (began.elapsed() * SHARE).max(least));
+        let took = began.elapsed();
+        tracing::debug!(what, ?took, "looked at who uses addresses");
+        self.due = Some(Instant::now() + (took * SHARE).max(least));
         match result {
             Ok(seen) => (self.seen, self.failed) = (seen, false),
             Err(error) => {
@@ -117,7 +119,7 @@ impl Evidence {
             self.neighbours.looked("neighbour entries", seen, began, OFTEN);
         }
         if self.sandboxes.is_due() {
-            self.look_at_sandboxes(ours.clone()).await;
+            self.look_at_sandboxes(daemon, ours.clone()).await;
         }
         if self.flows.is_due() {
             self.look_at_flows(daemon, ours).await;
@@ -125,9 +127,10 @@ impl Evidence {
         self.tell(daemon);
     }
 
-    async fn look_at_sandboxes(&mut self, ours: Ours) {
+    async fn look_at_sandboxes(&mut self, daemon: &Daemon, ours: Ours) {
         let began = Instant::now();
-        let look = move || sandboxes::addresses(move |address| ours.have(address));
+        let known = daemon.state().ipam.namespaces_left().into_iter().map(PathBuf::from).collect();
+        let look = move || sandboxes::addresses(known, move |address| ours.have(address));
         let found = tokio::task::spawn_blocking(look).await.map_err(std::io::Error::other);
         let text = |path: PathBuf| format!("configured in network namespace {}", path.display());
         let seen = found

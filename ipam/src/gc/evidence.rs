@@ -64,17 +64,17 @@ fn netns(path: &str) -> Seen {
     }
 }
 
-/// The evidence together with what the kernel's routes say, if that can still matter.
-pub(super) async fn with_route(handle: &Handle, lease: &Leased, evidence: Evidence) -> Evidence {
+/// Whether the host has a route for any of its addresses alone.
+pub(super) async fn route(handle: &Handle, lease: &Leased) -> Seen {
     let mut route = Seen::Gone;
     for address in &lease.addresses {
         match host_route(handle, *address).await {
-            Seen::There => return Evidence { route: Seen::There, ..evidence },
+            Seen::There => return Seen::There,
             Seen::Gone => {}
             Seen::Unknown => route = Seen::Unknown,
         }
     }
-    Evidence { route, ..evidence }
+    route
 }
 
 /// Whether the route that packets to this address take is for this address alone.

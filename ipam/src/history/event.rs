@@ -28,6 +28,7 @@ pub(crate) enum What {
     LetGo,
     AddressInUse,
     KeptOut,
+    OutlivedGc,
     Quarantined,
     Cleared,
     OnHold,
@@ -42,6 +43,7 @@ impl What {
             Self::LetGo => "let-go",
             Self::AddressInUse => "address-in-use",
             Self::KeptOut => "kept-out",
+            Self::OutlivedGc => "outlived-gc",
             Self::Quarantined => "quarantined",
             Self::Cleared => "cleared",
             Self::OnHold => "on-hold",
@@ -97,6 +99,7 @@ impl Event {
             Report::KeptOut { address, owner, evidence } => {
                 about(What::KeptOut, address, &format!("{owner}: {evidence}"))
             }
+            Report::OutlivedGc { slot, alive } => of_slot(What::OutlivedGc, slot, alive.as_str()),
             Report::Quarantined { address, evidence } => {
                 about(What::Quarantined, address, evidence)
             }

@@ -38,8 +38,9 @@ pub(crate) enum StoreError {
         "the lease store {path} cannot be read ({why}); it is not used, and no address is \
          handed out, for that could give a running pod's address away twice. To go on: \
          `mainstay-ipamd --set-aside` with the same options moves it away, whole, and the next \
-         start begins with no leases and hands out none before the cooldown is over; drain this \
-         node first, or restart its pods afterwards, for their addresses are known to nobody",
+         start begins with no leases and hands out none before the cooldown is over; then \
+         `mainstay ipam import cache /var/lib/cni/results --network NAME` takes over the running \
+         pods' addresses from what the runtime remembers",
         path = path.display()
     )]
     Unreadable { path: PathBuf, why: String },

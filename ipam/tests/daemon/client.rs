@@ -25,6 +25,8 @@ pub(crate) struct Pod {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) sticky_key: String,
+    /// Of its namespace; empty: one that is not there.
+    pub(crate) netns: String,
 }
 
 impl Pod {
@@ -34,13 +36,15 @@ impl Pod {
 
     fn request(&self, command: Command) -> CniRequest {
         let key = Some(self.sticky_key.clone()).filter(|key| !key.is_empty());
+        let netns =
+            Some(&self.netns).filter(|path| !path.is_empty()).map_or("/run/netns/x", |path| path);
         let named = |text: &str| if self.name.is_empty() { String::new() } else { text.into() };
         CniRequest {
             command: command.into(),
             network: "pods".into(),
             container_id: self.container.clone(),
             ifname: "eth0".into(),
-            netns: "/run/netns/x".into(),
+            netns: netns.into(),
             pod_namespace: named("default"),
             pod_name: self.name.clone(),
             pod_uid: self.uid.clone(),

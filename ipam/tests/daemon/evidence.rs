@@ -101,6 +101,28 @@ fn an_address_that_somebody_uses_is_not_handed_out_though_the_store_says_free() 
 }
 
 #[test]
+fn a_sandbox_that_a_released_lease_names_is_looked_into_wherever_it_is() {
+    let node = node("10.244.0.0/28", "  cooldown: 1s");
+    let mut ipamd = node.start(Daemon::Ipamd);
+    let cni = Cni::of(&node);
+    // No link joins it with the host, and its path is not among those that have names.
+    let sandbox = Netns::new("sandbox");
+    sandbox.ip("addr add 10.244.0.2/32 dev lo");
+    let mut process = sandbox.command("sleep").arg("300").spawn().unwrap();
+    let path = format!("/proc/{}/ns/net", process.id());
+    let pod = Pod { netns: path.clone(), ..Pod::new("a", "c1") };
+    assert_eq!(cni.addresses(&pod), ["10.244.0.2"]);
+    cni.del(&pod);
+    assert!(ipamd.terminate().success());
+    let _ipamd = node.start(Daemon::Ipamd);
+    let mut api = Api::of(&node);
+    let line = format!("10.244.0.2 configured in network namespace {path}");
+    until(60, "it is seen to live on", || quarantined(&mut api) == [line.as_str()]);
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[test]
 fn what_a_sandbox_leaves_while_it_is_taken_down_keeps_others_out_but_not_its_owner() {
     let node = node("10.244.0.0/29", "  cooldown: 1s");
     node.host.ip("link add cni0 type bridge");

@@ -108,6 +108,8 @@ metrics! {
         "Leases whose container looked gone at the last look; released after the grace period."
     IPAM_GC_RELEASED Counter "ipam_gc_released_total" []
         "Leaked leases released by garbage collection since ipamd started."
+    IPAM_GC_OUTLIVED Counter "ipam_gc_outlived_total" []
+        "Addresses kept though a runtime's GC left them out, since ipamd started: the kernel shows their container alive."
     IPAM_SPOOLED_DELS Counter "ipam_spooled_dels_total" []
         "CNI DELs that came while ipamd was away, applied since it started."
     IPAM_HISTORY_LOST Counter "ipam_history_lost_total" []

@@ -25,6 +25,7 @@ fn samples(status: &pb::StatusReply) -> Samples {
     samples.add(&metrics::IPAM_GC_SCANS, &[], status.gc_scans);
     samples.add(&metrics::IPAM_GC_SUSPECTS, &[], status.gc_suspects);
     samples.add(&metrics::IPAM_GC_RELEASED, &[], status.gc_released);
+    samples.add(&metrics::IPAM_GC_OUTLIVED, &[], status.gc_outlived);
     samples.add(&metrics::IPAM_SPOOLED_DELS, &[], status.spooled_dels);
     samples.add(&metrics::IPAM_HISTORY_LOST, &[], status.history_lost);
     samples.add(&metrics::IPAM_DISK_FULL, &[], status.disk_full);

@@ -49,6 +49,9 @@ pub struct StatusReply {
     /// released by our own garbage collection, since start
     #[prost(uint64, tag = "32")]
     pub gc_released: u64,
+    /// addresses kept though a runtime's GC left them out, since start: their container lives
+    #[prost(uint64, tag = "34")]
+    pub gc_outlived: u64,
     /// events that are missing in the history, since start
     #[prost(uint64, tag = "35")]
     pub history_lost: u64,
@@ -388,7 +391,7 @@ pub struct HistoryReply {
 pub struct HistoryEvent {
     #[prost(double, tag = "1")]
     pub at: f64,
-    /// assigned, released, let-go, quarantined, cleared, on-hold, off-hold, address-in-use, kept-out
+    /// assigned, released, let-go, quarantined, cleared, on-hold, off-hold, address-in-use, kept-out, outlived-gc
     #[prost(string, tag = "2")]
     pub what: ::prost::alloc::string::String,
     /// new, returned, taken-over, requested, reserved, adopted; del, gc, operator, owner-gone; words
