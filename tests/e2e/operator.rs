@@ -127,7 +127,7 @@ fn leases_go_to_the_directory_of_host_local_and_to_another_node_from_it() {
     let text = std::fs::read_to_string(format!("{dir}/{}", given[0])).unwrap();
     assert_eq!(text, "c-a\r\neth0");
     let (_, yaml) = host.ask("export calico -");
-    assert!(yaml.contains("k8s-pod-network.c-b"), "{yaml}");
+    assert!(yaml.contains("pods.c-b"), "{yaml}");
     let again = host.ask(&format!("import host-local {dir} --dry-run"));
     assert!(again.0 == 0 && again.1.contains("2 had been before"), "{}", again.1);
     drop(ipamd);
