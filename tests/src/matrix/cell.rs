@@ -9,6 +9,7 @@ use crate::monitor::RouteMonitor;
 use crate::peers::{Gr, Kind, Options, Peer, Session};
 use crate::stream::Stream;
 use crate::wait::{eventually, until};
+use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -148,6 +149,21 @@ impl Cell {
         Verdict { said, ..watch.verdict(self.peer, &*peer, millis) }
     }
 
+    /// Every session has brought its routes, says the node.
+    fn all_have_told(&self, bench: &Bench<'_>, seconds: u64) {
+        eventually(seconds, "every session has brought its routes", || {
+            let all = bench.net.node.json(&["bgp", "peers"])?;
+            let told = |peer: &Value| {
+                let received = |family: &Value| family["received"].as_u64().unwrap_or(0);
+                let most = peer["families"].as_array().into_iter().flatten().map(received).max();
+                most >= Some(u64::from(self.routes))
+            };
+            let peers = all["peers"].as_array();
+            let told = peers.is_some_and(|peers| peers.iter().all(told));
+            if told { Ok(()) } else { Err(all.to_string().chars().take(2000).collect::<String>()) }
+        });
+    }
+
     /// Everything is as it should be: sessions, and routes at all three.
     fn stands(&self, bench: &Bench<'_>, seconds: u64) {
         let Bench { net, peer, .. } = bench;
@@ -155,6 +171,10 @@ impl Cell {
             let all = peer.sessions()?;
             if all.iter().all(|s| s.up) { Ok(()) } else { Err(format!("{all:?}")) }
         });
+        // Of one session the kernel tells as well, and a speaker that nobody asks is a better witness.
+        if self.sessions > 1 {
+            self.all_have_told(bench, seconds);
+        }
         eventually(seconds, "the node's kernel has what the switch announces", || {
             let kernel = net.kernel();
             let all = kernel.lines().count() >= self.routes as usize;
