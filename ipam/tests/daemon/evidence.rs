@@ -168,6 +168,8 @@ fn an_operator_holds_releases_and_lets_go() {
     ipamd.kill();
     let _ipamd = node.start(Daemon::Ipamd);
     let mut api = Api::of(&node);
+    // A DEL that the kill has undone only prolongs the lease; the runtime asks again.
+    cni.del(&web("c1"));
     let refused = cni.add(&web("c3")).unwrap_err();
     assert_eq!(
         (refused.code, refused.msg.as_str()),
