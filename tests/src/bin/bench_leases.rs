@@ -81,7 +81,7 @@ fn full() -> String {
     let mut ipamd = start(&node);
     let mut text = format!(
         "
-A /16 filled by 32 callers, IPv4 alone: {ALL} leases, none of them slower for those before it.
+A /16 filled by 32 callers, IPv4 alone: {ALL} leases.
 
 | leases before | ADD a second | p50 | p99 |
 |---|---|---|---|

@@ -50,8 +50,8 @@ meanwhile has reached the other one. Nothing goes to the kernel.
     }
     text += "
 What the keeper costs: one peer in, one peer out, as above; CPU time of bgpd and keeper together, medians, in turn. Both
-ways make the same system calls. What differs is the log of what was said, about 14 octets a route and direction, and
-most of that is the kernel that finds fresh memory for it, once.
+ways make the same system calls; what differs is the log of what was said, about 14 octets a route and direction, and the
+fresh memory that the kernel has to find for it.
 
 | routes | runs | CPU without | CPU with | | page faults without | with | wall without | wall with |
 |---|---|---|---|---|---|---|---|---|
