@@ -205,7 +205,9 @@ impl Run {
     /// A session that was handed over just now is held as soon as the keeper has said so.
     async fn hear_the_keeper_out(&mut self) {
         let until = tokio::time::Instant::now() + PATIENCE;
-        while self.tables.conns.values().any(|conn| conn.kept.is_asked()) {
+        let waits = |run: &Self| run.tables.conns.values().any(|conn| conn.kept.is_asked());
+        // One that is lost answers nobody.
+        while self.keeper.is_there() && waits(self) {
             // It may hang.
             let Ok(told) = tokio::time::timeout_at(until, self.keeper.next()).await else { return };
             if told.is_some_and(|told| self.keeper_told(told).is_err()) {
