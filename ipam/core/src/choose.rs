@@ -298,11 +298,9 @@ impl Ipam {
     /// The address held for this owner, of several the most recently released.
     fn back(&self, asking: &Asking<'_>, out: &mut Effects) -> Result<Option<Choice>, AddError> {
         for key in &asking.keys {
-            let own = match key.rung {
-                Rung::StickyKey => self.own_of_shared(asking),
-                _ => None,
-            };
-            for slot in own.into_iter().chain(self.held_for(key, asking)) {
+            let shared = key.rung == Rung::StickyKey;
+            let own = shared.then(|| self.own_of_shared(asking)).into_iter().flatten();
+            for slot in own.chain(self.held_for(key, asking)) {
                 let address = slot.address;
                 if !self.may_return(&slot, key.rung, asking) {
                     continue;
@@ -373,16 +371,16 @@ impl Ipam {
         home.map_or(released, |(pool, _)| pool.counts_from(slot.address, released))
     }
 
-    /// Replicas may share a sticky key: of its addresses the one this very pod had, then the one a
-    /// pod of this name had, so that they do not swap theirs.
-    fn own_of_shared(&self, asking: &Asking<'_>) -> Option<Slot> {
+    /// Replicas may share a sticky key: of its addresses those this very pod had, then those a pod
+    /// of this name had, so that they do not swap theirs.
+    fn own_of_shared<'a>(&'a self, asking: &'a Asking<'_>) -> impl Iterator<Item = Slot> + 'a {
         let owner = &asking.add.owner;
         let shared = |slot: &Slot| {
             slot.owner.sticky_key == owner.sticky_key && slot.owner.namespace == owner.namespace
         };
         let closer = asking.keys.iter().filter(|k| matches!(k.rung, Rung::PodUid | Rung::Name));
         let held = |key| self.answering(self.index.held(key), key).take(CLOSEST);
-        closer.flat_map(held).find(shared)
+        closer.flat_map(held).filter(shared)
     }
 
     fn full(&self, asking: &Asking<'_>) -> AddError {
