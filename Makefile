@@ -75,6 +75,9 @@ cooldown-report: ## the rules of docs/internals/cooldown.md with their tests, wh
 	@UPDATE_GOLDEN=1 $(CARGO) test -q -p mainstay-tests --test e2e -- the_cooldown_page
 	@$(CARGO) test -p ipam-core
 
+fuzz: ## each parser under libFuzzer, led by coverage (T=wire, FUZZ_SECONDS=60 for each; MINIMISE=1 adds to the corpus)
+	@CARGO=$(CARGO) tests/fuzz/run.sh $(T)
+
 deny: ## licences, duplicate versions and sources of dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
 	@$(CARGO) deny check licenses bans sources
@@ -85,4 +88,4 @@ install: release ## install binaries, units, CNI plugins under DESTDIR (default 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-leases bench-restart restart-matrix crash-suite proto golden cooldown-report deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-leases bench-restart restart-matrix crash-suite fuzz proto golden cooldown-report deny install clean
