@@ -211,7 +211,7 @@ fn query(request: &ListRoutesRequest) -> Result<RouteQuery, Status> {
             Some((prefix(text).map_err(bad)?, kind))
         }
     };
-    Ok(RouteQuery { rib, peer, family, prefix })
+    Ok(RouteQuery { rib, peer, family, prefix, ..RouteQuery::default() })
 }
 
 /// A prefix, or an address, which stands for its host prefix.

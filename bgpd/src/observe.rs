@@ -1,6 +1,6 @@
 //! What the core reports, as log lines. The numbers go to netmon over the API.
 
-use bgp_core::report::{Cause, Report};
+use bgp_core::report::{Cause, LeaseEnd, Report};
 use std::time::{Duration, Instant};
 
 /// Refused routes are named one by one only this often; the rest are counted.
@@ -52,6 +52,11 @@ impl Observer {
             Report::Reconfigured { changes } => {
                 changes.iter().for_each(|change| tracing::info!("{change}"));
             }
+            Report::LeaseBegun { client, ttl } => {
+                let seconds = ttl.as_secs_f32();
+                tracing::info!(client, seconds, "routes may be injected: a lease has begun");
+            }
+            Report::LeaseEnded { client, routes, why } => lease_over(client, *routes, *why),
             Report::StateChanged { name, from, to, .. } => {
                 tracing::debug!(peer = name, from, to, "state");
             }
@@ -118,6 +123,15 @@ fn restart(report: &Report) {
         }
         // The others are told of above.
         _ => {}
+    }
+}
+
+fn lease_over(client: &str, routes: usize, why: LeaseEnd) {
+    match why {
+        LeaseEnd::Released => tracing::info!(client, routes, "injected routes taken back"),
+        LeaseEnd::Expired => {
+            tracing::warn!(client, routes, "injected routes withdrawn: nobody renewed their lease");
+        }
     }
 }
 

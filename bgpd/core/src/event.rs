@@ -79,6 +79,17 @@ pub enum Event<'a> {
     Stop,
 }
 
+/// What an operator does to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// It ends, and comes up again.
+    Hard,
+    /// The peer is asked for its routes again.
+    SoftIn,
+    /// The peer is told ours again.
+    SoftOut,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Path {
     /// Not watched, or not up yet.

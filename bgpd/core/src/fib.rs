@@ -10,7 +10,7 @@ use crate::event::{Action, InstalledRoute};
 use crate::rib::PerFamily;
 use crate::rib::prefix_map::PrefixMap;
 use crate::types::{Family, NextHop, Prefix};
-use crate::view::FibView;
+use crate::view::{FibRouteView, FibView};
 use hashbrown::HashSet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -43,6 +43,7 @@ struct Entry {
 
 #[derive(Debug)]
 struct Failure {
+    why: Box<str>,
     attempts: u32,
     due: Instant,
     /// The kernel has been asked again and has not refused yet.
@@ -120,8 +121,8 @@ impl Fib {
     pub(crate) fn failed(&mut self, prefix: Prefix, why: &str, now: Instant) {
         let attempts = self.failed.get(&prefix).map_or(0, |f| f.attempts);
         let wait = RETRY_FIRST.saturating_mul(1 << attempts.min(6)).min(RETRY_MAX);
-        let failure =
-            Failure { attempts: attempts.saturating_add(1), due: now + wait, asked: false };
+        let attempts = attempts.saturating_add(1);
+        let failure = Failure { why: why.into(), attempts, due: now + wait, asked: false };
         self.failed.insert(prefix, failure);
         self.last_error = Some(format!("{prefix}: {why}"));
     }
@@ -179,6 +180,27 @@ impl Fib {
         let entry = self.routes.get(prefix).filter(|_| !self.failed.contains_key(prefix));
         let present = entry.and_then(|e| e.present.as_deref()).unwrap_or_default();
         present.iter().any(|h| gateway(h) == gateway(next_hop))
+    }
+
+    /// For walks from above (see [`PrefixMap`]).
+    pub(crate) fn at(&self, index: usize) -> Option<&Prefix> {
+        self.routes.at(index).map(|(prefix, _)| prefix)
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// What stands in the kernel for the prefix, and what should.
+    pub(crate) fn route(&self, prefix: &Prefix) -> FibRouteView {
+        let entry = self.routes.get(prefix);
+        let hops = |hops: Option<&Hops>| hops.map(|h| h.to_vec()).unwrap_or_default();
+        FibRouteView {
+            present: hops(entry.and_then(|e| e.present.as_ref())),
+            wanted: hops(entry.and_then(|e| e.wanted.as_ref())),
+            awaited: entry.and_then(|e| e.held.as_deref()).unwrap_or_default().to_vec(),
+            refused: self.failed.get(prefix).map(|f| (f.why.to_string(), f.attempts)),
+        }
     }
 
     pub(crate) fn view(&self) -> FibView {

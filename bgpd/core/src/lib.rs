@@ -17,6 +17,7 @@ pub mod config;
 pub mod difference;
 pub mod event;
 mod fib;
+pub mod inject;
 mod peer;
 pub mod report;
 mod rib;

@@ -122,6 +122,24 @@ pub enum Report {
     Reconfigured {
         changes: Vec<String>,
     },
+    /// A client has begun to inject routes.
+    LeaseBegun {
+        client: String,
+        ttl: Duration,
+    },
+    /// Its routes are withdrawn.
+    LeaseEnded {
+        client: String,
+        routes: usize,
+        why: LeaseEnd,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseEnd {
+    /// Nobody renewed it.
+    Expired,
+    Released,
 }
 
 /// Why a session ended.

@@ -1,6 +1,6 @@
 //! What a speaker looks like from outside: plain data for the API, read at one moment.
 
-use crate::types::{Asn, Family, Prefix, RouterId};
+use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
 use crate::wire::Attributes;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -50,6 +50,18 @@ pub struct FibView {
     /// Wanted and refused.
     pub failed: usize,
     pub last_error: Option<String>,
+}
+
+/// One prefix of the FIB. No next hops: no route.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FibRouteView {
+    /// What the kernel has been told, or had when we came.
+    pub present: Vec<NextHop>,
+    pub wanted: Vec<NextHop>,
+    /// Of `present`: kept until the peers behind them have told their routes again.
+    pub awaited: Vec<NextHop>,
+    /// What the kernel said last, and how often it has refused.
+    pub refused: Option<(String, u32)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -139,16 +151,19 @@ pub struct Counters {
     pub route_refresh: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RibKind {
+    #[default]
     Loc,
     /// Before policy; rejected paths are marked.
     AdjIn,
     /// What the peer has been told.
     AdjOut,
+    /// What of ours is, or should be, in the kernel.
+    Fib,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RouteQuery {
     pub rib: RibKind,
     /// Name or address; needed for the two Adj-RIBs. See [`Speaker::find_peer`].
@@ -157,6 +172,29 @@ pub struct RouteQuery {
     pub peer: Option<String>,
     pub family: Option<Family>,
     pub prefix: Option<(Prefix, Match)>,
+    /// Adj-RIB-In: what import has let in, as it left it; else all, as the peer sent it.
+    pub post_policy: bool,
+    pub filter: PathFilter,
+}
+
+/// Which paths are wanted: those of which all of this is true.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PathFilter {
+    /// The name of the peer it is from.
+    pub from: Option<String>,
+    pub community: Option<u32>,
+    pub large_community: Option<[u32; 3]>,
+    /// In the AS_PATH.
+    pub asn: Option<Asn>,
+    pub state: Option<PathState>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathState {
+    Stale,
+    Rejected,
+    /// The best, not of this node, and not in the kernel.
+    NotInstalled,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +204,8 @@ pub enum Match {
     Longest,
     /// The prefix and everything inside it.
     Covered,
+    /// The prefix and everything that holds it.
+    Covering,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -179,6 +219,8 @@ pub struct RouteView {
 pub struct PathView {
     /// `None`: originated here.
     pub peer: Option<String>,
+    /// The client that announces it.
+    pub injected_by: Option<String>,
     pub best: bool,
     /// Used beside the best one.
     pub multipath: bool,
@@ -191,5 +233,82 @@ pub struct PathView {
     pub attributes: Arc<Attributes>,
     /// Why it is not the best, or why it was refused.
     pub reason: Option<&'static str>,
+    /// What the kernel said when it refused (FIB only).
+    pub said: Option<String>,
     pub age: Duration,
+}
+
+/// Everything that decides about one prefix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    pub asked: Prefix,
+    /// What packets to it take, with all candidates, the best first.
+    pub route: Option<RouteView>,
+    /// What import has refused, from `asked` up to the prefix of `route`.
+    pub refused: Vec<RouteView>,
+    /// Every peer, by name.
+    pub exports: Vec<ExportView>,
+    pub kernel: KernelView,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExportView {
+    pub peer: String,
+    pub state: ExportState,
+    /// `None` only where it is told.
+    pub why: Option<&'static str>,
+    /// What the peer holds of it.
+    pub told: Option<Arc<Attributes>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportState {
+    Told,
+    /// It may have it, and will.
+    Pending,
+    Withheld,
+    /// It holds what it may have no longer: it will be told, or was told by an earlier process and
+    /// somebody may still want it.
+    Withdrawing,
+    Down,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelView {
+    pub state: KernelState,
+    pub fib: FibRouteView,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KernelState {
+    Installed,
+    /// Left by an earlier process, until the peers behind it have told their routes again.
+    Awaited,
+    /// Asked for, and not there.
+    Refused,
+    /// A prefix of this node: its owner routes it.
+    Own,
+    /// This speaker installs nothing.
+    Off,
+    /// Its next hops are this node.
+    ThroughUs,
+    NoRoute,
+}
+
+/// What has become of watched routes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RouteChanges {
+    pub changes: Vec<RouteChange>,
+    /// Changes that were too many to be kept.
+    pub lost: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteChange {
+    pub prefix: Prefix,
+    pub cause: Arc<str>,
+    /// Whose doing it was.
+    pub peer: Option<Arc<str>>,
+    /// As it is now; `None`: there is no route any more.
+    pub best: Option<PathView>,
 }

@@ -109,7 +109,7 @@ impl Net {
     }
 
     fn table(&self, speaker: &Speaker, rib: RibKind, peer: Option<&String>) -> Vec<RouteView> {
-        let query = RouteQuery { rib, peer: peer.cloned(), family: None, prefix: None };
+        let query = RouteQuery { rib, peer: peer.cloned(), ..RouteQuery::default() };
         speaker.routes(&query, None, usize::MAX, self.now)
     }
 

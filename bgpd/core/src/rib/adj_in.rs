@@ -50,6 +50,11 @@ impl AdjIn {
         self.paths.get(prefix)
     }
 
+    /// For walks from above (see [`PrefixMap`]).
+    pub(crate) fn at(&self, index: usize) -> Option<&Prefix> {
+        self.paths.at(index).map(|(prefix, _)| prefix)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Prefix, &InPath)> {
         self.paths.iter()
     }

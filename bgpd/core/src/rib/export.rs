@@ -32,6 +32,44 @@ pub(crate) struct Exporter {
     pub(crate) presence: Presence,
 }
 
+/// Why a peer is not told of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Withheld {
+    /// The session does not carry its family.
+    Family,
+    Drained,
+    /// It came from this very peer.
+    SplitHorizon,
+    /// RFC 4271 §9.2, RFC 4456 §6.
+    NotReflected,
+    NoAdvertise,
+    NoExport,
+    LongLivedStale,
+    /// We have no address that the peer could reach.
+    NoNextHop,
+    Policy,
+}
+
+impl Withheld {
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Family => "the session does not carry this family",
+            Self::Drained => "this node is drained",
+            Self::SplitHorizon => "it came from this peer",
+            Self::NotReflected => "from an internal peer to another; neither is a reflector client",
+            Self::NoAdvertise => "community NO_ADVERTISE",
+            Self::NoExport => "community NO_EXPORT",
+            Self::LongLivedStale => "stale for long, and the peer does not know what that is",
+            Self::NoNextHop => "no address of this family on the peer's link",
+            Self::Policy => "refused by the export policy",
+        }
+    }
+}
+
+const fn withheld_if(condition: bool, why: Withheld) -> Result<(), Withheld> {
+    if condition { Err(why) } else { Ok(()) }
+}
+
 /// How this node stands in its peers' ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
@@ -45,16 +83,23 @@ pub(crate) enum Presence {
 impl Exporter {
     /// Whether the peer may have this path.
     pub(crate) fn allows(&self, prefix: &Prefix, path: &Path) -> bool {
+        self.judge(prefix, path).is_ok()
+    }
+
+    /// The same, with the rule that keeps it from the peer.
+    pub(crate) fn judge(&self, prefix: &Prefix, path: &Path) -> Result<(), Withheld> {
         let family = Family::of(prefix);
-        *self.families.get(family)
-            && self.presence != Presence::None
-            && path.source.peer != Some(self.peer)
-            && self.crosses(path.source.kind)
-            && self.communities_allow(&path.attrs)
-            // RFC 9494 §4.3: others would take it for as good as any.
-            && (self.long_lived || !path.attrs.is_long_lived_stale())
-            && (!self.next_hop_self(path) || self.next_hops.get(family).is_some())
-            && self.filter.exports(prefix, path.source.kind)
+        withheld_if(!*self.families.get(family), Withheld::Family)?;
+        withheld_if(self.presence == Presence::None, Withheld::Drained)?;
+        withheld_if(path.source.peer == Some(self.peer), Withheld::SplitHorizon)?;
+        withheld_if(!self.crosses(path.source.kind), Withheld::NotReflected)?;
+        self.communities_allow(&path.attrs)?;
+        // RFC 9494 §4.3: others would take it for as good as any.
+        let for_long = !self.long_lived && path.attrs.is_long_lived_stale();
+        withheld_if(for_long, Withheld::LongLivedStale)?;
+        let unreachable = self.next_hop_self(path) && self.next_hops.get(family).is_none();
+        withheld_if(unreachable, Withheld::NoNextHop)?;
+        withheld_if(!self.filter.exports(prefix, path.source.kind), Withheld::Policy)
     }
 
     /// RFC 4271 §9.2: what came from inside stays inside and is not passed on there, but by a
@@ -120,12 +165,15 @@ impl Exporter {
         self.kind == Kind::External || !path.source.kind.is_internal()
     }
 
-    fn communities_allow(&self, attrs: &Attributes) -> bool {
-        !attrs.communities.iter().any(|c| match *c {
-            NO_ADVERTISE => true,
-            NO_EXPORT | NO_EXPORT_SUBCONFED => self.kind == Kind::External,
-            _ => false,
-        })
+    fn communities_allow(&self, attrs: &Attributes) -> Result<(), Withheld> {
+        let refuse = |c: &u32| match *c {
+            NO_ADVERTISE => Some(Withheld::NoAdvertise),
+            NO_EXPORT | NO_EXPORT_SUBCONFED if self.kind == Kind::External => {
+                Some(Withheld::NoExport)
+            }
+            _ => None,
+        };
+        attrs.communities.iter().find_map(refuse).map_or(Ok(()), Err)
     }
 }
 

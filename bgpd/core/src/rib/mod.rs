@@ -58,6 +58,14 @@ pub(crate) struct Path {
     pub(crate) attrs: Arc<Attributes>,
 }
 
+impl Path {
+    /// Own prefixes are none of the FIB's business: whoever owns them has put them there. One that a
+    /// client wants there has a next hop.
+    pub(crate) fn is_installable(&self) -> bool {
+        self.source.kind != Kind::Local || !self.attrs.next_hop.addr().is_unspecified()
+    }
+}
+
 impl PartialEq for Path {
     /// Whether nobody would see a difference.
     fn eq(&self, other: &Self) -> bool {

@@ -22,6 +22,7 @@ impl Speaker {
         }
         self.recovery_due(now, out);
         self.drain_due(now, out);
+        self.leases_due(now, out);
         self.fib.retry(now, out);
     }
 

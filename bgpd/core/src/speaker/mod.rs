@@ -11,6 +11,11 @@
 //! - `drain`: before this node goes (RFC 8326)
 //! - `reload`: a new configuration as a difference
 //! - `show`: views for the API
+//! - `query`: questions about whole tables
+//! - `explain`: why one route is, or is not, what it might be
+//! - `watch`: what has become of routes
+//! - `inject`: routes of other programs
+//! - `reset`: what an operator does to a session
 //!
 //! Sending is pulled: a change wakes the connections it concerns, and the UPDATEs are made when
 //! the socket has room.
@@ -18,16 +23,24 @@
 mod bfd;
 mod connections;
 mod drain;
+mod explain;
+mod inject;
 mod long_lived;
 mod messages;
+mod query;
 pub(crate) mod refresh;
 mod reload;
+mod reset;
 mod restart;
 mod routes;
 mod show;
 mod survive;
 #[cfg(test)]
 mod tests;
+mod watch;
+
+pub use query::Scan;
+pub use reset::Done;
 
 use crate::config::{SessionConfig, SpeakerConfig};
 use crate::event::{Action, Event, Start};
@@ -41,10 +54,12 @@ use crate::session::Session;
 use crate::types::{ConnId, PeerId, Prefix};
 use drain::Drain;
 use hashbrown::HashMap;
+use inject::Leases;
 use restart::Recovery;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
+use watch::RouteWatch;
 
 /// A BGP speaker without IO. One event in, any number of actions out.
 ///
@@ -72,6 +87,8 @@ pub struct Speaker {
     /// The kernel's blocks; `None`: not told yet.
     blocks: Option<BTreeSet<Prefix>>,
     originated: BTreeMap<Prefix, Instant>,
+    leases: Leases,
+    watch: RouteWatch,
     /// Every address that a connection has shown to be ours.
     own_addresses: BTreeSet<IpAddr>,
     next_conn: u64,
@@ -99,6 +116,8 @@ impl Speaker {
             recovery: Recovery::new(&config, now),
             blocks: None,
             originated: BTreeMap::new(),
+            leases: Leases::default(),
+            watch: RouteWatch::default(),
             own_addresses: BTreeSet::new(),
             next_conn: 0,
             next_peer: 0,
@@ -116,6 +135,7 @@ impl Speaker {
         if self.stopped {
             return;
         }
+        let mark = self.mark_event(&event);
         match event {
             Event::Accepted { conn, link } => self.accepted(conn, link, now, out),
             Event::Connected { conn, link } => self.connected(conn, link, now, out),
@@ -143,6 +163,7 @@ impl Speaker {
             Event::Leave { wait } => self.begin_drain(wait, true, now, out),
             Event::Stop => self.stop(now, out),
         }
+        self.note_routes(mark);
         self.finish(now, out);
     }
 
@@ -153,7 +174,12 @@ impl Speaker {
             return None;
         }
         let peers = self.peers.values().filter_map(Peer::deadline);
-        let own = [self.fib.deadline(), self.recovery.deadline(), self.drain_deadline()];
+        let own = [
+            self.fib.deadline(),
+            self.recovery.deadline(),
+            self.drain_deadline(),
+            self.leases.deadline(),
+        ];
         peers.chain(own.into_iter().flatten()).min()
     }
 

@@ -41,15 +41,14 @@ impl Tables<'_> {
         }
     }
 
-    /// Own prefixes are none of the FIB's business: whoever owns them has put them there. A route
-    /// through ourselves would be a loop.
+    /// A route through ourselves would be a loop.
     pub(super) fn install(&mut self, prefix: Prefix) {
         if !self.fib.installs() {
             return;
         }
         let route = self.rib.get(&prefix);
-        let learned = route.filter(|r| r.best().is_some_and(|b| b.source.kind != Kind::Local));
-        let mut hops = learned.map(|r| r.next_hops(self.max_paths)).unwrap_or_default();
+        let ours = route.filter(|r| r.best().is_some_and(Path::is_installable));
+        let mut hops = ours.map(|r| r.next_hops(self.max_paths)).unwrap_or_default();
         hops.retain(|hop| !self.own.contains(&hop.addr()));
         self.fib.want(prefix, &hops, self.out);
     }
@@ -180,7 +179,7 @@ impl Speaker {
         }
     }
 
-    fn own_source(&self) -> Source {
+    pub(super) fn own_source(&self) -> Source {
         Source {
             peer: None,
             kind: Kind::Local,
@@ -316,7 +315,7 @@ fn own_ipv6(link: &Link, kind: Kind) -> Option<NextHop> {
     }
 }
 
-fn own_attributes(family: Family) -> Attributes {
+pub(super) fn own_attributes(family: Family) -> Attributes {
     let next_hop = match family {
         Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
         Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },

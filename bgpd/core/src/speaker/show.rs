@@ -4,15 +4,13 @@ use super::Speaker;
 use crate::peer::Peer;
 use crate::rib::adj_in::InPath;
 use crate::rib::loc_rib::Route;
-use crate::rib::{Kind, Path, decision};
+use crate::rib::{Path, decision};
 use crate::session::Session;
 use crate::types::{Family, Prefix};
 use crate::view::{
-    GracefulRestartView, LongLivedView, Match, Overview, PathView, PeerFamilyView, PeerView,
-    RibKind, RouteQuery, RouteView,
+    GracefulRestartView, LongLivedView, Overview, PathView, PeerFamilyView, PeerView, RouteView,
 };
 use crate::wire::{Attributes, Capability, LongLivedFamily};
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,83 +71,7 @@ impl Speaker {
         }
     }
 
-    /// One page of routes in prefix order: at most `limit`, those that come behind `after`. Empty
-    /// if the query's peer does not exist; ask [`find_peer`](Self::find_peer) first.
-    ///
-    /// A page costs a pass over the table: ask for large ones.
-    #[must_use]
-    pub fn routes(
-        &self,
-        query: &RouteQuery,
-        after: Option<Prefix>,
-        limit: usize,
-        now: Instant,
-    ) -> Vec<RouteView> {
-        let peer = query.peer.as_ref().and_then(|p| self.find_peer(p));
-        let peer = peer.and_then(|id| self.peers.get(&id));
-        match (query.rib, peer) {
-            (RibKind::Loc, _) => self.page(query, after, limit, |p| self.loc_view(p, now)),
-            (RibKind::AdjIn, Some(peer)) => {
-                self.page(query, after, limit, |p| self.adj_in_view(peer, p, now))
-            }
-            (RibKind::AdjOut, Some(peer)) => {
-                self.page(query, after, limit, |p| self.adj_out_view(peer, p, now))
-            }
-            (_, None) => Vec::new(),
-        }
-    }
-
-    fn page(
-        &self,
-        query: &RouteQuery,
-        after: Option<Prefix>,
-        limit: usize,
-        view: impl Fn(&Prefix) -> Option<RouteView>,
-    ) -> Vec<RouteView> {
-        let behind = |p: &Prefix| after.is_none_or(|after| *p > after);
-        match query.prefix {
-            Some((prefix, Match::Exact)) => {
-                view(&prefix).filter(|_| behind(&prefix)).into_iter().take(limit).collect()
-            }
-            Some((prefix, Match::Longest)) => {
-                let shorter = (0..=prefix.len()).rev();
-                let covering =
-                    shorter.filter_map(|len| Prefix::containing(prefix.addr(), len).ok());
-                let found = covering.into_iter().find_map(|p| view(&p));
-                found.filter(|r| behind(&r.prefix)).into_iter().take(limit).collect()
-            }
-            Some((within, Match::Covered)) => {
-                let wanted = |p: &&Prefix| behind(p) && within.covers(p);
-                let page = first(self.prefixes(query).filter(wanted), limit);
-                page.iter().filter_map(view).collect()
-            }
-            None => {
-                let page = first(self.prefixes(query).filter(|p| behind(p)), limit);
-                page.iter().filter_map(view).collect()
-            }
-        }
-    }
-
-    /// All of the queried table, in no order.
-    fn prefixes(&self, query: &RouteQuery) -> Box<dyn Iterator<Item = &Prefix> + '_> {
-        let peer = query.peer.as_ref().and_then(|p| self.find_peer(p));
-        let peer = peer.and_then(|id| self.peers.get(&id));
-        let family = query.family;
-        let wanted = move |p: &&Prefix| family.is_none_or(|f| f == Family::of(p));
-        match (query.rib, peer) {
-            (RibKind::Loc, _) => Box::new(self.rib.iter().map(|(p, _)| p).filter(wanted)),
-            (RibKind::AdjIn, Some(peer)) => {
-                let all = Family::ALL.into_iter().flat_map(|f| peer.adj_in.get(f).iter());
-                Box::new(all.map(|(p, _)| p).filter(wanted))
-            }
-            (RibKind::AdjOut, Some(peer)) => {
-                Box::new(peer.adj_out.iter().map(|(p, _)| p).filter(wanted))
-            }
-            (_, None) => Box::new(std::iter::empty()),
-        }
-    }
-
-    fn loc_view(&self, prefix: &Prefix, now: Instant) -> Option<RouteView> {
+    pub(super) fn loc_view(&self, prefix: &Prefix, now: Instant) -> Option<RouteView> {
         let route = self.rib.get(prefix)?;
         let mut paths = route.paths().to_vec();
         let reasons = decision::explain(&mut paths);
@@ -168,18 +90,19 @@ impl Speaker {
     }
 
     fn is_used(&self, route: &Route, path: &Path) -> bool {
-        let local = path.source.kind == Kind::Local;
-        !local && route.used(self.config.max_paths.max(1)).any(|p| p == path)
+        path.is_installable() && route.used(self.config.max_paths.max(1)).any(|p| p == path)
     }
 
     fn path_view(&self, prefix: &Prefix, path: &Path, now: Instant) -> PathView {
         let peer = path.source.peer.and_then(|id| self.peers.get(&id));
         let adj_in = peer.map(|p| p.adj_in.get(Family::of(prefix)));
         let received = adj_in.and_then(|table| Some((table, table.get(prefix)?)));
-        let since =
-            received.map_or_else(|| self.originated.get(prefix).copied(), |(_, p)| Some(p.since));
+        let injected = path.source.peer.and_then(|id| self.leases.announcer(id, prefix));
+        let own = || injected.map(|(_, at)| at).or_else(|| self.originated.get(prefix).copied());
+        let since = received.map_or_else(own, |(_, p)| Some(p.since));
         PathView {
             peer: peer.map(|p| p.name.clone()),
+            injected_by: injected.map(|(client, _)| client.to_owned()),
             best: false,
             multipath: false,
             stale: received.is_some_and(|(table, path)| table.is_stale(path)),
@@ -187,11 +110,17 @@ impl Speaker {
             installed: false,
             attributes: Arc::clone(&path.attrs),
             reason: None,
+            said: None,
             age: since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
         }
     }
 
-    fn adj_in_view(&self, peer: &Peer, prefix: &Prefix, now: Instant) -> Option<RouteView> {
+    pub(super) fn adj_in_view(
+        &self,
+        peer: &Peer,
+        prefix: &Prefix,
+        now: Instant,
+    ) -> Option<RouteView> {
         let table = peer.adj_in.get(Family::of(prefix));
         let received = table.get(prefix)?;
         let stale = table.is_stale(received);
@@ -202,11 +131,17 @@ impl Speaker {
         Some(RouteView { prefix: *prefix, paths: vec![path] })
     }
 
-    fn adj_out_view(&self, peer: &Peer, prefix: &Prefix, now: Instant) -> Option<RouteView> {
+    pub(super) fn adj_out_view(
+        &self,
+        peer: &Peer,
+        prefix: &Prefix,
+        now: Instant,
+    ) -> Option<RouteView> {
         let attributes = peer.adj_out.get(prefix)?;
         let source = self.loc_view(prefix, now).and_then(|r| r.paths.into_iter().next());
         let path = PathView {
             peer: source.as_ref().and_then(|p| p.peer.clone()),
+            injected_by: source.as_ref().and_then(|p| p.injected_by.clone()),
             age: source.map_or(Duration::ZERO, |p| p.age),
             best: true,
             ..bare_view(attributes)
@@ -229,6 +164,7 @@ fn refused_view(peer: &Peer, path: &InPath, stale: bool, now: Instant) -> PathVi
 fn bare_view(attributes: &Arc<Attributes>) -> PathView {
     PathView {
         peer: None,
+        injected_by: None,
         best: false,
         multipath: false,
         stale: false,
@@ -236,23 +172,9 @@ fn bare_view(attributes: &Arc<Attributes>) -> PathView {
         installed: false,
         attributes: Arc::clone(attributes),
         reason: None,
+        said: None,
         age: Duration::ZERO,
     }
-}
-
-/// The least `limit` of them, in order, without sorting all the others.
-fn first<'a>(prefixes: impl Iterator<Item = &'a Prefix>, limit: usize) -> Vec<Prefix> {
-    let mut page = BinaryHeap::new();
-    for prefix in prefixes {
-        if page.len() < limit {
-            page.push(*prefix);
-        } else if let Some(mut greatest) = page.peek_mut()
-            && *prefix < *greatest
-        {
-            *greatest = *prefix;
-        }
-    }
-    page.into_sorted_vec()
 }
 
 fn family_view(peer: &Peer, family: Family) -> PeerFamilyView {

@@ -104,6 +104,15 @@ impl AdjOut {
         self.held.iter()
     }
 
+    /// For walks from above (see [`PrefixMap`]).
+    pub(crate) fn at(&self, index: usize) -> Option<&Prefix> {
+        self.held.at(index).map(|(prefix, _)| prefix)
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.held.len()
+    }
+
     pub(crate) fn get(&self, prefix: &Prefix) -> Option<&Arc<Attributes>> {
         self.held.get(prefix)
     }

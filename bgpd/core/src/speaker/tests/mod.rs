@@ -3,12 +3,17 @@
 mod bad_input;
 mod bfd;
 mod drain;
+mod explain;
+mod inject;
+mod query;
 mod refresh;
 mod reload;
+mod reset;
 mod restart;
 mod routes;
 mod survive;
 mod table;
+mod watch;
 
 use super::*;
 use crate::config::PeerConfig;
@@ -147,7 +152,7 @@ impl Lab {
         peer: Option<&str>,
         prefix: Option<(Prefix, Match)>,
     ) -> Vec<crate::view::RouteView> {
-        let query = RouteQuery { rib, peer: peer.map(Into::into), family: None, prefix };
+        let query = RouteQuery { rib, peer: peer.map(Into::into), prefix, ..RouteQuery::default() };
         self.speaker.routes(&query, None, 1000, self.now)
     }
 

@@ -132,7 +132,7 @@ fn pages_come_in_order_and_the_longest_match_is_found() {
     let mut lab = Lab::new(config(&[(1, 65001)]));
     let one = lab.establish(1, 65001);
     lab.announce(one, &[65001], 1, &["10.3.0.0/16", "10.0.0.0/8", "10.1.0.0/16", "0.0.0.0/0"]);
-    let all = RouteQuery { rib: RibKind::Loc, peer: None, family: None, prefix: None };
+    let all = RouteQuery::default();
     let page = |after| {
         let page = lab.speaker.routes(&all, after, 2, lab.now);
         page.into_iter().map(|r| r.prefix.to_string()).collect::<Vec<_>>()

@@ -1,0 +1,102 @@
+//! Why a route is, or is not, the best, told to a peer, or in the kernel: all of it for one prefix.
+
+use super::Speaker;
+use crate::peer::Peer;
+use crate::rib::Path;
+use crate::rib::loc_rib::Route;
+use crate::types::{Family, Prefix};
+use crate::view::{Explanation, ExportState, ExportView, KernelState, KernelView, RouteView};
+use std::time::Instant;
+
+impl Speaker {
+    /// About the route that packets to `asked` take, and about everything more specific that would
+    /// have been taken if its import had been allowed.
+    #[must_use]
+    pub fn explain(&self, asked: Prefix, now: Instant) -> Explanation {
+        let found = covering(&asked).find_map(|p| Some((p, self.rib.get(&p)?)));
+        let shortest = found.map_or(0, |(prefix, _)| prefix.len());
+        let about = found.map_or(asked, |(prefix, _)| prefix);
+        let candidates = covering(&asked).take_while(|p| p.len() >= shortest);
+        let refused = candidates.filter_map(|p| self.refused_view(&p, now)).collect();
+        let best = found.and_then(|(_, route)| route.best());
+        Explanation {
+            asked,
+            route: self.loc_view(&about, now),
+            refused,
+            exports: self.export_views(&about, best),
+            kernel: self.kernel_view(&about, found.map(|(_, route)| route)),
+        }
+    }
+
+    fn refused_view(&self, prefix: &Prefix, now: Instant) -> Option<RouteView> {
+        let family = Family::of(prefix);
+        let of = |peer: &Peer| {
+            let path = peer.adj_in.get(family).get(prefix)?;
+            if path.verdict.accepted() {
+                return None;
+            }
+            self.adj_in_view(peer, prefix, now)
+        };
+        let paths: Vec<_> =
+            self.peers.values().filter_map(of).flat_map(|route| route.paths).collect();
+        (!paths.is_empty()).then_some(RouteView { prefix: *prefix, paths })
+    }
+
+    fn export_views(&self, prefix: &Prefix, best: Option<&Path>) -> Vec<ExportView> {
+        let view = |peer: &Peer| {
+            let told = peer.up.as_ref().and_then(|_| peer.adj_out.get(prefix).cloned());
+            let (state, why) = export_state(peer, prefix, best, told.is_some());
+            ExportView { peer: peer.name.clone(), state, why, told }
+        };
+        let mut views: Vec<ExportView> = self.peers.values().map(view).collect();
+        views.sort_by(|a, b| a.peer.cmp(&b.peer));
+        views
+    }
+
+    fn kernel_view(&self, prefix: &Prefix, route: Option<&Route>) -> KernelView {
+        let fib = self.fib.route(prefix);
+        let own = route.is_some_and(|r| r.best().is_some_and(|b| !b.is_installable()));
+        let state = if fib.refused.is_some() {
+            KernelState::Refused
+        } else if !fib.awaited.is_empty() {
+            KernelState::Awaited
+        } else if !fib.present.is_empty() {
+            KernelState::Installed
+        } else if own {
+            KernelState::Own
+        } else if !self.fib.installs() {
+            KernelState::Off
+        } else if route.is_some() {
+            KernelState::ThroughUs
+        } else {
+            KernelState::NoRoute
+        };
+        KernelView { state, fib }
+    }
+}
+
+fn export_state(
+    peer: &Peer,
+    prefix: &Prefix,
+    best: Option<&Path>,
+    told: bool,
+) -> (ExportState, Option<&'static str>) {
+    let Some(up) = &peer.up else {
+        return (ExportState::Down, Some("the session is not up"));
+    };
+    let allowed = best.map(|path| up.exporter.judge(prefix, path));
+    match (allowed, told) {
+        (Some(Ok(())), true) => (ExportState::Told, None),
+        (Some(Ok(())), false) => (ExportState::Pending, Some("not told yet")),
+        (Some(Err(why)), false) => (ExportState::Withheld, Some(why.reason())),
+        (Some(Err(why)), true) => (ExportState::Withdrawing, Some(why.reason())),
+        (None, true) => (ExportState::Withdrawing, Some("there is no route any more")),
+        (None, false) => (ExportState::Withheld, Some("there is no route")),
+    }
+}
+
+/// The prefix and everything that holds it, the most specific first.
+pub(super) fn covering(prefix: &Prefix) -> impl Iterator<Item = Prefix> {
+    let addr = prefix.addr();
+    (0..=prefix.len()).rev().filter_map(move |len| Prefix::containing(addr, len).ok())
+}

@@ -1,0 +1,222 @@
+//! Questions about whole tables, answered in portions: first which prefixes there are, by a walk that
+//! may be taken up again after any event, then the routes of some of them at a time.
+
+use super::Speaker;
+use crate::peer::Peer;
+use crate::types::{Family, Prefix};
+use crate::view::{Match, PathFilter, PathState, PathView, RibKind, RouteQuery, RouteView};
+use crate::wire::{Attributes, Origin};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How far a walk over a table has come. Entries that stay in the table all the while are met at
+/// least once; those that come on the way may be missed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scan {
+    /// The parts before this one are done.
+    part: usize,
+    /// Of the part, entries below this index are still to be visited; `None`: all.
+    below: Option<usize>,
+    over: bool,
+}
+
+impl Scan {
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+}
+
+/// The families of an Adj-RIB-In are tables of their own.
+const PARTS: usize = 2;
+
+impl Speaker {
+    /// Puts names where the query may have addresses; the peer that there is not, if so.
+    pub fn resolve(&self, query: &mut RouteQuery) -> Result<(), String> {
+        for peer in [&mut query.peer, &mut query.filter.from].into_iter().flatten() {
+            let id = self.find_peer(peer).ok_or_else(|| peer.clone())?;
+            if let Some(found) = self.peers.get(&id) {
+                peer.clone_from(&found.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the next `steps` entries of the queried table and answers the prefixes that fit, in
+    /// no order. A query about certain prefixes is answered at once.
+    #[must_use]
+    pub fn scan(&self, query: &RouteQuery, scan: &mut Scan, steps: usize) -> Vec<Prefix> {
+        if let Some(certain) = certain(query) {
+            scan.over = true;
+            return certain;
+        }
+        let peer = self.queried_peer(query);
+        let mut found = Vec::new();
+        for _ in 0..steps {
+            let slots = self.slots(query, peer, scan.part);
+            let next = scan.below.map_or(slots, |below| below.min(slots)).checked_sub(1);
+            match next.and_then(|index| self.slot(query, peer, scan.part, index)) {
+                Some(prefix) => {
+                    scan.below = next;
+                    found.extend(Some(*prefix).filter(|p| fits(query, p)));
+                }
+                None => {
+                    (scan.part, scan.below) = (scan.part + 1, None);
+                    scan.over = scan.part >= PARTS;
+                    if scan.over {
+                        break;
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// The routes of these prefixes, as far as they are there and the query wants them.
+    #[must_use]
+    pub fn look(&self, query: &RouteQuery, prefixes: &[Prefix], now: Instant) -> Vec<RouteView> {
+        let peer = self.queried_peer(query);
+        let view = |prefix: &Prefix| {
+            let mut route = match (query.rib, peer) {
+                (RibKind::Loc, _) => self.loc_view(prefix, now)?,
+                (RibKind::Fib, _) => self.fib_view(prefix)?,
+                (RibKind::AdjIn, Some(peer)) if query.post_policy => {
+                    self.adj_in_view(peer, prefix, now)?
+                }
+                (RibKind::AdjIn, Some(peer)) => self.received_view(peer, prefix, now)?,
+                (RibKind::AdjOut, Some(peer)) => self.adj_out_view(peer, prefix, now)?,
+                (_, None) => return None,
+            };
+            route.paths.retain(|path| query.filter.admits(path, query));
+            (!route.paths.is_empty()).then_some(route)
+        };
+        let views = prefixes.iter().filter_map(view);
+        match query.prefix {
+            Some((_, Match::Longest)) => views.take(1).collect(),
+            _ => views.collect(),
+        }
+    }
+
+    /// All at once, in prefix order: at most `limit`, those that come behind `after`.
+    #[must_use]
+    pub fn routes(
+        &self,
+        query: &RouteQuery,
+        after: Option<Prefix>,
+        limit: usize,
+        now: Instant,
+    ) -> Vec<RouteView> {
+        let mut prefixes = self.scan(query, &mut Scan::default(), usize::MAX);
+        if !matches!(query.prefix, Some((_, Match::Longest))) {
+            prefixes.sort_unstable();
+        }
+        let mut routes = self.look(query, &prefixes, now);
+        routes.retain(|route| after.is_none_or(|after| route.prefix > after));
+        routes.truncate(limit);
+        routes
+    }
+
+    fn queried_peer(&self, query: &RouteQuery) -> Option<&Peer> {
+        self.peers.get(&self.find_peer(query.peer.as_ref()?)?)
+    }
+
+    fn slots(&self, query: &RouteQuery, peer: Option<&Peer>, part: usize) -> usize {
+        match (query.rib, peer, part) {
+            (RibKind::AdjIn, Some(peer), part) => {
+                Family::ALL.get(part).map_or(0, |family| peer.adj_in.get(*family).len())
+            }
+            (RibKind::Loc, _, 0) => self.rib.slots(),
+            (RibKind::Fib, _, 0) => self.fib.slots(),
+            (RibKind::AdjOut, Some(peer), 0) => peer.adj_out.slots(),
+            _ => 0,
+        }
+    }
+
+    fn slot<'a>(
+        &'a self,
+        query: &RouteQuery,
+        peer: Option<&'a Peer>,
+        part: usize,
+        index: usize,
+    ) -> Option<&'a Prefix> {
+        match (query.rib, peer) {
+            (RibKind::Loc, _) => self.rib.at(index).map(|(prefix, _)| prefix),
+            (RibKind::Fib, _) => self.fib.at(index),
+            (RibKind::AdjIn, Some(peer)) => peer.adj_in.get(*Family::ALL.get(part)?).at(index),
+            (RibKind::AdjOut, Some(peer)) => peer.adj_out.at(index),
+            (_, None) => None,
+        }
+    }
+
+    /// As the peer sent it.
+    fn received_view(&self, peer: &Peer, prefix: &Prefix, now: Instant) -> Option<RouteView> {
+        let mut route = self.adj_in_view(peer, prefix, now)?;
+        let received = peer.adj_in.get(Family::of(prefix)).get(prefix)?;
+        for path in &mut route.paths {
+            path.attributes = Arc::clone(&received.attrs);
+        }
+        Some(route)
+    }
+
+    /// A path for each next hop, of the kernel or, where it has refused, of what it should have.
+    fn fib_view(&self, prefix: &Prefix) -> Option<RouteView> {
+        let fib = self.fib.route(prefix);
+        let refused = fib.refused.is_some();
+        let hops = if refused && !fib.wanted.is_empty() { &fib.wanted } else { &fib.present };
+        let path = |hop: &crate::types::NextHop| PathView {
+            peer: None,
+            injected_by: None,
+            best: true,
+            multipath: hops.len() > 1,
+            stale: fib.awaited.contains(hop),
+            rejected: false,
+            installed: !refused,
+            attributes: Arc::new(Attributes::bare(*hop, Origin::Igp)),
+            reason: None,
+            said: fib.refused.as_ref().map(|(why, _)| why.clone()),
+            age: Duration::ZERO,
+        };
+        let paths: Vec<PathView> = hops.iter().map(path).collect();
+        (!paths.is_empty()).then_some(RouteView { prefix: *prefix, paths })
+    }
+}
+
+/// The prefixes that alone can answer, the most specific first; `None`: the table has to be walked.
+fn certain(query: &RouteQuery) -> Option<Vec<Prefix>> {
+    let wanted = |p: &Prefix| query.family.is_none_or(|f| f == Family::of(p));
+    let (prefix, how) = query.prefix?;
+    let all = match how {
+        Match::Exact => vec![prefix],
+        Match::Longest | Match::Covering => super::explain::covering(&prefix).collect(),
+        Match::Covered => return None,
+    };
+    Some(all.into_iter().filter(wanted).collect())
+}
+
+fn fits(query: &RouteQuery, prefix: &Prefix) -> bool {
+    query.family.is_none_or(|f| f == Family::of(prefix))
+        && query.prefix.is_none_or(|(within, _)| within.covers(prefix))
+}
+
+impl PathFilter {
+    fn admits(&self, path: &PathView, query: &RouteQuery) -> bool {
+        let attrs = &path.attributes;
+        self.from.as_ref().is_none_or(|from| path.peer.as_ref() == Some(from))
+            && self.community.is_none_or(|c| attrs.communities.contains(&c))
+            && self.large_community.is_none_or(|c| attrs.large_communities.contains(&c))
+            && self.asn.is_none_or(|asn| attrs.as_path.contains(asn))
+            && !(query.post_policy && path.rejected)
+            && self.state.is_none_or(|state| state.is_of(path))
+    }
+}
+
+impl PathState {
+    fn is_of(self, path: &PathView) -> bool {
+        let learned = path.peer.is_some() || path.said.is_some();
+        match self {
+            Self::Stale => path.stale,
+            Self::Rejected => path.rejected,
+            Self::NotInstalled => path.best && learned && !path.installed,
+        }
+    }
+}
