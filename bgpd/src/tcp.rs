@@ -196,6 +196,7 @@ pub(crate) async fn reach(local: SocketAddr, remote: SocketAddr, interfaces: &In
         ipv4: reach.ipv4,
         ipv6: reach.ipv6,
         ipv6_link_local: reach.ipv6_link_local,
+        interface: reach.interface.and_then(interfaces::name),
     }
 }
 

@@ -206,6 +206,7 @@ fn link(n: u8) -> Link {
         ipv4: Some(address(100)),
         ipv6: None,
         ipv6_link_local: None,
+        interface: None,
     }
 }
 

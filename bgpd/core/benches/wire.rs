@@ -49,6 +49,7 @@ fn attributes(family: Family) -> Attributes {
         large_communities: Vec::new(),
         originator_id: None,
         cluster_list: Vec::new(),
+        weight: 0,
         partial: Partial::default(),
         unknown: Vec::new(),
     }

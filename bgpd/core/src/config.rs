@@ -6,6 +6,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use crate::policy::{Policy, PrefixMatch, Rule};
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpeakerConfig {
     pub asn: Asn,
@@ -104,24 +106,4 @@ impl fmt::Display for PolicyName {
             Self::Named(name) => name,
         })
     }
-}
-
-/// The first rule that matches decides; none: rejected.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Policy {
-    pub rules: Vec<Rule>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// Empty: every prefix.
-    pub prefixes: Vec<PrefixMatch>,
-    pub accept: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PrefixMatch {
-    pub within: Prefix,
-    pub ge: u8,
-    pub le: u8,
 }

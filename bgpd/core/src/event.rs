@@ -112,6 +112,8 @@ pub struct Link {
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
     pub ipv6_link_local: Option<Ipv6Addr>,
+    /// Its name.
+    pub interface: Option<String>,
 }
 
 /// What the next process of this speaker needs to go on with a session; fixed at Established.

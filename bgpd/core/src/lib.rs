@@ -19,6 +19,7 @@ pub mod event;
 mod fib;
 pub mod inject;
 mod peer;
+pub mod policy;
 pub mod report;
 mod rib;
 mod session;

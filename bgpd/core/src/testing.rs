@@ -1,7 +1,7 @@
 //! Short ways to say what unit tests talk about.
 
 use crate::rib::{Kind, Path, Source};
-use crate::types::{Asn, NextHop, PeerId, Prefix, RouterId};
+use crate::types::{Asn, NextHop, PeerId, Prefix, Protocol, RouterId};
 use crate::wire::{AsPath, Attributes, Origin, Segment, SegmentKind};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -56,6 +56,10 @@ pub(crate) fn source(peer: u8, kind: Kind) -> Source {
         asn: Asn(65000),
         router_id: router_id(peer),
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, peer)),
+        name: if kind == Kind::Local { "".into() } else { format!("p{peer}").into() },
+        role: None,
+        interface: None,
+        protocol: if kind == Kind::Local { Protocol::Local } else { Protocol::Bgp },
     }
 }
 

@@ -67,6 +67,29 @@ impl fmt::Display for Family {
     }
 }
 
+/// Where this node has a path from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Protocol {
+    /// A peer has told it.
+    Bgp,
+    /// The configuration says so.
+    Local,
+    /// One of the address blocks this node holds.
+    Block,
+    /// Another controller has said so through the API.
+    Injected,
+}
+
+/// What a peer is to us (RFC 9234 §4).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Role {
+    Provider,
+    Customer,
+    Peer,
+    RouteServer,
+    RouteServerClient,
+}
+
 /// Where packets go next.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NextHop {

@@ -13,6 +13,7 @@ use bgp_core::config::{
     PeerConfig, Policy, PolicyName, PrefixMatch, RangeConfig, RestartConfig, Rule, SessionConfig,
     SpeakerConfig,
 };
+use bgp_core::policy::{Ask, Decision};
 use bgp_core::types::{Asn, Family, RouterId};
 use mainstay_config as config;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -110,7 +111,10 @@ fn policy_name(policy: &config::PolicyRef) -> PolicyName {
 
 fn rule(rule: &config::Rule) -> Rule {
     let prefix = |m: &config::PrefixMatch| PrefixMatch { within: m.within, ge: m.ge, le: m.le };
-    Rule { prefixes: rule.prefixes.iter().map(prefix).collect(), accept: rule.accept }
+    let decision = if rule.accept { Decision::Accept } else { Decision::Reject };
+    let prefixes: Vec<_> = rule.prefixes.iter().map(prefix).collect();
+    let asks = if prefixes.is_empty() { Vec::new() } else { vec![Ask::Prefix(prefixes)] };
+    Rule::new(asks, decision)
 }
 
 /// An external peer is one hop away, and packets that go further are lost on purpose, unless it

@@ -189,6 +189,7 @@ impl Net {
             ipv4: Some(ipv4),
             ipv6: Some(link.ipv6(own)),
             ipv6_link_local: None,
+            interface: Some("eth0".into()),
         }
     }
 

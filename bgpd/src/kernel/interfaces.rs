@@ -18,6 +18,8 @@ pub(crate) struct Reach {
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
     pub ipv6_link_local: Option<Ipv6Addr>,
+    /// Its number.
+    pub interface: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +56,20 @@ impl Interfaces {
 /// The number of the interface with that name, while there is one.
 #[must_use]
 pub(crate) fn index(name: &str) -> Option<u32> {
-    let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
+    rustix::net::netdevice::name_to_index(&any_socket()?, name).ok()
+}
+
+/// The name of the interface with that number, while there is one.
+#[must_use]
+pub(crate) fn name(index: u32) -> Option<String> {
+    rustix::net::netdevice::index_to_name(&any_socket()?, index).ok()
+}
+
+/// Interfaces are asked for through a socket, of whichever kind.
+fn any_socket() -> Option<std::net::UdpSocket> {
+    std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
         .or_else(|_| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
-        .ok()?;
-    rustix::net::netdevice::name_to_index(&socket, name).ok()
+        .ok()
 }
 
 fn read(message: &AddressMessage) -> Option<Address> {
@@ -110,6 +122,7 @@ fn reach(addresses: &[Address], local: SocketAddr) -> Reach {
         ipv4: candidates().find_map(v4),
         ipv6: candidates().find_map(v6(false)),
         ipv6_link_local: candidates().find_map(v6(true)),
+        interface: carrier,
     }
 }
 

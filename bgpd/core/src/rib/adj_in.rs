@@ -20,6 +20,9 @@ pub(crate) struct AdjIn {
     outdated: u64,
 }
 
+/// What a path is let in as, or why it is not.
+pub(crate) type Admitted = Result<Arc<Attributes>, Verdict>;
+
 #[derive(Debug)]
 pub(crate) struct InPath {
     pub(crate) attrs: Arc<Attributes>,
@@ -107,19 +110,22 @@ impl AdjIn {
         Some(path.verdict)
     }
 
-    /// Judges everything again; answers the prefixes whose verdict has become another one, and it.
+    /// Judges everything again; answers the prefixes whose verdict has become another one, and what
+    /// comes of them. `all`: also of those that are accepted as before, maybe as something else.
     pub(crate) fn judge(
         &mut self,
-        verdict: impl Fn(&Prefix, &Attributes) -> Verdict,
-    ) -> Vec<(Prefix, Verdict, Arc<Attributes>)> {
+        all: bool,
+        mut judge: impl FnMut(&Prefix, &Arc<Attributes>) -> Admitted,
+    ) -> Vec<(Prefix, Admitted)> {
         let mut changed = Vec::new();
         for (prefix, path) in self.paths.values_mut() {
-            let new = verdict(prefix, &path.attrs);
+            let admitted = judge(prefix, &path.attrs);
+            let new = admitted.as_ref().map_or_else(|refused| *refused, |_| Verdict::Accepted);
             self.accepted += usize::from(new.accepted());
             self.accepted -= usize::from(path.verdict.accepted());
-            if new != path.verdict {
+            if new != path.verdict || all && new.accepted() {
                 path.verdict = new;
-                changed.push((*prefix, new, Arc::clone(&path.attrs)));
+                changed.push((*prefix, admitted));
             }
         }
         changed
@@ -178,12 +184,13 @@ mod tests {
         for p in ["10.0.0.0/24", "0.0.0.0/0"] {
             table.set(prefix(p), Arc::clone(&attrs), Verdict::Accepted, start());
         }
-        let node = |p: &Prefix, _: &Attributes| {
-            if p.is_default() { Verdict::Accepted } else { Verdict::Policy }
+        let node = |p: &Prefix, attrs: &Arc<Attributes>| {
+            if p.is_default() { Ok(Arc::clone(attrs)) } else { Err(Verdict::Policy) }
         };
-        let changed = table.judge(node);
+        let changed = table.judge(false, node);
         assert_eq!(changed.len(), 1);
         assert_eq!(table.accepted(), 1);
-        assert!(table.judge(node).is_empty());
+        assert!(table.judge(false, node).is_empty());
+        assert_eq!(table.judge(true, node).len(), 1);
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Step {
     Local,
     /// RFC 9494 §4.4: what has been stale for long is the worst there is.
     LongLivedStale,
+    /// What our own policy prefers; no peer hears of it.
+    Weight,
     /// RFC 4271 §9.1.1.
     LocalPref,
     /// RFC 4271 §9.1.2.2 a.
@@ -38,9 +40,10 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Local,
         Self::LongLivedStale,
+        Self::Weight,
         Self::LocalPref,
         Self::AsPathLength,
         Self::Origin,
@@ -58,6 +61,7 @@ impl Step {
         match self {
             Self::Local => "not originated here",
             Self::LongLivedStale => "stale for long",
+            Self::Weight => "lower weight",
             Self::LocalPref => "lower local preference",
             Self::AsPathLength => "longer AS path",
             Self::Origin => "worse origin",
@@ -74,6 +78,7 @@ impl Step {
         match self {
             Self::Local => keep_least(paths, |p| p.source.kind != Kind::Local),
             Self::LongLivedStale => keep_least(paths, |p| p.attrs.is_long_lived_stale()),
+            Self::Weight => keep_least(paths, |p| Reverse(p.attrs.weight)),
             Self::LocalPref => keep_least(paths, |p| Reverse(local_pref(p))),
             Self::AsPathLength => keep_least(paths, |p| p.attrs.as_path.length()),
             Self::Origin => keep_least(paths, |p| p.attrs.origin),
@@ -160,13 +165,13 @@ fn keep(paths: &mut [Path], wanted: impl Fn(usize, &Path) -> bool) -> usize {
     kept
 }
 
-/// What an external peer says about our preferences is not heard (RFC 4271 §5.1.5), but that it is
-/// about to go (RFC 8326 §4).
+/// What an external peer says about our preferences is not read (RFC 4271 §5.1.5): what stands there
+/// is from our own policy. But that it is about to go is heard (RFC 8326 §4).
 fn local_pref(path: &Path) -> u32 {
+    let leaves = || path.attrs.has_community(Community::GRACEFUL_SHUTDOWN);
     match path.source.kind {
-        Kind::External if path.attrs.has_community(Community::GRACEFUL_SHUTDOWN) => 0,
-        Kind::External => DEFAULT_LOCAL_PREF,
-        Kind::Local | Kind::Internal { .. } => path.attrs.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
+        Kind::External if leaves() => 0,
+        _ => path.attrs.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
     }
 }
 
@@ -184,6 +189,7 @@ mod tests {
     use crate::testing::{PathSpec, path};
     use crate::wire::Origin;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     /// The best of two, and why the other lost.
     fn duel(a: PathSpec, b: PathSpec) -> (u8, &'static str) {
@@ -230,9 +236,16 @@ mod tests {
     }
 
     #[test]
-    fn what_an_external_peer_says_of_local_preference_is_not_heard() {
-        let loud = PathSpec { peer: 2, local_pref: Some(4_000_000), ..PathSpec::default() };
-        assert_eq!(duel(PathSpec { peer: 1, ..PathSpec::default() }, loud).0, 1);
+    fn what_our_policy_prefers_goes_before_all_that_peers_say() {
+        let near = PathSpec { peer: 1, ..PathSpec::default() };
+        let far = PathSpec { peer: 2, as_path: vec![65001, 65002], ..PathSpec::default() };
+        let preferred = PathSpec { local_pref: Some(101), ..far.clone() };
+        assert_eq!(duel(near.clone(), preferred), (2, "lower local preference"));
+        let mut paths = [path(&PathSpec { local_pref: Some(200), ..near }), path(&far)];
+        Arc::make_mut(&mut paths[1].attrs).weight = 1;
+        select(&mut paths);
+        assert_eq!(paths[0].attrs.weight, 1);
+        assert_eq!(explain(&mut paths)[1].unwrap().reason(), "lower weight");
     }
 
     #[test]

@@ -7,8 +7,10 @@
 use super::decision::DEFAULT_LOCAL_PREF;
 use super::policy::Filter;
 use super::{Kind, Path, PerFamily};
+use crate::policy::{Context, Draft, NextHopChange, Origins};
 use crate::types::{Asn, Family, NextHop, PeerId, Prefix, RouterId};
 use crate::wire::{Attributes, Community};
+use std::sync::Arc;
 
 /// RFC 1997: not to be passed to external peers; the second, not outside a confederation member.
 const NO_EXPORT: u32 = 0xffff_ff01;
@@ -81,7 +83,8 @@ pub(crate) enum Presence {
 }
 
 impl Exporter {
-    /// Whether the peer may have this path.
+    /// Whether the peer may have this path, as far as its attributes and the rules of a policy are not
+    /// asked: those stand in the memo of what paths become.
     pub(crate) fn allows(&self, prefix: &Prefix, path: &Path) -> bool {
         self.judge(prefix, path).is_ok()
     }
@@ -99,7 +102,21 @@ impl Exporter {
         withheld_if(for_long, Withheld::LongLivedStale)?;
         let unreachable = self.next_hop_self(path) && self.next_hops.get(family).is_none();
         withheld_if(unreachable, Withheld::NoNextHop)?;
-        withheld_if(!self.filter.exports(prefix, path.source.kind), Withheld::Policy)
+        withheld_if(!self.filter.exports(path.source.kind), Withheld::Policy)
+    }
+
+    /// The same, with the rules of its policy.
+    pub(crate) fn judge_fully(
+        &self,
+        prefix: &Prefix,
+        path: &Path,
+        origins: &dyn Origins,
+    ) -> Result<(), Withheld> {
+        self.judge(prefix, path)?;
+        let Some(program) = self.filter.program() else { return Ok(()) };
+        let context = self.context(Family::of(prefix), path, origins);
+        let mut prepared = program.prepare(&path.attrs, &context);
+        prepared.decide(program, prefix, &context, &mut drop).ok_or(Withheld::Policy)
     }
 
     /// RFC 4271 §9.2: what came from inside stays inside and is not passed on there, but by a
@@ -111,14 +128,40 @@ impl Exporter {
         }
     }
 
+    /// What the rules of a policy are told besides attributes and prefix.
+    pub(crate) fn context<'a>(
+        &'a self,
+        family: Family,
+        path: &'a Path,
+        origins: &'a dyn Origins,
+    ) -> Context<'a> {
+        let own_asn = (self.kind == Kind::External).then_some(self.own_asn);
+        Context { family, source: &path.source, origins, own_asn }
+    }
+
     /// What the peer is told of an allowed path.
     pub(crate) fn attributes(&self, family: Family, path: &Path) -> Attributes {
-        let mut attrs = Attributes::clone(&path.attrs);
-        if let (true, Some(own)) = (self.next_hop_self(path), *self.next_hops.get(family)) {
+        self.dress(family, path, Draft::new(&path.attrs))
+    }
+
+    /// The same of what a policy has made of it.
+    pub(crate) fn dress(&self, family: Family, path: &Path, draft: Draft) -> Attributes {
+        let touched = draft.touched;
+        let mut attrs = Arc::unwrap_or_clone(draft.attrs);
+        attrs.weight = 0;
+        let own_hop = match touched.next_hop {
+            None => self.next_hop_self(path),
+            Some(set) => set == NextHopChange::OurSelf,
+        };
+        if let (true, Some(own)) = (own_hop, *self.next_hops.get(family)) {
             attrs.next_hop = own;
         }
         if self.kind == Kind::External {
-            self.leave(&mut attrs, path);
+            // RFC 4271 §5.1.4: a MED is for the neighbour it was made for.
+            if path.source.kind != Kind::Local && !touched.med {
+                attrs.med = None;
+            }
+            self.leave(&mut attrs);
         } else {
             self.stay(&mut attrs, path);
         }
@@ -138,20 +181,16 @@ impl Exporter {
         }
     }
 
-    fn leave(&self, attrs: &mut Attributes, path: &Path) {
+    fn leave(&self, attrs: &mut Attributes) {
         attrs.as_path.prepend(self.own_asn, 1);
         attrs.local_pref = None;
         attrs.originator_id = None;
         attrs.cluster_list.clear();
-        // RFC 4271 §5.1.4: a MED is for the neighbour it was made for.
-        if path.source.kind != Kind::Local {
-            attrs.med = None;
-        }
     }
 
     fn stay(&self, attrs: &mut Attributes, path: &Path) {
-        if path.source.kind == Kind::External {
-            attrs.local_pref = attrs.has_community(Community::GRACEFUL_SHUTDOWN).then_some(0);
+        if path.source.kind == Kind::External && attrs.has_community(Community::GRACEFUL_SHUTDOWN) {
+            attrs.local_pref = Some(0);
         }
         attrs.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
         if path.source.kind.is_internal() {
@@ -181,7 +220,6 @@ impl Exporter {
 mod tests {
     use super::*;
     use crate::testing::{attributes, prefix, router_id, source};
-    use std::sync::Arc;
 
     const INSIDE: Kind = Kind::Internal { client: false };
     const CLIENT: Kind = Kind::Internal { client: true };
@@ -203,7 +241,7 @@ mod tests {
 
     fn from(kind: Kind) -> Path {
         let mut attrs = attributes(if kind == Kind::External { &[65001] } else { &[] });
-        attrs.local_pref = Some(250);
+        attrs.local_pref = kind.is_internal().then_some(250);
         attrs.med = Some(7);
         Path { source: Arc::new(source(1, kind)), attrs: Arc::new(attrs) }
     }

@@ -1,12 +1,16 @@
 //! Whether a received path may become a route: the checks of RFC 4271 §9.1.2 and RFC 4456 §8,
 //! then the import policy.
 
-use super::Kind;
+use super::attrs::Interner;
 use super::policy::Filter;
-use crate::types::{Asn, NextHop, Prefix, RouterId};
-use crate::wire::Attributes;
+use super::{Kind, Source};
+use crate::policy::{Context, Draft, Origins, Prepared};
+use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
+use crate::wire::{Attributes, Community};
+use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What became of a received path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,14 +61,25 @@ pub(crate) struct Importer<'a> {
     pub(crate) own_id: RouterId,
     pub(crate) own_addresses: &'a BTreeSet<IpAddr>,
     pub(crate) filter: &'a Filter,
+    pub(crate) source: &'a Source,
+    pub(crate) origins: &'a dyn Origins,
 }
 
 impl Importer<'_> {
-    pub(crate) fn judge(&self, prefix: &Prefix, attrs: &Attributes) -> Verdict {
-        match self.check(attrs) {
-            Verdict::Accepted => self.admit(prefix),
-            refused => refused,
-        }
+    /// What prefixes with these attributes have to pass.
+    pub(crate) fn gate(&self, attrs: &Arc<Attributes>, family: Family) -> Gate {
+        let way = match (self.check(attrs), self.filter.program()) {
+            (Verdict::Accepted, None) => Way::Plain,
+            (Verdict::Accepted, Some(program)) => {
+                Way::Policy(program.prepare(attrs, &self.context(family)))
+            }
+            (refused, _) => Way::Closed(refused),
+        };
+        Gate { attrs: Arc::clone(attrs), family, way }
+    }
+
+    fn context(&self, family: Family) -> Context<'_> {
+        Context { family, source: self.source, origins: self.origins, own_asn: None }
     }
 
     /// What holds for every prefix with these attributes.
@@ -92,20 +107,97 @@ impl Importer<'_> {
         }
     }
 
-    /// What is left to ask of one prefix.
-    pub(crate) fn admit(&self, prefix: &Prefix) -> Verdict {
-        if self.filter.imports(prefix) { Verdict::Accepted } else { Verdict::Policy }
-    }
-
     fn is_own(&self, next_hop: &NextHop) -> bool {
         self.own_addresses.contains(&next_hop.addr())
+    }
+}
+
+/// What prefixes with one set of attributes have to pass, and as what they do.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    attrs: Arc<Attributes>,
+    family: Family,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Closed(Verdict),
+    /// Each passes as it is, or not.
+    Plain,
+    Policy(Prepared<Arc<Attributes>>),
+}
+
+impl Gate {
+    /// The attributes by which the prefix may become a route.
+    pub(crate) fn admit(
+        &mut self,
+        prefix: &Prefix,
+        importer: &Importer<'_>,
+        interner: &mut Interner,
+    ) -> Result<Arc<Attributes>, Verdict> {
+        match (&mut self.way, importer.filter.program()) {
+            (Way::Closed(verdict), _) => Err(*verdict),
+            (Way::Policy(prepared), Some(program)) => {
+                let context = importer.context(self.family);
+                let mut finish = |draft| finish(&self.attrs, draft, interner);
+                let passed = prepared.decide(program, prefix, &context, &mut finish);
+                passed.ok_or(Verdict::Policy)
+            }
+            _ if importer.filter.imports(prefix) => Ok(Arc::clone(&self.attrs)),
+            _ => Err(Verdict::Policy),
+        }
+    }
+}
+
+/// No policy takes back that a path is stale for long (RFC 9494 §4.2).
+fn finish(came: &Arc<Attributes>, draft: Draft, interner: &mut Interner) -> Arc<Attributes> {
+    if Arc::ptr_eq(came, &draft.attrs) {
+        return draft.attrs;
+    }
+    let mut attrs = Arc::unwrap_or_clone(draft.attrs);
+    if came.is_long_lived_stale() && !attrs.is_long_lived_stale() {
+        attrs.communities.push(Community::LLGR_STALE.0);
+    }
+    interner.intern(attrs)
+}
+
+/// Judges paths that come in any order, each set of attributes once.
+pub(crate) struct Judge<'a> {
+    importer: Importer<'a>,
+    gates: HashMap<(Family, *const Attributes), Gate>,
+}
+
+/// Where every path has attributes of its own, nothing is gained from remembering them.
+const GATES_MAX: usize = 8192;
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(importer: Importer<'a>) -> Self {
+        Self { importer, gates: HashMap::new() }
+    }
+
+    pub(crate) fn admit(
+        &mut self,
+        prefix: &Prefix,
+        attrs: &Arc<Attributes>,
+        interner: &mut Interner,
+    ) -> Result<Arc<Attributes>, Verdict> {
+        if self.gates.len() >= GATES_MAX {
+            self.gates.clear();
+        }
+        let family = Family::of(prefix);
+        // The gate keeps the attributes, so that their address cannot come to mean others.
+        let gate = self.gates.entry((family, Arc::as_ptr(attrs)));
+        let gate = gate.or_insert_with(|| self.importer.gate(attrs, family));
+        gate.admit(prefix, &self.importer, interner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{attributes, prefix, router_id};
+    use crate::policy::NoOrigins;
+    use crate::testing::{attributes, prefix, router_id, source};
 
     fn judge(kind: Kind, attrs: &Attributes) -> Verdict {
         let own = BTreeSet::from(["192.0.2.99".parse().unwrap()]);
@@ -116,8 +208,13 @@ mod tests {
             own_id: router_id(1),
             own_addresses: &own,
             filter: &Filter::Node,
+            source: &source(1, kind),
+            origins: &NoOrigins,
         };
-        importer.judge(&prefix("0.0.0.0/0"), attrs)
+        let mut judge = Judge::new(importer);
+        let attrs = Arc::new(attrs.clone());
+        let admitted = judge.admit(&prefix("0.0.0.0/0"), &attrs, &mut Interner::default());
+        admitted.map_or_else(|verdict| verdict, |_| Verdict::Accepted)
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) mod policy;
 pub(crate) mod prefix_map;
 pub mod told;
 
-use crate::types::{Asn, Family, PeerId, RouterId};
+use crate::types::{Asn, Family, PeerId, Protocol, Role, RouterId};
 use crate::wire::Attributes;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,6 +31,12 @@ pub(crate) struct Source {
     pub(crate) asn: Asn,
     pub(crate) router_id: RouterId,
     pub(crate) address: IpAddr,
+    /// The peer's; empty: originated here.
+    pub(crate) name: Arc<str>,
+    pub(crate) role: Option<Role>,
+    /// Over which the peer is reached.
+    pub(crate) interface: Option<Arc<str>>,
+    pub(crate) protocol: Protocol,
 }
 
 /// What a neighbour is to us; also what we are ourselves.

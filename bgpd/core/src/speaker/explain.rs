@@ -2,6 +2,7 @@
 
 use super::Speaker;
 use crate::peer::Peer;
+use crate::policy::NoOrigins;
 use crate::rib::Path;
 use crate::rib::loc_rib::Route;
 use crate::types::{Family, Prefix};
@@ -84,7 +85,7 @@ fn export_state(
     let Some(up) = &peer.up else {
         return (ExportState::Down, Some("the session is not up"));
     };
-    let allowed = best.map(|path| up.exporter.judge(prefix, path));
+    let allowed = best.map(|path| up.exporter.judge_fully(prefix, path, &NoOrigins));
     match (allowed, told) {
         (Some(Ok(())), true) => (ExportState::Told, None),
         (Some(Ok(())), false) => (ExportState::Pending, Some("not told yet")),

@@ -9,7 +9,7 @@ use crate::inject::{
 };
 use crate::report::{LeaseEnd, Report};
 use crate::rib::{Path, Source};
-use crate::types::{Family, PeerId, Prefix};
+use crate::types::{Family, PeerId, Prefix, Protocol};
 use crate::wire::{Attributes, Origin};
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;
@@ -209,7 +209,7 @@ impl Speaker {
     }
 
     fn put(&mut self, client: &str, route: InjectedRoute, now: Instant, out: &mut Vec<Action>) {
-        let own = self.own_source();
+        let own = self.own_source(Protocol::Injected);
         let Some(lease) = self.leases.clients.get_mut(client) else { return };
         let prefix = route.prefix;
         let attrs = self.interner.intern(attributes(&route));

@@ -5,11 +5,11 @@
 //! too; [`decision`](crate::rib::decision) and [`export`](crate::rib::export) go by it.
 
 use super::Speaker;
-use super::routes::Parts;
+use super::routes::{Parts, importer};
 use crate::event::Action;
 use crate::report::Report;
 use crate::rib::Path;
-use crate::rib::import::Verdict;
+use crate::rib::import::{Judge, Verdict};
 use crate::types::{Family, PeerId};
 use crate::wire::{Attributes, Community};
 use std::sync::Arc;
@@ -59,9 +59,12 @@ impl Speaker {
         family: Family,
         out: &mut Vec<Action>,
     ) -> (usize, usize) {
-        let Some(Parts { peer, interner, mut tables, .. }) = self.parts(id, out) else {
+        let Some(Parts { peer, interner, config, mut tables }) = self.parts(id, out) else {
             return (0, 0);
         };
+        let Some(source) = &peer.source else { return (0, 0) };
+        let rules = (&peer.settings, &peer.import);
+        let mut judge = Judge::new(importer(config, rules, source, tables.own));
         let adj_in = peer.adj_in.get_mut(family);
         let stale = adj_in.stale_prefixes();
         let mut kept = 0;
@@ -81,8 +84,8 @@ impl Speaker {
             marked.communities.push(Community::LLGR_STALE.0);
             let marked = interner.intern(marked);
             let accepted = adj_in.alter(prefix, Arc::clone(&marked)).is_some_and(Verdict::accepted);
-            if let (true, Some(source)) = (accepted, &peer.source) {
-                tables.set(*prefix, Path { source: Arc::clone(source), attrs: marked });
+            if accepted && let Ok(attrs) = judge.admit(prefix, &marked, interner) {
+                tables.set(*prefix, Path { source: Arc::clone(source), attrs });
             }
         }
         (kept, stale.len() - kept)

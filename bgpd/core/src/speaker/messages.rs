@@ -3,6 +3,7 @@
 use super::Speaker;
 use crate::event::Action;
 use crate::peer::Peer;
+use crate::policy::NoOrigins;
 use crate::rib::PerFamily;
 use crate::rib::adj_out::Sending;
 use crate::session::{Input, Session, Step};
@@ -135,7 +136,9 @@ impl Speaker {
         };
         let context = session.context();
         let exporter = &up.exporter;
-        adj_out.pull(&mut Sending { rib, interner, exporter, context, complete }, limit, out);
+        let origins = &NoOrigins;
+        let mut sending = Sending { rib, interner, exporter, origins, context, complete };
+        adj_out.pull(&mut sending, limit, out);
     }
 
     /// The families whose EoR would be true towards this peer now.

@@ -8,6 +8,7 @@
 //! - `restart`: graceful restart in both roles (RFC 4724)
 //! - `survive`: sessions of an earlier process
 //! - `long_lived`: what is stale for longer (RFC 9494)
+//! - `policies`: compiled once, tried, and applied again to what stands
 //! - `drain`: before this node goes (RFC 8326)
 //! - `reload`: a new configuration as a difference
 //! - `show`: views for the API
@@ -27,6 +28,7 @@ mod explain;
 mod inject;
 mod long_lived;
 mod messages;
+mod policies;
 mod query;
 pub(crate) mod refresh;
 mod reload;
@@ -46,6 +48,7 @@ use crate::config::{SessionConfig, SpeakerConfig};
 use crate::event::{Action, Event, Start};
 use crate::fib::Fib;
 use crate::peer::Peer;
+use crate::policy::Program;
 use crate::report::{Cause, Report};
 use crate::rib::attrs::Interner;
 use crate::rib::loc_rib::LocRib;
@@ -58,6 +61,7 @@ use inject::Leases;
 use restart::Recovery;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use watch::RouteWatch;
 
@@ -71,6 +75,8 @@ use watch::RouteWatch;
 #[derive(Debug)]
 pub struct Speaker {
     config: SpeakerConfig,
+    /// Of the configuration's policies, each compiled once.
+    programs: BTreeMap<String, Arc<Program>>,
     start: Start,
     began: Instant,
     drain: Drain,
@@ -103,6 +109,7 @@ impl Speaker {
     #[must_use]
     pub fn new(config: SpeakerConfig, start: Start, now: Instant) -> Self {
         let mut speaker = Self {
+            programs: policies::compile(&config.policies, &BTreeMap::new()),
             fib: Fib::new(config.install),
             start,
             began: now,
@@ -259,8 +266,8 @@ impl Speaker {
     }
 
     fn filters(&self, settings: &SessionConfig) -> (Filter, Filter) {
-        let policies = &self.config.policies;
-        (Filter::new(&settings.import, policies), Filter::new(&settings.export, policies))
+        let programs = &self.programs;
+        (Filter::new(&settings.import, programs), Filter::new(&settings.export, programs))
     }
 
     fn peer_of(&self, conn: ConnId) -> Option<PeerId> {

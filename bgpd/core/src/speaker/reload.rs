@@ -4,6 +4,7 @@
 //! kept for the next session (RFC 4271 has no word for it; operators have).
 
 use super::Speaker;
+use super::policies::compile;
 use crate::config::{PeerConfig, SessionConfig, SpeakerConfig};
 use crate::difference::{self, Change, Effect};
 use crate::event::Action;
@@ -21,6 +22,7 @@ use std::time::Instant;
 impl Speaker {
     pub(super) fn configure(&mut self, new: SpeakerConfig, now: Instant, out: &mut Vec<Action>) {
         let old = std::mem::replace(&mut self.config, new);
+        self.programs = compile(&self.config.policies, &self.programs);
         let changes = difference::between(&old, &self.config);
         let resets = Resets::of(&changes);
         if resets.all {
@@ -30,7 +32,7 @@ impl Speaker {
         }
         self.change_peers(&old, &resets, now, out);
         self.change_ranges(&old, &resets, now, out);
-        self.change_filters(out);
+        self.change_policies(out);
         self.originate(now, out);
         self.change_fib(&old, out);
         let changes = changes.iter().map(ToString::to_string).collect();
@@ -110,7 +112,7 @@ impl Speaker {
             peer.source = Some(source);
             peer.up = Some(up);
         }
-        self.tell_again(id, out);
+        self.judge_again(id, true, out);
         for peer in self.peers.values_mut().filter(|p| p.up.is_some()) {
             peer.adj_out.reconsider(&self.rib);
         }
@@ -150,32 +152,6 @@ impl Speaker {
     fn members(&self, range: &str) -> Vec<PeerId> {
         let members = self.peers.values().filter(|p| p.range.as_deref() == Some(range));
         members.map(|p| p.id).collect()
-    }
-
-    /// Policies are applied to what stands on both sides; nobody has to tell anything again.
-    fn change_filters(&mut self, out: &mut Vec<Action>) {
-        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-        for id in ids {
-            self.change_filters_of(id, out);
-        }
-    }
-
-    fn change_filters_of(&mut self, id: PeerId, out: &mut Vec<Action>) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let (import, export) = self.filters(&peer.settings);
-        let kind = self.kind_of(peer);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.export != export {
-            peer.export = export.clone();
-            if let Some(up) = &mut peer.up {
-                up.exporter.filter = export;
-                peer.adj_out.reconsider(&self.rib);
-            }
-        }
-        if peer.import != import {
-            peer.import = import;
-            self.judge_again(id, kind, out);
-        }
     }
 
     fn change_fib(&mut self, old: &SpeakerConfig, out: &mut Vec<Action>) {

@@ -69,10 +69,7 @@ impl Speaker {
                 Done::Asked(families)
             }
             _ => {
-                let kind = self.peers.get(&id).map(|p| self.kind_of(p));
-                if let Some(kind) = kind {
-                    self.judge_again(id, kind, out);
-                }
+                self.judge_again(id, true, out);
                 Done::JudgedAgain
             }
         }

@@ -5,6 +5,7 @@ use crate::config::{SessionConfig, SpeakerConfig};
 use crate::event::{Action, Link};
 use crate::fib::Fib;
 use crate::peer::{Peer, Up};
+use crate::policy::NoOrigins;
 use crate::report::Report;
 use crate::rib::attrs::Interner;
 use crate::rib::export::Exporter;
@@ -12,7 +13,7 @@ use crate::rib::import::{Importer, Verdict};
 use crate::rib::loc_rib::{Change, LocRib};
 use crate::rib::policy::Filter;
 use crate::rib::{Kind, Path, PerFamily, Source};
-use crate::types::{Family, NextHop, PeerId, Prefix};
+use crate::types::{Family, NextHop, PeerId, Prefix, Protocol};
 use crate::wire::{Attributes, Origin, Update};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -135,23 +136,29 @@ impl Speaker {
             return;
         };
         let Some(up) = &peer.up else { return };
-        let importer = importer(config, &peer.settings, up.source.kind, &peer.import, tables.own);
+        let rules = (&peer.settings, &peer.import);
+        let importer = importer(config, rules, &up.source, tables.own);
         for section in update.announced.iter().flatten() {
             // RFC 4760 §7: a family nobody agreed on.
             if !up.exporter.families.get(section.family) {
                 continue;
             }
             let attrs = interner.intern_with(attributes, section.next_hop);
-            let checked = importer.check(&attrs);
+            let mut gate = importer.gate(&attrs, section.family);
             let adj_in = peer.adj_in.get_mut(section.family);
             for prefix in section.nlri {
-                let verdict = if checked.accepted() { importer.admit(&prefix) } else { checked };
+                let admitted = gate.admit(&prefix, &importer, interner);
+                let verdict = admitted.as_ref().map_or_else(|no| *no, |_| Verdict::Accepted);
                 let was = adj_in.set(prefix, Arc::clone(&attrs), verdict, now);
-                if verdict.accepted() {
-                    let source = Arc::clone(&up.source);
-                    tables.set(prefix, Path { source, attrs: Arc::clone(&attrs) });
-                } else if was.is_some_and(Verdict::accepted) {
-                    tables.remove(prefix, Some(id));
+                match admitted {
+                    Ok(attrs) => {
+                        let source = Arc::clone(&up.source);
+                        tables.set(prefix, Path { source, attrs });
+                    }
+                    Err(_) if was.is_some_and(Verdict::accepted) => {
+                        tables.remove(prefix, Some(id));
+                    }
+                    Err(_) => {}
                 }
             }
         }
@@ -167,25 +174,36 @@ impl Speaker {
             self.originated.remove(&prefix);
             self.tables(out).remove(prefix, None);
         }
-        let source = Arc::new(self.own_source());
+        let configured: BTreeSet<Prefix> = self.config.originate.iter().copied().collect();
+        let sources = [Protocol::Local, Protocol::Block].map(|p| Arc::new(self.own_source(p)));
         for prefix in wanted {
-            if self.originated.contains_key(&prefix) {
+            let [local, block] = &sources;
+            let source = if configured.contains(&prefix) { local } else { block };
+            if self.own_path(&prefix).is_some_and(|p| p.source == *source) {
                 continue;
             }
-            self.originated.insert(prefix, now);
+            self.originated.entry(prefix).or_insert(now);
             let attrs = self.interner.intern(own_attributes(Family::of(&prefix)));
-            let source = Arc::clone(&source);
+            let source = Arc::clone(source);
             self.tables(out).set(prefix, Path { source, attrs });
         }
     }
 
-    pub(super) fn own_source(&self) -> Source {
+    fn own_path(&self, prefix: &Prefix) -> Option<&Path> {
+        self.rib.get(prefix)?.paths().iter().find(|p| p.source.peer.is_none())
+    }
+
+    pub(super) fn own_source(&self, protocol: Protocol) -> Source {
         Source {
             peer: None,
             kind: Kind::Local,
             asn: self.config.asn,
             router_id: self.config.router_id,
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            name: "".into(),
+            role: None,
+            interface: None,
+            protocol,
         }
     }
 
@@ -211,37 +229,6 @@ impl Speaker {
         gone.len()
     }
 
-    /// Asks the import rules again about everything a peer has told.
-    pub(super) fn judge_again(&mut self, id: PeerId, kind: Kind, out: &mut Vec<Action>) {
-        let Some(Parts { peer, config, mut tables, .. }) = self.parts(id, out) else { return };
-        let importer = importer(config, &peer.settings, kind, &peer.import, tables.own);
-        for family in Family::ALL {
-            let changed = peer.adj_in.get_mut(family).judge(|p, a| importer.judge(p, a));
-            for (prefix, verdict, attrs) in changed {
-                match (verdict.accepted(), &peer.source) {
-                    (true, Some(source)) => {
-                        tables.set(prefix, Path { source: Arc::clone(source), attrs });
-                    }
-                    _ => tables.remove(prefix, Some(id)),
-                }
-            }
-        }
-    }
-
-    /// Puts a peer's accepted paths into the Loc-RIB again, under the source they have now.
-    pub(super) fn tell_again(&mut self, id: PeerId, out: &mut Vec<Action>) {
-        let Some(Parts { peer, mut tables, .. }) = self.parts(id, out) else { return };
-        let Some(source) = &peer.source else { return };
-        for family in Family::ALL {
-            for (prefix, path) in
-                peer.adj_in.get(family).iter().filter(|(_, p)| p.verdict.accepted())
-            {
-                let (source, attrs) = (Arc::clone(source), Arc::clone(&path.attrs));
-                tables.set(*prefix, Path { source, attrs });
-            }
-        }
-    }
-
     /// What an established session fixes for paths from and to the peer.
     pub(super) fn up(&self, peer: &Peer, conn: crate::types::ConnId) -> Option<Up> {
         let session = peer.session(conn)?;
@@ -253,6 +240,10 @@ impl Speaker {
             asn: peer.settings.asn,
             router_id: agreed.router_id,
             address: peer.address,
+            name: peer.name.as_str().into(),
+            role: None,
+            interface: session.link.interface.as_deref().map(Into::into),
+            protocol: Protocol::Bgp,
         });
         let exporter = Exporter {
             peer: peer.id,
@@ -269,20 +260,22 @@ impl Speaker {
     }
 }
 
-fn importer<'a>(
+/// `rules`: the peer's settings and its import policy.
+pub(super) fn importer<'a>(
     config: &SpeakerConfig,
-    settings: &SessionConfig,
-    kind: Kind,
-    filter: &'a Filter,
+    rules: (&SessionConfig, &'a Filter),
+    source: &'a Source,
     own_addresses: &'a BTreeSet<IpAddr>,
 ) -> Importer<'a> {
     Importer {
-        kind,
-        peer_asn: settings.asn,
+        kind: source.kind,
+        peer_asn: rules.0.asn,
         own_asn: config.asn,
         own_id: config.router_id,
         own_addresses,
-        filter,
+        filter: rules.1,
+        source,
+        origins: &NoOrigins,
     }
 }
 

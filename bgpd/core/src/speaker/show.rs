@@ -128,6 +128,8 @@ impl Speaker {
         let mut from_peer =
             selected.filter(|p| received.verdict.accepted() && p.peer.as_ref() == Some(&peer.name));
         let path = from_peer.next().unwrap_or_else(|| refused_view(peer, received, stale, now));
+        // As it came, and not as a policy has changed it.
+        let path = PathView { attributes: Arc::clone(&received.attrs), ..path };
         Some(RouteView { prefix: *prefix, paths: vec![path] })
     }
 

@@ -188,6 +188,8 @@ pub struct Attributes {
     /// RFC 4456 §8.
     pub originator_id: Option<RouterId>,
     pub cluster_list: Vec<RouterId>,
+    /// Ours alone, never on the wire: what a policy prefers before all else.
+    pub weight: u32,
     pub partial: Partial,
     /// Transitive attributes we do not know, passed on with the Partial bit (RFC 4271 §5).
     pub unknown: Vec<RawAttribute>,
@@ -231,6 +233,7 @@ impl Attributes {
             large_communities: Vec::new(),
             originator_id: None,
             cluster_list: Vec::new(),
+            weight: 0,
             partial: Partial::default(),
             unknown: Vec::new(),
         }

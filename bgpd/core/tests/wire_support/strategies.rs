@@ -104,6 +104,7 @@ pub(crate) fn attributes(family: Family, internal: bool) -> impl Strategy<Value 
             large_communities,
             originator_id,
             cluster_list,
+            weight: 0,
             partial,
             unknown,
         }

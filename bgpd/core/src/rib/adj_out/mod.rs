@@ -22,10 +22,11 @@ use super::attrs::Interner;
 use super::export::Exporter;
 use super::loc_rib::LocRib;
 use super::prefix_map::PrefixMap;
+use crate::policy::Origins;
 use crate::types::{Family, Prefix};
 use crate::wire::{self, Attributes, Context};
 use group::{Group, Groups};
-use memo::Memo;
+use memo::{Making, Memo};
 use refresh::Refresh;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub(crate) struct Sending<'a> {
     pub(crate) rib: &'a LocRib,
     pub(crate) interner: &'a mut Interner,
     pub(crate) exporter: &'a Exporter,
+    pub(crate) origins: &'a dyn Origins,
     pub(crate) context: Context,
     /// Families whose EoR would be true now.
     pub(crate) complete: PerFamily<bool>,
@@ -263,9 +265,11 @@ impl AdjOut {
         groups: &mut Groups,
     ) {
         let path = with.rib.get(&prefix).and_then(|r| r.best());
+        let Sending { exporter, interner, origins, .. } = with;
+        let mut making = Making { exporter, interner, origins: *origins };
         let wanted = path
-            .filter(|p| with.exporter.allows(&prefix, p))
-            .map(|p| self.memo.attributes(Family::of(&prefix), p, with.exporter, with.interner));
+            .filter(|p| exporter.allows(&prefix, p))
+            .and_then(|p| self.memo.attributes(&prefix, p, &mut making));
         match (wanted, self.held.get(&prefix)) {
             (Some(new), Some(old)) if Arc::ptr_eq(&new, old) && !again => self.confirm(&prefix),
             (Some(new), old) => {
@@ -295,6 +299,7 @@ impl AdjOut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::NoOrigins;
     use crate::rib::Kind;
     use crate::rib::export::Presence;
     use crate::rib::policy::Filter;
@@ -340,6 +345,7 @@ mod tests {
                 rib: &self.rib,
                 interner: &mut self.interner,
                 exporter: &self.exporter,
+                origins: &NoOrigins,
                 context,
                 complete: PerFamily::new(|_| true),
             };

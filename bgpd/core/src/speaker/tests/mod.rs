@@ -5,6 +5,7 @@ mod bfd;
 mod drain;
 mod explain;
 mod inject;
+mod policies;
 mod query;
 mod refresh;
 mod reload;
@@ -230,6 +231,7 @@ fn link(n: u8) -> Link {
         ipv4: Some("192.0.2.100".parse().unwrap()),
         ipv6: Some("2001:db8::100".parse().unwrap()),
         ipv6_link_local: None,
+        interface: None,
     }
 }
 

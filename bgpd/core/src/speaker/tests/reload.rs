@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::RestartConfig;
 use crate::config::{Policy, PolicyName, PrefixMatch, Rule};
+use crate::policy::{Ask, Decision};
 
 fn changes(lab: &mut Lab) -> Vec<String> {
     let reports = lab.reports();
@@ -137,8 +138,9 @@ fn an_import_policy_is_applied_to_what_the_peer_has_told_before() {
 fn a_changed_rule_list_is_applied_where_its_name_is_used() {
     let rules = |accept| {
         let within = prefix("10.0.0.0/8");
-        let prefixes = vec![PrefixMatch { within, ge: 8, le: 32 }];
-        let rules = vec![Rule { prefixes, accept }, Rule { prefixes: vec![], accept: true }];
+        let tens = Ask::Prefix(vec![PrefixMatch { within, ge: 8, le: 32 }]);
+        let decision = if accept { Decision::Accept } else { Decision::Reject };
+        let rules = vec![Rule::new(vec![tens], decision), Rule::new(vec![], Decision::Accept)];
         BTreeMap::from([("tens".to_owned(), Policy { rules })])
     };
     let with = |accept| {
