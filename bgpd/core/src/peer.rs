@@ -141,7 +141,7 @@ impl Peer {
             attempts: 0,
             salt: 0,
             sessions: Vec::new(),
-            adj_in: PerFamily::new(|_| AdjIn::default()),
+            adj_in: PerFamily::new(AdjIn::new),
             adj_out: AdjOut::default(),
             up: None,
             source: None,

@@ -1,5 +1,6 @@
 //! Short ways to say what unit tests talk about.
 
+use crate::rib::attrs::Attrs;
 use crate::rib::{Kind, Path, Source};
 use crate::types::{Asn, NextHop, PeerId, Prefix, Protocol, RouterId};
 use crate::wire::{AsPath, Attributes, Origin, Segment, SegmentKind};
@@ -76,7 +77,7 @@ pub(crate) fn path(spec: &PathSpec) -> Path {
         cluster_list: (0..spec.clusters).map(router_id).collect(),
         ..attributes(&spec.as_path)
     };
-    Path { source: Arc::new(from), attrs: Arc::new(attrs) }
+    Path { source: Arc::new(from), attrs: Attrs::lone(&attrs) }
 }
 
 pub(crate) fn prefix(text: &str) -> Prefix {

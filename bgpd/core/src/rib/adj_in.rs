@@ -4,34 +4,63 @@
 //! a peer restarts gracefully all its paths become stale at once (RFC 4724 §4.2): they carry the
 //! number of the session generation that confirmed them, and that number goes up.
 
+use super::attrs::Attrs;
 use super::import::Verdict;
-use super::prefix_map::PrefixMap;
-use crate::types::Prefix;
-use crate::wire::Attributes;
-use std::sync::Arc;
-use std::time::Instant;
+use super::numbers::PrefixId;
+use super::sparse::Sparse;
+use crate::types::Family;
+use std::time::{Duration, Instant};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AdjIn {
-    paths: PrefixMap<InPath>,
-    generation: u32,
+    family: Family,
+    paths: Sparse<InPath>,
+    generation: u16,
     stale: usize,
     accepted: usize,
     outdated: u64,
+    /// Times are counted from here.
+    epoch: Option<Instant>,
 }
 
 /// What a path is let in as, or why it is not.
-pub(crate) type Admitted = Result<Arc<Attributes>, Verdict>;
+pub(crate) type Admitted = Result<Attrs, Verdict>;
 
 #[derive(Debug)]
 pub(crate) struct InPath {
-    pub(crate) attrs: Arc<Attributes>,
-    pub(crate) since: Instant,
+    pub(crate) attrs: Attrs,
+    since: Ticks,
+    generation: u16,
     pub(crate) verdict: Verdict,
-    generation: u32,
+}
+
+/// Sixteenths of a second: small, and enough for eight years.
+#[derive(Debug, Clone, Copy)]
+struct Ticks(u32);
+
+impl Ticks {
+    fn of(duration: Duration) -> Self {
+        Self(u32::try_from(duration.as_millis() * 16 / 1000).unwrap_or(u32::MAX))
+    }
+
+    fn duration(self) -> Duration {
+        Duration::from_millis(u64::from(self.0) * 1000 / 16)
+    }
 }
 
 impl AdjIn {
+    pub(crate) fn new(family: Family) -> Self {
+        Self {
+            family,
+            paths: Sparse::default(),
+            generation: 0,
+            stale: 0,
+            accepted: 0,
+            outdated: 0,
+            epoch: None,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.paths.len()
     }
@@ -49,35 +78,36 @@ impl AdjIn {
         self.outdated
     }
 
-    pub(crate) fn get(&self, prefix: &Prefix) -> Option<&InPath> {
-        self.paths.get(prefix)
+    pub(crate) fn get(&self, id: PrefixId) -> Option<&InPath> {
+        self.paths.get(id.index()).filter(|_| id.family() == self.family)
     }
 
-    /// For walks from above (see [`PrefixMap`]).
-    pub(crate) fn at(&self, index: usize) -> Option<&Prefix> {
-        self.paths.at(index).map(|(prefix, _)| prefix)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Prefix, &InPath)> {
-        self.paths.iter()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PrefixId, &InPath)> {
+        self.paths.iter().map(|(i, path)| (PrefixId::new(self.family, i), path))
     }
 
     pub(crate) const fn is_stale(&self, path: &InPath) -> bool {
         path.generation != self.generation
     }
 
+    /// When it was told as it is.
+    pub(crate) fn since(&self, path: &InPath) -> Option<Instant> {
+        Some(self.epoch? + path.since.duration())
+    }
+
     /// Answers what the prefix was judged before; `None`: it was not there.
     pub(crate) fn set(
         &mut self,
-        prefix: Prefix,
-        attrs: Arc<Attributes>,
+        id: PrefixId,
+        attrs: Attrs,
         verdict: Verdict,
         now: Instant,
     ) -> Option<Verdict> {
         let generation = self.generation;
+        let since = Ticks::of(now.saturating_duration_since(*self.epoch.get_or_insert(now)));
         self.accepted += usize::from(verdict.accepted());
-        let Some(path) = self.paths.get_mut(&prefix) else {
-            self.paths.insert(prefix, InPath { attrs, since: now, verdict, generation });
+        let Some(path) = self.paths.get_mut(id.index()) else {
+            self.paths.insert(id.index(), InPath { attrs, since, generation, verdict });
             return None;
         };
         let was = path.verdict;
@@ -85,8 +115,8 @@ impl AdjIn {
         self.stale -= usize::from(path.generation != generation);
         self.accepted -= usize::from(was.accepted());
         // A path confirmed as it was is as old as it was.
-        if !Arc::ptr_eq(&path.attrs, &attrs) {
-            path.since = now;
+        if path.attrs != attrs {
+            path.since = since;
             path.attrs = attrs;
         }
         path.verdict = verdict;
@@ -95,15 +125,15 @@ impl AdjIn {
     }
 
     /// Gives a path other attributes; it stays as stale and as judged as it was.
-    pub(crate) fn alter(&mut self, prefix: &Prefix, attrs: Arc<Attributes>) -> Option<Verdict> {
-        let path = self.paths.get_mut(prefix)?;
+    pub(crate) fn alter(&mut self, id: PrefixId, attrs: Attrs) -> Option<Verdict> {
+        let path = self.paths.get_mut(id.index())?;
         path.attrs = attrs;
         Some(path.verdict)
     }
 
     /// Answers what the prefix was judged; `None`: it was not there.
-    pub(crate) fn remove(&mut self, prefix: &Prefix) -> Option<Verdict> {
-        let path = self.paths.remove(prefix)?;
+    pub(crate) fn remove(&mut self, id: PrefixId) -> Option<Verdict> {
+        let path = self.paths.remove(id.index())?;
         self.outdated += 1;
         self.stale -= usize::from(path.generation != self.generation);
         self.accepted -= usize::from(path.verdict.accepted());
@@ -115,17 +145,18 @@ impl AdjIn {
     pub(crate) fn judge(
         &mut self,
         all: bool,
-        mut judge: impl FnMut(&Prefix, &Arc<Attributes>) -> Admitted,
-    ) -> Vec<(Prefix, Admitted)> {
+        mut judge: impl FnMut(PrefixId, &Attrs) -> Admitted,
+    ) -> Vec<(PrefixId, Admitted)> {
         let mut changed = Vec::new();
-        for (prefix, path) in self.paths.values_mut() {
-            let admitted = judge(prefix, &path.attrs);
+        for (index, path) in self.paths.iter_mut() {
+            let id = PrefixId::new(self.family, index);
+            let admitted = judge(id, &path.attrs);
             let new = admitted.as_ref().map_or_else(|refused| *refused, |_| Verdict::Accepted);
             self.accepted += usize::from(new.accepted());
             self.accepted -= usize::from(path.verdict.accepted());
             if new != path.verdict || all && new.accepted() {
                 path.verdict = new;
-                changed.push((*prefix, admitted));
+                changed.push((id, admitted));
             }
         }
         changed
@@ -137,20 +168,20 @@ impl AdjIn {
         self.stale = self.paths.len();
     }
 
-    pub(crate) fn stale_prefixes(&self) -> Vec<Prefix> {
+    pub(crate) fn stale_ids(&self) -> Vec<PrefixId> {
         if self.stale == 0 {
             return Vec::new();
         }
-        self.paths.iter().filter(|(_, p)| self.is_stale(p)).map(|(p, _)| *p).collect()
+        self.iter().filter(|(_, p)| self.is_stale(p)).map(|(id, _)| id).collect()
     }
 
-    pub(crate) fn prefixes(&self) -> Vec<Prefix> {
-        self.paths.keys().copied().collect()
+    pub(crate) fn ids(&self) -> Vec<PrefixId> {
+        self.iter().map(|(id, _)| id).collect()
     }
 
     /// Forgets all of it, memory included.
     pub(crate) fn clear(&mut self) {
-        self.paths.clear();
+        self.paths = Sparse::default();
         self.stale = 0;
         self.accepted = 0;
     }
@@ -159,38 +190,55 @@ impl AdjIn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{attributes, prefix, start};
+    use crate::testing::{attributes, start};
+
+    fn id(n: usize) -> PrefixId {
+        PrefixId::new(Family::Ipv4Unicast, n)
+    }
 
     #[test]
     fn a_path_told_again_is_no_longer_stale() {
-        let (a, b) = (prefix("10.0.0.0/24"), prefix("10.0.1.0/24"));
-        let attrs = Arc::new(attributes(&[65001]));
-        let mut table = AdjIn::default();
-        for p in [a, b] {
-            table.set(p, Arc::clone(&attrs), Verdict::Accepted, start());
+        let attrs = Attrs::lone(&attributes(&[65001]));
+        let mut table = AdjIn::new(Family::Ipv4Unicast);
+        for p in [id(0), id(1)] {
+            table.set(p, attrs.clone(), Verdict::Accepted, start());
         }
         table.mark_stale();
         assert_eq!(table.stale(), 2);
-        table.set(a, attrs, Verdict::Accepted, start());
-        assert_eq!(table.stale_prefixes(), [b]);
-        table.remove(&b);
+        table.set(id(0), attrs, Verdict::Accepted, start());
+        assert_eq!(table.stale_ids(), [id(1)]);
+        table.remove(id(1));
         assert_eq!((table.stale(), table.len(), table.accepted()), (0, 1, 1));
     }
 
     #[test]
     fn judging_again_tells_only_what_has_changed() {
-        let attrs = Arc::new(attributes(&[65001]));
-        let mut table = AdjIn::default();
-        for p in ["10.0.0.0/24", "0.0.0.0/0"] {
-            table.set(prefix(p), Arc::clone(&attrs), Verdict::Accepted, start());
+        let attrs = Attrs::lone(&attributes(&[65001]));
+        let mut table = AdjIn::new(Family::Ipv4Unicast);
+        for n in 0..2 {
+            table.set(id(n), attrs.clone(), Verdict::Accepted, start());
         }
-        let node = |p: &Prefix, attrs: &Arc<Attributes>| {
-            if p.is_default() { Ok(Arc::clone(attrs)) } else { Err(Verdict::Policy) }
+        let first = |p: PrefixId, attrs: &Attrs| {
+            if p == id(0) { Ok(attrs.clone()) } else { Err(Verdict::Policy) }
         };
-        let changed = table.judge(false, node);
+        let changed = table.judge(false, first);
         assert_eq!(changed.len(), 1);
         assert_eq!(table.accepted(), 1);
-        assert!(table.judge(false, node).is_empty());
-        assert_eq!(table.judge(true, node).len(), 1);
+        assert!(table.judge(false, first).is_empty());
+        assert_eq!(table.judge(true, first).len(), 1);
+    }
+
+    #[test]
+    fn a_path_is_as_old_as_its_attributes() {
+        let mut table = AdjIn::new(Family::Ipv4Unicast);
+        let (one, two) = (Attrs::lone(&attributes(&[1])), Attrs::lone(&attributes(&[2])));
+        let later = |s| start() + Duration::from_secs(s);
+        let began = later(0);
+        let at = |s| began + Duration::from_secs(s);
+        table.set(id(0), one.clone(), Verdict::Accepted, at(0));
+        table.set(id(0), one, Verdict::Accepted, at(5));
+        assert_eq!(table.since(table.get(id(0)).unwrap()), Some(at(0)));
+        table.set(id(0), two, Verdict::Accepted, at(7));
+        assert_eq!(table.since(table.get(id(0)).unwrap()), Some(at(7)));
     }
 }

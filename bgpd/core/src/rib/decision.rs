@@ -9,7 +9,6 @@
 
 use super::{Kind, Path};
 use crate::types::{Asn, RouterId};
-use crate::wire::Community;
 use std::cmp::Reverse;
 
 /// What a path lost by. In the order in which the steps are taken.
@@ -78,14 +77,14 @@ impl Step {
         match self {
             Self::Local => keep_least(paths, |p| p.source.kind != Kind::Local),
             Self::LongLivedStale => keep_least(paths, |p| p.attrs.is_long_lived_stale()),
-            Self::Weight => keep_least(paths, |p| Reverse(p.attrs.weight)),
+            Self::Weight => keep_least(paths, |p| Reverse(p.attrs.weight())),
             Self::LocalPref => keep_least(paths, |p| Reverse(local_pref(p))),
-            Self::AsPathLength => keep_least(paths, |p| p.attrs.as_path.length()),
-            Self::Origin => keep_least(paths, |p| p.attrs.origin),
+            Self::AsPathLength => keep_least(paths, |p| p.attrs.path_length()),
+            Self::Origin => keep_least(paths, |p| p.attrs.origin()),
             Self::Med => keep_lowest_med(paths),
             Self::External => keep_least(paths, |p| p.source.kind.is_internal()),
             Self::RouterId => keep_least(paths, router_id),
-            Self::ClusterList => keep_least(paths, |p| p.attrs.cluster_list.len()),
+            Self::ClusterList => keep_least(paths, |p| p.attrs.clusters()),
             Self::Address => keep_least(paths, |p| (p.source.address, p.source.peer)),
         }
     }
@@ -144,9 +143,9 @@ fn keep_lowest_med(paths: &mut [Path]) -> usize {
         return paths.len();
     }
     let lowest: Vec<(Option<Asn>, u32)> =
-        paths.iter().map(|p| (p.attrs.as_path.first(), med(p))).collect();
+        paths.iter().map(|p| (p.attrs.first_as(), med(p))).collect();
     keep(paths, |_, p| {
-        let neighbour = p.attrs.as_path.first();
+        let neighbour = p.attrs.first_as();
         !lowest.iter().any(|(asn, med_of)| *asn == neighbour && *med_of < med(p))
     })
 }
@@ -168,28 +167,27 @@ fn keep(paths: &mut [Path], wanted: impl Fn(usize, &Path) -> bool) -> usize {
 /// What an external peer says about our preferences is not read (RFC 4271 §5.1.5): what stands there
 /// is from our own policy. But that it is about to go is heard (RFC 8326 §4).
 fn local_pref(path: &Path) -> u32 {
-    let leaves = || path.attrs.has_community(Community::GRACEFUL_SHUTDOWN);
     match path.source.kind {
-        Kind::External if leaves() => 0,
-        _ => path.attrs.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
+        Kind::External if path.attrs.is_shutting_down() => 0,
+        _ => path.attrs.local_pref(),
     }
 }
 
 fn med(path: &Path) -> u32 {
-    path.attrs.med.unwrap_or(0)
+    path.attrs.med()
 }
 
 fn router_id(path: &Path) -> RouterId {
-    path.attrs.originator_id.unwrap_or(path.source.router_id)
+    path.attrs.originator_id().unwrap_or(path.source.router_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rib::attrs::Attrs;
     use crate::testing::{PathSpec, path};
-    use crate::wire::Origin;
+    use crate::wire::{Attributes, Origin};
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     /// The best of two, and why the other lost.
     fn duel(a: PathSpec, b: PathSpec) -> (u8, &'static str) {
@@ -242,9 +240,10 @@ mod tests {
         let preferred = PathSpec { local_pref: Some(101), ..far.clone() };
         assert_eq!(duel(near.clone(), preferred), (2, "lower local preference"));
         let mut paths = [path(&PathSpec { local_pref: Some(200), ..near }), path(&far)];
-        Arc::make_mut(&mut paths[1].attrs).weight = 1;
+        let heavy = Attributes { weight: 1, ..paths[1].attrs.unpack() };
+        paths[1].attrs = Attrs::lone(&heavy);
         select(&mut paths);
-        assert_eq!(paths[0].attrs.weight, 1);
+        assert_eq!(paths[0].attrs.weight(), 1);
         assert_eq!(explain(&mut paths)[1].unwrap().reason(), "lower weight");
     }
 

@@ -18,8 +18,27 @@ const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
 /// RFC 1997: not to be passed to anybody.
 const NO_ADVERTISE: u32 = 0xffff_ff02;
 
+/// How far well-known communities let a path go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    Anybody,
+    Inside,
+    Nobody,
+}
+
+impl Reach {
+    pub(crate) fn of(attributes: &Attributes) -> Self {
+        let reach = |community: &u32| match *community {
+            NO_ADVERTISE => Self::Nobody,
+            NO_EXPORT | NO_EXPORT_SUBCONFED => Self::Inside,
+            _ => Self::Anybody,
+        };
+        attributes.communities.iter().map(reach).max().unwrap_or(Self::Anybody)
+    }
+}
+
 /// The rules towards one peer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Exporter {
     pub(crate) peer: PeerId,
     pub(crate) kind: Kind,
@@ -96,7 +115,7 @@ impl Exporter {
         withheld_if(self.presence == Presence::None, Withheld::Drained)?;
         withheld_if(path.source.peer == Some(self.peer), Withheld::SplitHorizon)?;
         withheld_if(!self.crosses(path.source.kind), Withheld::NotReflected)?;
-        self.communities_allow(&path.attrs)?;
+        self.communities_allow(path)?;
         // RFC 9494 §4.3: others would take it for as good as any.
         let for_long = !self.long_lived && path.attrs.is_long_lived_stale();
         withheld_if(for_long, Withheld::LongLivedStale)?;
@@ -115,7 +134,7 @@ impl Exporter {
         self.judge(prefix, path)?;
         let Some(program) = self.filter.program() else { return Ok(()) };
         let context = self.context(Family::of(prefix), path, origins);
-        let mut prepared = program.prepare(&path.attrs, &context);
+        let mut prepared = program.prepare(&path.attrs.unpack().into(), &context);
         prepared.decide(program, prefix, &context, &mut drop).ok_or(Withheld::Policy)
     }
 
@@ -141,7 +160,7 @@ impl Exporter {
 
     /// What the peer is told of an allowed path.
     pub(crate) fn attributes(&self, family: Family, path: &Path) -> Attributes {
-        self.dress(family, path, Draft::new(&path.attrs))
+        self.dress(family, path, Draft::new(&Arc::new(path.attrs.unpack())))
     }
 
     /// The same of what a policy has made of it.
@@ -204,21 +223,19 @@ impl Exporter {
         self.kind == Kind::External || !path.source.kind.is_internal()
     }
 
-    fn communities_allow(&self, attrs: &Attributes) -> Result<(), Withheld> {
-        let refuse = |c: &u32| match *c {
-            NO_ADVERTISE => Some(Withheld::NoAdvertise),
-            NO_EXPORT | NO_EXPORT_SUBCONFED if self.kind == Kind::External => {
-                Some(Withheld::NoExport)
-            }
-            _ => None,
-        };
-        attrs.communities.iter().find_map(refuse).map_or(Ok(()), Err)
+    fn communities_allow(&self, path: &Path) -> Result<(), Withheld> {
+        match path.attrs.reach() {
+            Reach::Nobody => Err(Withheld::NoAdvertise),
+            Reach::Inside => withheld_if(self.kind == Kind::External, Withheld::NoExport),
+            Reach::Anybody => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rib::attrs::Attrs;
     use crate::testing::{attributes, prefix, router_id, source};
 
     const INSIDE: Kind = Kind::Internal { client: false };
@@ -243,7 +260,7 @@ mod tests {
         let mut attrs = attributes(if kind == Kind::External { &[65001] } else { &[] });
         attrs.local_pref = kind.is_internal().then_some(250);
         attrs.med = Some(7);
-        Path { source: Arc::new(source(1, kind)), attrs: Arc::new(attrs) }
+        Path { source: Arc::new(source(1, kind)), attrs: Attrs::lone(&attrs) }
     }
 
     #[test]
@@ -280,9 +297,9 @@ mod tests {
     fn well_known_communities_are_obeyed() {
         let p = prefix("10.0.0.0/8");
         let tagged = |community| {
-            let mut path = from(Kind::External);
-            Arc::make_mut(&mut path.attrs).communities = vec![community];
-            path
+            let mut attrs = attributes(&[65001]);
+            attrs.communities = vec![community];
+            Path { attrs: Attrs::lone(&attrs), ..from(Kind::External) }
         };
         assert!(!to(Kind::External).allows(&p, &tagged(NO_EXPORT)));
         assert!(to(INSIDE).allows(&p, &tagged(NO_EXPORT)));

@@ -1,7 +1,7 @@
 //! Whether a received path may become a route: the checks of RFC 4271 §9.1.2 and RFC 4456 §8,
 //! then the import policy.
 
-use super::attrs::Interner;
+use super::attrs::{Attrs, Interner};
 use super::policy::Filter;
 use super::{Kind, Source};
 use crate::policy::{Context, Draft, Origins, Prepared};
@@ -66,24 +66,28 @@ pub(crate) struct Importer<'a> {
 }
 
 impl Importer<'_> {
-    /// What prefixes with these attributes have to pass.
-    pub(crate) fn gate(&self, attrs: &Arc<Attributes>, family: Family) -> Gate {
-        let way = match (self.check(attrs), self.filter.program()) {
+    /// What prefixes with these attributes have to pass; `attributes` are the same, unpacked, but
+    /// maybe for the next hop.
+    pub(crate) fn gate(&self, attrs: &Attrs, attributes: &Attributes, family: Family) -> Gate {
+        let checked = self.check(attributes, attrs.next_hop());
+        let way = match (checked, self.filter.program()) {
             (Verdict::Accepted, None) => Way::Plain,
             (Verdict::Accepted, Some(program)) => {
-                Way::Policy(program.prepare(attrs, &self.context(family)))
+                let came = Arc::new(attrs.unpack());
+                let prepared = program.prepare(&came, &self.context(family));
+                Way::Policy { came, prepared }
             }
             (refused, _) => Way::Closed(refused),
         };
-        Gate { attrs: Arc::clone(attrs), family, way }
+        Gate { attrs: attrs.clone(), family, way }
     }
 
     fn context(&self, family: Family) -> Context<'_> {
         Context { family, source: self.source, origins: self.origins, own_asn: None }
     }
 
-    /// What holds for every prefix with these attributes.
-    pub(crate) fn check(&self, attrs: &Attributes) -> Verdict {
+    /// What holds for every prefix with these attributes and that next hop.
+    pub(crate) fn check(&self, attrs: &Attributes, next_hop: NextHop) -> Verdict {
         if attrs.as_path.contains(self.own_asn) {
             return Verdict::OwnAs;
         }
@@ -98,7 +102,7 @@ impl Importer<'_> {
                 return Verdict::OwnCluster;
             }
         }
-        match attrs.next_hop {
+        match next_hop {
             hop if self.is_own(&hop) => Verdict::OwnNextHop,
             NextHop::V6 { global, .. } if global.to_ipv4_mapped().is_some() => {
                 Verdict::MappedNextHop
@@ -115,7 +119,7 @@ impl Importer<'_> {
 /// What prefixes with one set of attributes have to pass, and as what they do.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    attrs: Arc<Attributes>,
+    attrs: Attrs,
     family: Family,
     way: Way,
 }
@@ -125,7 +129,10 @@ enum Way {
     Closed(Verdict),
     /// Each passes as it is, or not.
     Plain,
-    Policy(Prepared<Arc<Attributes>>),
+    Policy {
+        came: Arc<Attributes>,
+        prepared: Prepared<Attrs>,
+    },
 }
 
 impl Gate {
@@ -135,37 +142,37 @@ impl Gate {
         prefix: &Prefix,
         importer: &Importer<'_>,
         interner: &mut Interner,
-    ) -> Result<Arc<Attributes>, Verdict> {
+    ) -> Result<Attrs, Verdict> {
         match (&mut self.way, importer.filter.program()) {
             (Way::Closed(verdict), _) => Err(*verdict),
-            (Way::Policy(prepared), Some(program)) => {
+            (Way::Policy { came, prepared }, Some(program)) => {
                 let context = importer.context(self.family);
-                let mut finish = |draft| finish(&self.attrs, draft, interner);
+                let mut finish = |draft: Draft| match Arc::ptr_eq(came, &draft.attrs) {
+                    true => self.attrs.clone(),
+                    false => finish(came, draft, interner),
+                };
                 let passed = prepared.decide(program, prefix, &context, &mut finish);
                 passed.ok_or(Verdict::Policy)
             }
-            _ if importer.filter.imports(prefix) => Ok(Arc::clone(&self.attrs)),
+            _ if importer.filter.imports(prefix) => Ok(self.attrs.clone()),
             _ => Err(Verdict::Policy),
         }
     }
 }
 
 /// No policy takes back that a path is stale for long (RFC 9494 §4.2).
-fn finish(came: &Arc<Attributes>, draft: Draft, interner: &mut Interner) -> Arc<Attributes> {
-    if Arc::ptr_eq(came, &draft.attrs) {
-        return draft.attrs;
-    }
+fn finish(came: &Attributes, draft: Draft, interner: &mut Interner) -> Attrs {
     let mut attrs = Arc::unwrap_or_clone(draft.attrs);
     if came.is_long_lived_stale() && !attrs.is_long_lived_stale() {
         attrs.communities.push(Community::LLGR_STALE.0);
     }
-    interner.intern(attrs)
+    interner.intern(&attrs)
 }
 
 /// Judges paths that come in any order, each set of attributes once.
 pub(crate) struct Judge<'a> {
     importer: Importer<'a>,
-    gates: HashMap<(Family, *const Attributes), Gate>,
+    gates: HashMap<(Family, *const u8), Gate>,
 }
 
 /// Where every path has attributes of its own, nothing is gained from remembering them.
@@ -179,16 +186,16 @@ impl<'a> Judge<'a> {
     pub(crate) fn admit(
         &mut self,
         prefix: &Prefix,
-        attrs: &Arc<Attributes>,
+        attrs: &Attrs,
         interner: &mut Interner,
-    ) -> Result<Arc<Attributes>, Verdict> {
+    ) -> Result<Attrs, Verdict> {
         if self.gates.len() >= GATES_MAX {
             self.gates.clear();
         }
         let family = Family::of(prefix);
         // The gate keeps the attributes, so that their address cannot come to mean others.
-        let gate = self.gates.entry((family, Arc::as_ptr(attrs)));
-        let gate = gate.or_insert_with(|| self.importer.gate(attrs, family));
+        let gate = self.gates.entry((family, attrs.packed().as_ptr()));
+        let gate = gate.or_insert_with(|| self.importer.gate(attrs, &attrs.unpack(), family));
         gate.admit(prefix, &self.importer, interner)
     }
 }
@@ -212,7 +219,7 @@ mod tests {
             origins: &NoOrigins,
         };
         let mut judge = Judge::new(importer);
-        let attrs = Arc::new(attrs.clone());
+        let attrs = Attrs::lone(attrs);
         let admitted = judge.admit(&prefix("0.0.0.0/0"), &attrs, &mut Interner::default());
         admitted.map_or_else(|verdict| verdict, |_| Verdict::Accepted)
     }

@@ -4,48 +4,94 @@
 //! order. It is shared by all peers, so a change costs the same however many there are.
 
 use super::decision;
-use super::prefix_map::PrefixMap;
+use super::numbers::{Numbers, PrefixId};
 use super::{Path, PerFamily};
 use crate::types::{Family, NextHop, PeerId, Prefix};
 use std::collections::VecDeque;
 
 #[derive(Debug, Default)]
 pub(crate) struct LocRib {
-    routes: PrefixMap<Route>,
+    numbers: Numbers,
+    /// By number; one without paths is none.
+    routes: PerFamily<Vec<Route>>,
     counts: PerFamily<usize>,
     journal: Journal,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Route {
-    /// Never empty; the best first, then those that may be used beside it.
+/// A prefix's accepted paths: the best first, then those that may be used beside it.
+#[derive(Debug)]
+pub(crate) struct Route(Paths);
+
+/// Most prefixes have one path, which needs no memory of its own.
+#[derive(Debug)]
+enum Paths {
+    One(Path),
+    Others(Option<Box<Several>>),
+}
+
+#[derive(Debug)]
+struct Several {
+    /// Two at least.
     paths: Vec<Path>,
     /// How many may be used side by side.
     equal: usize,
 }
 
 impl Route {
+    const NONE: Self = Self(Paths::Others(None));
+
     pub(crate) fn best(&self) -> Option<&Path> {
-        self.paths.first()
+        self.paths().first()
     }
 
     pub(crate) fn paths(&self) -> &[Path] {
-        &self.paths
+        match &self.0 {
+            Paths::One(path) => std::slice::from_ref(path),
+            Paths::Others(Some(several)) => &several.paths,
+            Paths::Others(None) => &[],
+        }
+    }
+
+    const fn exists(&self) -> bool {
+        !matches!(self.0, Paths::Others(None))
+    }
+
+    const fn equal(&self) -> usize {
+        match &self.0 {
+            Paths::Others(Some(several)) => several.equal,
+            _ => 1,
+        }
+    }
+
+    /// In any order; the best has to be found.
+    fn take(&mut self) -> Vec<Path> {
+        match std::mem::replace(&mut self.0, Paths::Others(None)) {
+            Paths::One(path) => vec![path],
+            Paths::Others(several) => several.map(|s| s.paths).unwrap_or_default(),
+        }
+    }
+
+    fn select(mut paths: Vec<Path>) -> Self {
+        if paths.len() < 2 {
+            return Self(paths.pop().map_or(Paths::Others(None), Paths::One));
+        }
+        let equal = decision::select(&mut paths);
+        Self(Paths::Others(Some(Box::new(Several { paths, equal }))))
     }
 
     /// The best path and those as good as it, `max` at most, each with another next hop.
     pub(crate) fn used(&self, max: usize) -> impl Iterator<Item = &Path> {
-        let equal = self.paths.get(..self.equal).unwrap_or_default();
+        let equal = self.paths().get(..self.equal()).unwrap_or_default();
         let distinct = equal.iter().enumerate().filter(|(i, path)| {
             let before = equal.get(..*i).unwrap_or_default();
-            !before.iter().any(|p| p.attrs.next_hop == path.attrs.next_hop)
+            !before.iter().any(|p| p.attrs.next_hop() == path.attrs.next_hop())
         });
         distinct.map(|(_, path)| path).take(max)
     }
 
     /// Sorted.
     pub(crate) fn next_hops(&self, max: usize) -> Vec<NextHop> {
-        let mut hops: Vec<_> = self.used(max).map(|p| p.attrs.next_hop).collect();
+        let mut hops: Vec<_> = self.used(max).map(|p| p.attrs.next_hop()).collect();
         hops.sort_unstable();
         hops
     }
@@ -65,21 +111,66 @@ impl LocRib {
         *self.counts.get(family)
     }
 
+    /// The prefix's number, from now on if it had none.
+    pub(crate) fn number(&mut self, prefix: &Prefix) -> PrefixId {
+        self.numbers.number(prefix)
+    }
+
+    pub(crate) const fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    pub(crate) fn find(&self, prefix: &Prefix) -> Option<PrefixId> {
+        self.numbers.find(prefix)
+    }
+
+    pub(crate) fn prefix(&self, id: PrefixId) -> Option<Prefix> {
+        self.numbers.prefix(id)
+    }
+
     pub(crate) fn get(&self, prefix: &Prefix) -> Option<&Route> {
-        self.routes.get(prefix)
+        self.at(self.find(prefix)?)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Prefix, &Route)> {
-        self.routes.iter()
+    pub(crate) fn at(&self, id: PrefixId) -> Option<&Route> {
+        self.routes.get(id.family()).get(id.index()).filter(|r| r.exists())
     }
 
-    /// For walks from above (see [`PrefixMap`]).
-    pub(crate) fn at(&self, index: usize) -> Option<(&Prefix, &Route)> {
-        self.routes.at(index)
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Prefix, &Route)> {
+        self.ids().filter_map(|id| Some((self.prefix(id)?, self.at(id)?)))
     }
 
-    pub(crate) fn slots(&self) -> usize {
-        self.routes.len()
+    /// Of all routes.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = PrefixId> + '_ {
+        Family::ALL.into_iter().flat_map(|f| {
+            let routes = self.routes.get(f).iter().enumerate();
+            routes.filter(|(_, r)| r.exists()).map(move |(i, _)| PrefixId::new(f, i))
+        })
+    }
+
+    /// Numbers of routes are below this.
+    pub(crate) fn slots(&self, family: Family) -> usize {
+        self.routes.get(family).len()
+    }
+
+    /// Takes back the numbers of prefixes that have neither a route here nor a mark.
+    pub(crate) fn sweep(&mut self, mark: impl FnOnce(&mut dyn FnMut(PrefixId))) {
+        let Self { numbers, routes, .. } = self;
+        numbers.sweep(|tell| {
+            mark(tell);
+            for family in Family::ALL {
+                let routes = routes.get(family).iter().enumerate();
+                routes
+                    .filter(|(_, r)| r.exists())
+                    .for_each(|(i, _)| tell(PrefixId::new(family, i)));
+            }
+        });
+        for family in Family::ALL {
+            let routes = routes.get_mut(family);
+            routes.truncate(numbers.slots(family));
+            routes.shrink_to(routes.len() * 2);
+        }
     }
 
     pub(crate) const fn journal(&self) -> &Journal {
@@ -91,56 +182,73 @@ impl LocRib {
     }
 
     /// Puts a path in the place of the one that its source had.
-    pub(crate) fn set(&mut self, prefix: Prefix, path: Path) -> Change {
-        let Some(route) = self.routes.get_mut(&prefix) else {
-            *self.counts.get_mut(Family::of(&prefix)) += 1;
-            self.routes.insert(prefix, Route { paths: vec![path], equal: 1 });
-            self.journal.push(prefix);
-            return Change::Selection;
-        };
-        let was_best = route.paths.first().cloned();
-        match route.paths.iter_mut().find(|p| p.source.peer == path.source.peer) {
-            Some(old) if *old == path => {
-                *old = path;
-                return Change::Nothing;
-            }
-            Some(old) => *old = path,
-            None => route.paths.push(path),
+    pub(crate) fn set(&mut self, id: PrefixId, path: Path) -> Change {
+        let routes = self.routes.get_mut(id.family());
+        if id.index() >= routes.len() {
+            routes.resize_with(id.index() + 1, || Route::NONE);
         }
-        reselect(route, prefix, was_best, &mut self.journal);
-        Change::Selection
+        let Some(route) = routes.get_mut(id.index()) else { return Change::Nothing };
+        match &mut route.0 {
+            Paths::Others(None) => {
+                *self.counts.get_mut(id.family()) += 1;
+                route.0 = Paths::One(path);
+                self.journal.push(id);
+                return Change::Selection;
+            }
+            Paths::One(old) if *old == path => return Change::Nothing,
+            Paths::One(old) if old.source.peer == path.source.peer => {
+                *old = path;
+                self.journal.push(id);
+                return Change::Selection;
+            }
+            _ => {}
+        }
+        let was_best = route.best().cloned();
+        let mut paths = route.take();
+        let change = match paths.iter_mut().find(|p| p.source.peer == path.source.peer) {
+            Some(old) => {
+                let change = if *old == path { Change::Nothing } else { Change::Selection };
+                *old = path;
+                change
+            }
+            None => {
+                paths.push(path);
+                Change::Selection
+            }
+        };
+        *route = Route::select(paths);
+        if route.best() != was_best.as_ref() {
+            self.journal.push(id);
+        }
+        change
     }
 
     /// Takes away the path of one source.
-    pub(crate) fn remove(&mut self, prefix: &Prefix, peer: Option<PeerId>) -> Change {
-        let Some(route) = self.routes.get_mut(prefix) else { return Change::Nothing };
-        let Some(at) = route.paths.iter().position(|p| p.source.peer == peer) else {
+    pub(crate) fn remove(&mut self, id: PrefixId, peer: Option<PeerId>) -> Change {
+        let Some(route) = self.routes.get_mut(id.family()).get_mut(id.index()) else {
             return Change::Nothing;
         };
-        let was_best = route.paths.first().cloned();
-        route.paths.remove(at);
-        if route.paths.is_empty() {
-            self.routes.remove(prefix);
-            *self.counts.get_mut(Family::of(prefix)) -= 1;
-            self.journal.push(*prefix);
-        } else {
-            reselect(route, *prefix, was_best, &mut self.journal);
+        let Some(at) = route.paths().iter().position(|p| p.source.peer == peer) else {
+            return Change::Nothing;
+        };
+        let was_best = route.best().cloned();
+        let mut paths = route.take();
+        paths.remove(at);
+        *route = Route::select(paths);
+        if !route.exists() {
+            *self.counts.get_mut(id.family()) -= 1;
+        }
+        if route.best() != was_best.as_ref() {
+            self.journal.push(id);
         }
         Change::Selection
-    }
-}
-
-fn reselect(route: &mut Route, prefix: Prefix, was_best: Option<Path>, journal: &mut Journal) {
-    route.equal = decision::select(&mut route.paths);
-    if route.paths.first() != was_best.as_ref() {
-        journal.push(prefix);
     }
 }
 
 /// Prefixes whose best path has changed, numbered from the beginning of time.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    entries: VecDeque<Prefix>,
+    entries: VecDeque<PrefixId>,
     /// The number of the first entry still there.
     first: u64,
 }
@@ -156,7 +264,7 @@ impl Journal {
     }
 
     /// Forgotten entries count as read: their readers have been sent for a walk instead.
-    pub(crate) fn get(&self, number: u64) -> Option<Prefix> {
+    pub(crate) fn get(&self, number: u64) -> Option<PrefixId> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.entries.get(index).copied()
     }
@@ -169,7 +277,7 @@ impl Journal {
         self.first += count as u64;
     }
 
-    fn push(&mut self, prefix: Prefix) {
+    fn push(&mut self, prefix: PrefixId) {
         self.entries.push_back(prefix);
     }
 }
@@ -184,7 +292,7 @@ mod tests {
     #[test]
     fn a_path_told_again_changes_nothing() {
         let mut rib = LocRib::default();
-        let p = prefix("10.0.0.0/8");
+        let p = rib.number(&prefix("10.0.0.0/8"));
         let one = path(&PathSpec::default());
         assert_eq!(rib.set(p, one.clone()), Change::Selection);
         let end = rib.journal().end();
@@ -195,14 +303,14 @@ mod tests {
     #[test]
     fn a_worse_path_beside_the_best_is_not_news_for_peers() {
         let mut rib = LocRib::default();
-        let p = prefix("10.0.0.0/8");
+        let p = rib.number(&prefix("10.0.0.0/8"));
         rib.set(p, path(&PathSpec::default()));
         let end = rib.journal().end();
         rib.set(p, path(&PathSpec { peer: 2, ..PathSpec::default() }));
         assert_eq!(rib.journal().end(), end);
-        assert_eq!(rib.get(&p).unwrap().next_hops(8).len(), 2);
-        assert_eq!(rib.get(&p).unwrap().next_hops(1).len(), 1);
-        rib.remove(&p, Some(PeerId(1)));
+        assert_eq!(rib.at(p).unwrap().next_hops(8).len(), 2);
+        assert_eq!(rib.at(p).unwrap().next_hops(1).len(), 1);
+        rib.remove(p, Some(PeerId(1)));
         assert_eq!(rib.journal().end(), end + 1);
     }
 
@@ -216,6 +324,7 @@ mod tests {
             let mut model = BTreeMap::new();
             for (n, peer, step) in steps {
                 let p = prefix(&format!("10.{n}.0.0/16"));
+                let id = rib.number(&p);
                 match step {
                     Some((asn, med, internal)) => {
                         let spec = PathSpec {
@@ -225,24 +334,25 @@ mod tests {
                             internal,
                             ..PathSpec::default()
                         };
-                        rib.set(p, path(&spec));
+                        rib.set(id, path(&spec));
                         model.insert((p, peer), spec);
                     }
                     None => {
-                        rib.remove(&p, Some(PeerId(peer.into())));
+                        rib.remove(id, Some(PeerId(peer.into())));
                         model.remove(&(p, peer));
                     }
                 }
             }
             let mut rebuilt = LocRib::default();
             for ((p, _), spec) in model.iter().rev() {
-                rebuilt.set(*p, path(spec));
+                let id = rebuilt.number(p);
+                rebuilt.set(id, path(spec));
             }
             prop_assert_eq!(rib.len(Family::Ipv4Unicast), rebuilt.len(Family::Ipv4Unicast));
             for (p, route) in rebuilt.iter() {
-                let ours = rib.get(p).unwrap();
-                prop_assert_eq!(ours.equal, route.equal);
-                let from = |r: &Route| r.paths.iter().map(|p| p.source.peer).collect::<Vec<_>>();
+                let ours = rib.get(&p).unwrap();
+                prop_assert_eq!(ours.equal(), route.equal());
+                let from = |r: &Route| r.paths().iter().map(|p| p.source.peer).collect::<Vec<_>>();
                 prop_assert_eq!(from(ours), from(route));
                 prop_assert_eq!(ours.next_hops(8), route.next_hops(8));
             }

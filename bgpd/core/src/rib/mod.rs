@@ -4,7 +4,8 @@
 //! the peer. What the checks and the policy let through are the candidates of the [`loc_rib`],
 //! where [`decision`] orders them. A prefix whose best path has changed is written to a journal;
 //! each peer's [`adj_out`] reads the journal at its own speed and makes UPDATEs of the difference
-//! between what [`export`] allows and what the peer holds.
+//! between what [`export`] allows and what the peer holds. The tables are arrays by the [`numbers`]
+//! of prefixes, which they share.
 
 pub(crate) mod adj_in;
 pub(crate) mod adj_out;
@@ -13,12 +14,14 @@ pub(crate) mod decision;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod loc_rib;
+pub(crate) mod numbers;
 pub(crate) mod policy;
 pub(crate) mod prefix_map;
+pub(crate) mod sparse;
 pub mod told;
 
 use crate::types::{Asn, Family, PeerId, Protocol, Role, RouterId};
-use crate::wire::Attributes;
+use attrs::Attrs;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -60,22 +63,21 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Path {
     pub(crate) source: Arc<Source>,
-    /// Interned: equal attributes are the same pointer.
-    pub(crate) attrs: Arc<Attributes>,
+    pub(crate) attrs: Attrs,
 }
 
 impl Path {
     /// Own prefixes are none of the FIB's business: whoever owns them has put them there. One that a
     /// client wants there has a next hop.
     pub(crate) fn is_installable(&self) -> bool {
-        self.source.kind != Kind::Local || !self.attrs.next_hop.addr().is_unspecified()
+        self.source.kind != Kind::Local || !self.attrs.next_hop().addr().is_unspecified()
     }
 }
 
 impl PartialEq for Path {
     /// Whether nobody would see a difference.
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.attrs, &other.attrs)
+        self.attrs == other.attrs
             && (Arc::ptr_eq(&self.source, &other.source) || self.source == other.source)
     }
 }

@@ -53,10 +53,6 @@ impl<V> PrefixMap<V> {
         self.entries.iter_mut().map(|(p, v)| (&*p, v))
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &Prefix> {
-        self.entries.iter().map(|(p, _)| p)
-    }
-
     pub(crate) fn insert(&mut self, prefix: Prefix, value: V) -> Option<V> {
         let index = self.slot(prefix, value);
         match index {
@@ -182,7 +178,7 @@ mod tests {
                     map.remove(&prefix(n));
                 }
             }
-            prop_assert!(map.keys().all(|p| seen.contains(p)));
+            prop_assert!(map.iter().all(|(p, ())| seen.contains(p)));
         }
     }
 }

@@ -5,11 +5,10 @@
 //! say so, the log says that too, and the next process tells that route again.
 
 use super::PerFamily;
-use super::attrs::Interner;
+use super::attrs::{Attrs, Interner};
 use super::prefix_map::PrefixMap;
 use crate::types::{Family, Prefix};
 use crate::wire::{self, Attributes, Context, Message, RefreshMark, Update};
-use std::sync::Arc;
 
 /// What a session's log is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,7 +98,7 @@ impl Record {
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     /// `None`: the peer may hold it or not.
-    pub(crate) routes: PrefixMap<Option<Arc<Attributes>>>,
+    pub(crate) routes: PrefixMap<Option<Attrs>>,
     pub(crate) end_of_rib: PerFamily<bool>,
     /// A BoRR was sent and no EoRR (RFC 7313).
     pub(crate) refreshing: PerFamily<bool>,
@@ -157,7 +156,7 @@ impl Told {
             for section in update.announced.iter().flatten() {
                 let attrs = interner.intern_with(attributes, section.next_hop);
                 for prefix in section.nlri {
-                    self.routes.insert(prefix, Some(Arc::clone(&attrs)));
+                    self.routes.insert(prefix, Some(attrs.clone()));
                 }
             }
         }
@@ -254,8 +253,8 @@ mod tests {
         let read: Vec<_> = log.iter().map(|r| Record::decode(&r.encode()).unwrap()).collect();
         let told = Told::replay(&read, &CONTEXT, &mut interner).unwrap();
         let held = |p: &str| told.routes.get(&prefix(p)).cloned();
-        assert_eq!(held("10.0.0.0/8"), Some(Some(interner.intern(one))));
-        assert_eq!(held("11.0.0.0/8"), Some(Some(interner.intern(two))));
+        assert_eq!(held("10.0.0.0/8"), Some(Some(interner.intern(&one))));
+        assert_eq!(held("11.0.0.0/8"), Some(Some(interner.intern(&two))));
         assert_eq!(held("12.0.0.0/8"), None);
         assert_eq!(held("13.0.0.0/8"), Some(None));
         assert!(*told.end_of_rib.get(family) && !*told.end_of_rib.get(Family::Ipv6Unicast));

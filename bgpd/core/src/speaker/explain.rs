@@ -32,7 +32,7 @@ impl Speaker {
     fn refused_view(&self, prefix: &Prefix, now: Instant) -> Option<RouteView> {
         let family = Family::of(prefix);
         let of = |peer: &Peer| {
-            let path = peer.adj_in.get(family).get(prefix)?;
+            let path = peer.adj_in.get(family).get(self.rib.find(prefix)?)?;
             if path.verdict.accepted() {
                 return None;
             }
@@ -45,7 +45,8 @@ impl Speaker {
 
     fn export_views(&self, prefix: &Prefix, best: Option<&Path>) -> Vec<ExportView> {
         let view = |peer: &Peer| {
-            let told = peer.up.as_ref().and_then(|_| peer.adj_out.get(prefix).cloned());
+            let told =
+                peer.up.as_ref().and_then(|_| self.told(peer, prefix)).map(|a| a.unpack().into());
             let (state, why) = export_state(peer, prefix, best, told.is_some());
             ExportView { peer: peer.name.clone(), state, why, told }
         };

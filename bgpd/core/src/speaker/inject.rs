@@ -212,12 +212,13 @@ impl Speaker {
         let own = self.own_source(Protocol::Injected);
         let Some(lease) = self.leases.clients.get_mut(client) else { return };
         let prefix = route.prefix;
-        let attrs = self.interner.intern(attributes(&route));
+        let attrs = self.interner.intern(&attributes(&route));
         let since = lease.routes.get(&prefix).filter(|(r, _)| *r == route).map(|(_, at)| *at);
         lease.routes.insert(prefix, (route, since.unwrap_or(now)));
         self.leases.owners.insert(prefix, lease.source);
         let source = Arc::new(Source { peer: Some(lease.source), ..own });
-        self.tables(out).set(prefix, Path { source, attrs });
+        let id = self.rib.number(&prefix);
+        self.tables(out).set(id, Path { source, attrs });
     }
 
     fn take_back(&mut self, client: &str, prefix: Prefix, out: &mut Vec<Action>) {
@@ -225,7 +226,7 @@ impl Speaker {
         let source = lease.source;
         if lease.routes.remove(&prefix).is_some() {
             self.leases.owners.remove(&prefix);
-            self.tables(out).remove(prefix, Some(source));
+            self.tables(out).remove_prefix(&prefix, Some(source));
         }
     }
 
@@ -233,7 +234,7 @@ impl Speaker {
         let lease = self.leases.clients.remove(client)?;
         for prefix in lease.routes.keys() {
             self.leases.owners.remove(prefix);
-            self.tables(out).remove(*prefix, Some(lease.source));
+            self.tables(out).remove_prefix(prefix, Some(lease.source));
         }
         let (client, routes) = (client.to_owned(), lease.routes.len());
         out.push(Action::Report(Report::LeaseEnded { client, routes, why }));

@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::rib::Path;
 use crate::rib::import::{Judge, Verdict};
 use crate::types::{Family, PeerId};
-use crate::wire::{Attributes, Community};
+use crate::wire::Community;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,13 +66,14 @@ impl Speaker {
         let rules = (&peer.settings, &peer.import);
         let mut judge = Judge::new(importer(config, rules, source, tables.own));
         let adj_in = peer.adj_in.get_mut(family);
-        let stale = adj_in.stale_prefixes();
+        let stale = adj_in.stale_ids();
         let mut kept = 0;
-        for prefix in &stale {
-            let Some(attrs) = adj_in.get(prefix).map(|p| Arc::clone(&p.attrs)) else { continue };
-            if attrs.has_community(Community::NO_LLGR) {
-                if adj_in.remove(prefix).is_some_and(Verdict::accepted) {
-                    tables.remove(*prefix, Some(id));
+        for number in &stale {
+            let Some(attrs) = adj_in.get(*number).map(|p| p.attrs.clone()) else { continue };
+            let mut marked = attrs.unpack();
+            if marked.has_community(Community::NO_LLGR) {
+                if adj_in.remove(*number).is_some_and(Verdict::accepted) {
+                    tables.remove(*number, Some(id));
                 }
                 continue;
             }
@@ -80,12 +81,12 @@ impl Speaker {
             if attrs.is_long_lived_stale() {
                 continue;
             }
-            let mut marked = Attributes::clone(&attrs);
             marked.communities.push(Community::LLGR_STALE.0);
-            let marked = interner.intern(marked);
-            let accepted = adj_in.alter(prefix, Arc::clone(&marked)).is_some_and(Verdict::accepted);
-            if accepted && let Ok(attrs) = judge.admit(prefix, &marked, interner) {
-                tables.set(*prefix, Path { source: Arc::clone(source), attrs });
+            let marked = interner.intern(&marked);
+            let accepted = adj_in.alter(*number, marked.clone()).is_some_and(Verdict::accepted);
+            let Some(prefix) = tables.rib.prefix(*number) else { continue };
+            if accepted && let Ok(attrs) = judge.admit(&prefix, &marked, interner) {
+                tables.set(*number, Path { source: Arc::clone(source), attrs });
             }
         }
         (kept, stale.len() - kept)

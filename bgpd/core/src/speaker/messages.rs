@@ -129,16 +129,17 @@ impl Speaker {
     fn pull_updates(&mut self, id: PeerId, conn: ConnId, limit: usize, out: &mut Vec<u8>) {
         let Some(peer) = self.peers.get(&id) else { return };
         let complete = self.complete(peer);
-        let Self { peers, rib, interner, blocks: Some(_), .. } = self else { return };
+        let Self { peers, rib, interner, memos, blocks: Some(_), .. } = self else { return };
         let Some(Peer { up: Some(up), adj_out, sessions, .. }) = peers.get_mut(&id) else { return };
         let Some(session) = sessions.iter().find(|s| s.conn == conn && up.conn == conn) else {
             return;
         };
         let context = session.context();
         let exporter = &up.exporter;
+        let Some(memo) = memos.of(exporter) else { return };
         let origins = &NoOrigins;
-        let mut sending = Sending { rib, interner, exporter, origins, context, complete };
-        adj_out.pull(&mut sending, limit, out);
+        let mut with = Sending { rib, interner, exporter, origins, memo, context, complete };
+        adj_out.pull(&mut with, limit, out);
     }
 
     /// The families whose EoR would be true towards this peer now.

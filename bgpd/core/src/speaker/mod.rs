@@ -17,6 +17,7 @@
 //! - `watch`: what has become of routes
 //! - `inject`: routes of other programs
 //! - `reset`: what an operator does to a session
+//! - `sweep`: what no table uses any more
 //!
 //! Sending is pulled: a change wakes the connections it concerns, and the UPDATEs are made when
 //! the socket has room.
@@ -37,6 +38,7 @@ mod restart;
 mod routes;
 mod show;
 mod survive;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -50,11 +52,12 @@ use crate::fib::Fib;
 use crate::peer::Peer;
 use crate::policy::Program;
 use crate::report::{Cause, Report};
+use crate::rib::adj_out::Memos;
 use crate::rib::attrs::Interner;
 use crate::rib::loc_rib::LocRib;
 use crate::rib::policy::Filter;
 use crate::session::Session;
-use crate::types::{ConnId, PeerId, Prefix};
+use crate::types::{ConnId, Family, PeerId, Prefix};
 use drain::Drain;
 use hashbrown::HashMap;
 use inject::Leases;
@@ -88,6 +91,7 @@ pub struct Speaker {
     closing: HashMap<ConnId, Vec<u8>>,
     rib: LocRib,
     interner: Interner,
+    memos: Memos,
     fib: Fib,
     recovery: Recovery,
     /// The kernel's blocks; `None`: not told yet.
@@ -120,6 +124,7 @@ impl Speaker {
             closing: HashMap::new(),
             rib: LocRib::default(),
             interner: Interner::default(),
+            memos: Memos::default(),
             recovery: Recovery::new(&config, now),
             blocks: None,
             originated: BTreeMap::new(),
@@ -202,6 +207,7 @@ impl Speaker {
     fn finish(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.recovery_over_if_all(out);
         self.tend_journal();
+        self.tend_tables();
         let waking: Vec<ConnId> = self
             .peers
             .values()
@@ -228,7 +234,8 @@ impl Speaker {
     /// Drops what everybody has read. A peer that is far behind reads the table instead, so the
     /// journal is never much longer than the table.
     fn tend_journal(&mut self) {
-        let bound = self.rib.slots() * 2 + JOURNAL_SLACK;
+        let slots: usize = Family::ALL.into_iter().map(|f| self.rib.slots(f)).sum();
+        let bound = slots * 2 + JOURNAL_SLACK;
         if self.rib.journal().len() <= bound {
             return;
         }

@@ -6,7 +6,7 @@ use crate::config::Policy;
 use crate::event::Action;
 use crate::policy::Program;
 use crate::rib::Path;
-use crate::rib::import::Judge;
+use crate::rib::import::{Judge, Verdict};
 use crate::types::{Family, PeerId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,13 +61,18 @@ impl Speaker {
         let mut judge = Judge::new(importer(config, rules, source, tables.own));
         for family in Family::ALL {
             let adj_in = peer.adj_in.get_mut(family);
-            for (prefix, admitted) in adj_in.judge(all, |p, a| judge.admit(p, a, interner)) {
+            let numbers = tables.rib.numbers();
+            let changed = adj_in.judge(all, |number, attrs| {
+                let prefix = numbers.prefix(number).ok_or(Verdict::Policy)?;
+                judge.admit(&prefix, attrs, interner)
+            });
+            for (number, admitted) in changed {
                 match admitted {
                     Ok(attrs) => {
                         let source = Arc::clone(source);
-                        tables.set(prefix, Path { source, attrs });
+                        tables.set(number, Path { source, attrs });
                     }
-                    Err(_) => tables.remove(prefix, Some(id)),
+                    Err(_) => tables.remove(number, Some(id)),
                 }
             }
         }

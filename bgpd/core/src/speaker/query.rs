@@ -3,6 +3,7 @@
 
 use super::Speaker;
 use crate::peer::Peer;
+use crate::rib::numbers::PrefixId;
 use crate::types::{Family, Prefix};
 use crate::view::{Match, PathFilter, PathState, PathView, RibKind, RouteQuery, RouteView};
 use crate::wire::{Attributes, Origin};
@@ -27,7 +28,7 @@ impl Scan {
     }
 }
 
-/// The families of an Adj-RIB-In are tables of their own.
+/// The families are tables of their own.
 const PARTS: usize = 2;
 
 impl Speaker {
@@ -53,20 +54,18 @@ impl Speaker {
         let peer = self.queried_peer(query);
         let mut found = Vec::new();
         for _ in 0..steps {
-            let slots = self.slots(query, peer, scan.part);
+            let slots = self.slots(query, scan.part);
             let next = scan.below.map_or(slots, |below| below.min(slots)).checked_sub(1);
-            match next.and_then(|index| self.slot(query, peer, scan.part, index)) {
-                Some(prefix) => {
-                    scan.below = next;
-                    found.extend(Some(*prefix).filter(|p| fits(query, p)));
-                }
-                None => {
-                    (scan.part, scan.below) = (scan.part + 1, None);
-                    scan.over = scan.part >= PARTS;
-                    if scan.over {
-                        break;
-                    }
-                }
+            if let Some(index) = next {
+                scan.below = next;
+                let prefix = self.slot(query, peer, scan.part, index);
+                found.extend(prefix.filter(|p| fits(query, p)));
+                continue;
+            }
+            (scan.part, scan.below) = (scan.part + 1, None);
+            scan.over = scan.part >= PARTS;
+            if scan.over {
+                break;
             }
         }
         found
@@ -120,40 +119,40 @@ impl Speaker {
         self.peers.get(&self.find_peer(query.peer.as_ref()?)?)
     }
 
-    fn slots(&self, query: &RouteQuery, peer: Option<&Peer>, part: usize) -> usize {
-        match (query.rib, peer, part) {
-            (RibKind::AdjIn, Some(peer), part) => {
-                Family::ALL.get(part).map_or(0, |family| peer.adj_in.get(*family).len())
-            }
-            (RibKind::Loc, _, 0) => self.rib.slots(),
-            (RibKind::Fib, _, 0) => self.fib.slots(),
-            (RibKind::AdjOut, Some(peer), 0) => peer.adj_out.slots(),
-            _ => 0,
+    /// Indexes of a part are below this.
+    fn slots(&self, query: &RouteQuery, part: usize) -> usize {
+        match (query.rib, Family::ALL.get(part)) {
+            (RibKind::Fib, _) if part == 0 => self.fib.slots(),
+            (RibKind::Fib, _) | (_, None) => 0,
+            (_, Some(family)) => self.rib.numbers().slots(*family),
         }
     }
 
-    fn slot<'a>(
-        &'a self,
+    /// Of the RIBs' numbers not each is in each table.
+    fn slot(
+        &self,
         query: &RouteQuery,
-        peer: Option<&'a Peer>,
+        peer: Option<&Peer>,
         part: usize,
         index: usize,
-    ) -> Option<&'a Prefix> {
-        match (query.rib, peer) {
-            (RibKind::Loc, _) => self.rib.at(index).map(|(prefix, _)| prefix),
-            (RibKind::Fib, _) => self.fib.at(index),
-            (RibKind::AdjIn, Some(peer)) => peer.adj_in.get(*Family::ALL.get(part)?).at(index),
-            (RibKind::AdjOut, Some(peer)) => peer.adj_out.at(index),
-            (_, None) => None,
-        }
+    ) -> Option<Prefix> {
+        let id = PrefixId::new(*Family::ALL.get(part)?, index);
+        let is_there = match (query.rib, peer) {
+            (RibKind::Fib, _) => return self.fib.at(index).copied(),
+            (RibKind::Loc, _) => self.rib.at(id).is_some(),
+            (RibKind::AdjIn, Some(peer)) => peer.adj_in.get(id.family()).get(id).is_some(),
+            (RibKind::AdjOut, Some(peer)) => peer.adj_out.get(id).is_some(),
+            (_, None) => false,
+        };
+        self.rib.prefix(id).filter(|_| is_there)
     }
 
     /// As the peer sent it.
     fn received_view(&self, peer: &Peer, prefix: &Prefix, now: Instant) -> Option<RouteView> {
         let mut route = self.adj_in_view(peer, prefix, now)?;
-        let received = peer.adj_in.get(Family::of(prefix)).get(prefix)?;
+        let received = peer.adj_in.get(Family::of(prefix)).get(self.rib.find(prefix)?)?;
         for path in &mut route.paths {
-            path.attributes = Arc::clone(&received.attrs);
+            path.attributes = Arc::new(received.attrs.unpack());
         }
         Some(route)
     }

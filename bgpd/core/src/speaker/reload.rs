@@ -160,10 +160,10 @@ impl Speaker {
             self.fib.set_install(install, out);
         }
         if old.install != install || old.max_paths != self.config.max_paths {
-            let all: Vec<_> = self.rib.iter().map(|(p, _)| *p).collect();
+            let all: Vec<_> = self.rib.ids().collect();
             let mut tables = self.tables(out);
-            for prefix in all {
-                tables.install(prefix);
+            for id in all {
+                tables.install(id);
             }
         }
     }

@@ -240,9 +240,9 @@ impl Speaker {
 
     pub(super) fn adopted(&mut self, routes: Vec<InstalledRoute>, out: &mut Vec<Action>) {
         self.fib.adopt(routes);
-        let learned: Vec<_> = self.rib.iter().map(|(p, _)| *p).collect();
-        for prefix in learned {
-            self.tables(out).install(prefix);
+        let learned: Vec<_> = self.rib.ids().collect();
+        for id in learned {
+            self.tables(out).install(id);
         }
         self.thaw(&Family::ALL, out);
         self.recovery_over_if_all(out);

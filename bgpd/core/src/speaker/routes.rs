@@ -11,6 +11,7 @@ use crate::rib::attrs::Interner;
 use crate::rib::export::Exporter;
 use crate::rib::import::{Importer, Verdict};
 use crate::rib::loc_rib::{Change, LocRib};
+use crate::rib::numbers::PrefixId;
 use crate::rib::policy::Filter;
 use crate::rib::{Kind, Path, PerFamily, Source};
 use crate::types::{Family, NextHop, PeerId, Prefix, Protocol};
@@ -30,25 +31,31 @@ pub(super) struct Tables<'a> {
 }
 
 impl Tables<'_> {
-    pub(super) fn set(&mut self, prefix: Prefix, path: Path) {
-        if self.rib.set(prefix, path) == Change::Selection {
-            self.install(prefix);
+    pub(super) fn set(&mut self, id: PrefixId, path: Path) {
+        if self.rib.set(id, path) == Change::Selection {
+            self.install(id);
         }
     }
 
-    pub(super) fn remove(&mut self, prefix: Prefix, peer: Option<PeerId>) {
-        if self.rib.remove(&prefix, peer) == Change::Selection {
-            self.install(prefix);
+    pub(super) fn remove(&mut self, id: PrefixId, peer: Option<PeerId>) {
+        if self.rib.remove(id, peer) == Change::Selection {
+            self.install(id);
+        }
+    }
+
+    pub(super) fn remove_prefix(&mut self, prefix: &Prefix, peer: Option<PeerId>) {
+        if let Some(id) = self.rib.find(prefix) {
+            self.remove(id, peer);
         }
     }
 
     /// A route through ourselves would be a loop.
-    pub(super) fn install(&mut self, prefix: Prefix) {
+    pub(super) fn install(&mut self, id: PrefixId) {
         if !self.fib.installs() {
             return;
         }
-        let route = self.rib.get(&prefix);
-        let ours = route.filter(|r| r.best().is_some_and(Path::is_installable));
+        let Some(prefix) = self.rib.prefix(id) else { return };
+        let ours = self.rib.at(id).filter(|r| r.best().is_some_and(Path::is_installable));
         let mut hops = ours.map(|r| r.next_hops(self.max_paths)).unwrap_or_default();
         hops.retain(|hop| !self.own.contains(&hop.addr()));
         self.fib.want(prefix, &hops, self.out);
@@ -114,10 +121,11 @@ impl Speaker {
         let mut count = 0;
         for section in update.withdrawn.iter().flatten() {
             for prefix in section.nlri {
-                let was = peer.adj_in.get_mut(section.family).remove(&prefix);
+                let Some(number) = tables.rib.find(&prefix) else { continue };
+                let was = peer.adj_in.get_mut(section.family).remove(number);
                 count += usize::from(was.is_some());
                 if was.is_some_and(Verdict::accepted) {
-                    tables.remove(prefix, Some(id));
+                    tables.remove(number, Some(id));
                 }
             }
         }
@@ -144,19 +152,20 @@ impl Speaker {
                 continue;
             }
             let attrs = interner.intern_with(attributes, section.next_hop);
-            let mut gate = importer.gate(&attrs, section.family);
+            let mut gate = importer.gate(&attrs, attributes, section.family);
             let adj_in = peer.adj_in.get_mut(section.family);
             for prefix in section.nlri {
+                let number = tables.rib.number(&prefix);
                 let admitted = gate.admit(&prefix, &importer, interner);
                 let verdict = admitted.as_ref().map_or_else(|no| *no, |_| Verdict::Accepted);
-                let was = adj_in.set(prefix, Arc::clone(&attrs), verdict, now);
+                let was = adj_in.set(number, attrs.clone(), verdict, now);
                 match admitted {
                     Ok(attrs) => {
                         let source = Arc::clone(&up.source);
-                        tables.set(prefix, Path { source, attrs });
+                        tables.set(number, Path { source, attrs });
                     }
                     Err(_) if was.is_some_and(Verdict::accepted) => {
-                        tables.remove(prefix, Some(id));
+                        tables.remove(number, Some(id));
                     }
                     Err(_) => {}
                 }
@@ -172,7 +181,7 @@ impl Speaker {
             self.originated.keys().filter(|p| !wanted.contains(p)).copied().collect();
         for prefix in gone {
             self.originated.remove(&prefix);
-            self.tables(out).remove(prefix, None);
+            self.tables(out).remove_prefix(&prefix, None);
         }
         let configured: BTreeSet<Prefix> = self.config.originate.iter().copied().collect();
         let sources = [Protocol::Local, Protocol::Block].map(|p| Arc::new(self.own_source(p)));
@@ -183,9 +192,10 @@ impl Speaker {
                 continue;
             }
             self.originated.entry(prefix).or_insert(now);
-            let attrs = self.interner.intern(own_attributes(Family::of(&prefix)));
+            let attrs = self.interner.intern(&own_attributes(Family::of(&prefix)));
             let source = Arc::clone(source);
-            self.tables(out).set(prefix, Path { source, attrs });
+            let id = self.rib.number(&prefix);
+            self.tables(out).set(id, Path { source, attrs });
         }
     }
 
@@ -217,10 +227,10 @@ impl Speaker {
     ) -> usize {
         let Some(Parts { peer, mut tables, .. }) = self.parts(id, out) else { return 0 };
         let adj_in = peer.adj_in.get_mut(family);
-        let gone = if only_stale { adj_in.stale_prefixes() } else { adj_in.prefixes() };
-        for prefix in &gone {
-            if adj_in.remove(prefix).is_some_and(Verdict::accepted) {
-                tables.remove(*prefix, Some(id));
+        let gone = if only_stale { adj_in.stale_ids() } else { adj_in.ids() };
+        for number in &gone {
+            if adj_in.remove(*number).is_some_and(Verdict::accepted) {
+                tables.remove(*number, Some(id));
             }
         }
         if adj_in.len() == 0 {

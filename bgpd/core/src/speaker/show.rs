@@ -2,7 +2,8 @@
 
 use super::Speaker;
 use crate::peer::Peer;
-use crate::rib::adj_in::InPath;
+use crate::rib::adj_in::{AdjIn, InPath};
+use crate::rib::attrs::Attrs;
 use crate::rib::loc_rib::Route;
 use crate::rib::{Path, decision};
 use crate::session::Session;
@@ -10,7 +11,7 @@ use crate::types::{Family, Prefix};
 use crate::view::{
     GracefulRestartView, LongLivedView, Overview, PathView, PeerFamilyView, PeerView, RouteView,
 };
-use crate::wire::{Attributes, Capability, LongLivedFamily};
+use crate::wire::{Capability, LongLivedFamily};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,7 @@ impl Speaker {
                 best,
                 multipath: used && !best,
                 reason: reason.map(decision::Step::reason),
-                installed: used && self.fib.has(prefix, &path.attrs.next_hop),
+                installed: used && self.fib.has(prefix, &path.attrs.next_hop()),
                 ..self.path_view(prefix, path, now)
             }
         });
@@ -96,10 +97,11 @@ impl Speaker {
     fn path_view(&self, prefix: &Prefix, path: &Path, now: Instant) -> PathView {
         let peer = path.source.peer.and_then(|id| self.peers.get(&id));
         let adj_in = peer.map(|p| p.adj_in.get(Family::of(prefix)));
-        let received = adj_in.and_then(|table| Some((table, table.get(prefix)?)));
+        let id = self.rib.find(prefix);
+        let received = adj_in.and_then(|table| Some((table, table.get(id?)?)));
         let injected = path.source.peer.and_then(|id| self.leases.announcer(id, prefix));
         let own = || injected.map(|(_, at)| at).or_else(|| self.originated.get(prefix).copied());
-        let since = received.map_or_else(own, |(_, p)| Some(p.since));
+        let since = received.map_or_else(own, |(table, path)| table.since(path));
         PathView {
             peer: peer.map(|p| p.name.clone()),
             injected_by: injected.map(|(client, _)| client.to_owned()),
@@ -108,7 +110,7 @@ impl Speaker {
             stale: received.is_some_and(|(table, path)| table.is_stale(path)),
             rejected: false,
             installed: false,
-            attributes: Arc::clone(&path.attrs),
+            attributes: Arc::new(path.attrs.unpack()),
             reason: None,
             said: None,
             age: since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
@@ -122,15 +124,19 @@ impl Speaker {
         now: Instant,
     ) -> Option<RouteView> {
         let table = peer.adj_in.get(Family::of(prefix));
-        let received = table.get(prefix)?;
-        let stale = table.is_stale(received);
+        let received = table.get(self.rib.find(prefix)?)?;
         let selected = self.loc_view(prefix, now).into_iter().flat_map(|r| r.paths);
         let mut from_peer =
             selected.filter(|p| received.verdict.accepted() && p.peer.as_ref() == Some(&peer.name));
-        let path = from_peer.next().unwrap_or_else(|| refused_view(peer, received, stale, now));
+        let path = from_peer.next().unwrap_or_else(|| refused_view(peer, (table, received), now));
         // As it came, and not as a policy has changed it.
-        let path = PathView { attributes: Arc::clone(&received.attrs), ..path };
+        let path = PathView { attributes: Arc::new(received.attrs.unpack()), ..path };
         Some(RouteView { prefix: *prefix, paths: vec![path] })
+    }
+
+    /// What a peer holds of a prefix.
+    pub(super) fn told(&self, peer: &Peer, prefix: &Prefix) -> Option<&Attrs> {
+        self.interner.get(peer.adj_out.get(self.rib.find(prefix)?)?)
     }
 
     pub(super) fn adj_out_view(
@@ -139,7 +145,7 @@ impl Speaker {
         prefix: &Prefix,
         now: Instant,
     ) -> Option<RouteView> {
-        let attributes = peer.adj_out.get(prefix)?;
+        let attributes = self.told(peer, prefix)?;
         let source = self.loc_view(prefix, now).and_then(|r| r.paths.into_iter().next());
         let path = PathView {
             peer: source.as_ref().and_then(|p| p.peer.clone()),
@@ -152,18 +158,19 @@ impl Speaker {
     }
 }
 
-fn refused_view(peer: &Peer, path: &InPath, stale: bool, now: Instant) -> PathView {
+fn refused_view(peer: &Peer, (table, path): (&AdjIn, &InPath), now: Instant) -> PathView {
+    let since = table.since(path);
     PathView {
         peer: Some(peer.name.clone()),
-        stale,
+        stale: table.is_stale(path),
         rejected: true,
         reason: path.verdict.reason(),
-        age: now.saturating_duration_since(path.since),
+        age: since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
         ..bare_view(&path.attrs)
     }
 }
 
-fn bare_view(attributes: &Arc<Attributes>) -> PathView {
+fn bare_view(attributes: &Attrs) -> PathView {
     PathView {
         peer: None,
         injected_by: None,
@@ -172,7 +179,7 @@ fn bare_view(attributes: &Arc<Attributes>) -> PathView {
         stale: false,
         rejected: false,
         installed: false,
-        attributes: Arc::clone(attributes),
+        attributes: Arc::new(attributes.unpack()),
         reason: None,
         said: None,
         age: Duration::ZERO,

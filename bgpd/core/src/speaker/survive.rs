@@ -10,13 +10,13 @@ use crate::event::{Action, Resumed, Survivor};
 use crate::peer::Peer;
 use crate::report::Report;
 use crate::rib::adj_in::InPath;
+use crate::rib::attrs::{Attrs, AttrsId};
+use crate::rib::numbers::PrefixId;
 use crate::rib::told::{BadRecord, Record, Said, Told, all, each};
 use crate::session::Session;
 use crate::session::agree::agree;
 use crate::types::{ConnId, Family, PeerId, Prefix};
-use crate::wire::{
-    self, AfiSafi, Attributes, Context, Message, Notification, Open, RefreshMark, cease,
-};
+use crate::wire::{self, AfiSafi, Context, Message, Notification, Open, RefreshMark, cease};
 use hashbrown::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,7 +63,7 @@ impl Speaker {
             return Vec::new();
         };
         let context = session.context();
-        let mut log = peer.adj_out.log(&context);
+        let mut log = peer.adj_out.log(&context, &self.rib, &self.interner);
         log.push(Record::Heard(self.heard(peer, &context)));
         log
     }
@@ -88,16 +88,34 @@ impl Speaker {
             let adj_in = peer.adj_in.get(family);
             if peer.refreshing.get(family).is_under_way() {
                 let stale = adj_in.iter().filter(|(_, path)| adj_in.is_stale(path));
-                write_paths(context, family, stale, &mut out);
+                self.write_paths(context, family, stale, &mut out);
                 wire::refresh_mark(family.into(), RefreshMark::Begin, &mut out);
             }
             let fresh = adj_in.iter().filter(|(_, path)| !adj_in.is_stale(path));
-            write_paths(context, family, fresh, &mut out);
+            self.write_paths(context, family, fresh, &mut out);
             if self.is_whole(peer, family) {
                 wire::end_of_rib(family, &mut out);
             }
         }
         out
+    }
+
+    fn write_paths<'a>(
+        &self,
+        context: &Context,
+        family: Family,
+        paths: impl Iterator<Item = (PrefixId, &'a InPath)>,
+        out: &mut Vec<u8>,
+    ) {
+        let mut by_attributes: HashMap<AttrsId, (&Attrs, Vec<Prefix>)> = HashMap::new();
+        for (id, path) in paths {
+            let group = by_attributes.entry(path.attrs.id());
+            let group = group.or_insert_with(|| (&path.attrs, Vec::new()));
+            group.1.extend(self.rib.prefix(id));
+        }
+        for (attrs, prefixes) in by_attributes.values() {
+            all(prefixes, |rest| attrs.announce(context, family, rest, out));
+        }
     }
 
     /// Nothing but what this session has brought can be in the kernel by this peer, so that the next
@@ -266,22 +284,6 @@ fn check(heard: &[Record], context: &Context) -> Result<(), BadRecord> {
         }
     }
     if heard.is_empty() { Err(BadRecord::Unheard) } else { Ok(()) }
-}
-
-fn write_paths<'a>(
-    context: &Context,
-    family: Family,
-    paths: impl Iterator<Item = (&'a Prefix, &'a InPath)>,
-    out: &mut Vec<u8>,
-) {
-    let mut by_attributes: HashMap<*const Attributes, (&Attributes, Vec<Prefix>)> = HashMap::new();
-    for (prefix, path) in paths {
-        let group = by_attributes.entry(Arc::as_ptr(&path.attrs));
-        group.or_insert_with(|| (&path.attrs, Vec::new())).1.push(*prefix);
-    }
-    for (attrs, prefixes) in by_attributes.values() {
-        all(prefixes, |rest| wire::announce(context, family, attrs, rest, out));
-    }
 }
 
 fn open(message: &[u8]) -> Option<Open> {

@@ -68,7 +68,8 @@ impl Speaker {
     pub(super) fn note_routes(&mut self, since: Option<Mark>) {
         let Some(Mark { journal, cause }) = since else { return };
         for number in journal..self.rib.journal().end() {
-            let Some(prefix) = self.rib.journal().get(number) else { continue };
+            let id = self.rib.journal().get(number);
+            let Some(prefix) = id.and_then(|id| self.rib.prefix(id)) else { continue };
             if self.watch.changes.len() < KEPT {
                 self.watch.changes.push((prefix, cause.clone()));
             } else {

@@ -99,11 +99,37 @@ fn announce_v4(
     prefixes: &[Prefix],
     out: &mut Vec<u8>,
 ) -> usize {
+    let write =
+        |out: &mut Vec<u8>| write::attributes(context, attributes, Family::Ipv4Unicast, out);
+    put_announcement(context, write, prefixes, out)
+}
+
+/// The same, where the octets of the attributes are there already.
+pub(super) fn announce_octets(
+    context: &Context,
+    attributes: &[u8],
+    prefixes: &[Prefix],
+    out: &mut Vec<u8>,
+) -> usize {
+    let start = out.len();
+    let count = put_announcement(context, |out| out.extend(attributes), prefixes, out);
+    if count == 0 {
+        out.truncate(start);
+    }
+    count
+}
+
+fn put_announcement(
+    _context: &Context,
+    attributes: impl FnOnce(&mut Vec<u8>),
+    prefixes: &[Prefix],
+    out: &mut Vec<u8>,
+) -> usize {
     let start = out.len();
     let message = begin(frame::UPDATE, out);
     out.extend([0; 4]);
     let list = out.len();
-    write::attributes(context, attributes, Family::Ipv4Unicast, out);
+    attributes(out);
     set_length(list - 2, out);
     let count = put_prefixes(Family::Ipv4Unicast, prefixes, start + MAX_LEN, out);
     end(message, out);

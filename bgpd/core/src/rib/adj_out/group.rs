@@ -1,44 +1,119 @@
 //! Prefixes with the same news, so that they share UPDATEs.
 
-use crate::types::{Family, Prefix};
-use crate::wire::Attributes;
+use crate::rib::attrs::{Attrs, AttrsId};
+use crate::rib::numbers::PrefixId;
+use crate::types::Family;
 use hashbrown::HashMap;
-use std::sync::Arc;
 
-/// Prefixes with one and the same news.
+/// What is to be sent next: groups of prefixes, each with one and the same news.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Group by group.
+    ids: Vec<PrefixId>,
+    groups: Vec<Group>,
+    /// The first group that is not sent.
+    next: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) family: Family,
     /// `None`: withdrawn.
-    pub(super) attrs: Option<Arc<Attributes>>,
-    pub(super) prefixes: Vec<Prefix>,
-    /// How many of the prefixes have been sent.
-    pub(super) sent: usize,
+    pub(super) attrs: Option<Attrs>,
+    /// What is left of it, in `ids`.
+    from: usize,
+    to: usize,
 }
 
-impl Group {
-    pub(super) fn unsent(&self) -> &[Prefix] {
-        self.prefixes.get(self.sent..).unwrap_or_default()
+impl Batch {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.next >= self.groups.len()
+    }
+
+    /// The group to send from, and its prefixes that are not sent.
+    pub(super) fn front(&self) -> Option<(&Group, &[PrefixId])> {
+        let group = self.groups.get(self.next)?;
+        Some((group, self.ids.get(group.from..group.to).unwrap_or_default()))
+    }
+
+    /// All groups that are not sent.
+    pub(super) fn unsent(&self) -> impl Iterator<Item = (&Group, &[PrefixId])> {
+        let groups = self.groups.get(self.next..).unwrap_or_default().iter();
+        groups.map(|g| (g, self.ids.get(g.from..g.to).unwrap_or_default()))
+    }
+
+    /// So many of the front group have been sent.
+    pub(super) fn sent(&mut self, count: usize) {
+        if let Some(group) = self.groups.get_mut(self.next) {
+            group.from += count;
+            if group.from >= group.to {
+                self.next += 1;
+            }
+        }
+    }
+
+    /// What is left of the front group is withdrawn instead, if it was to be announced.
+    pub(super) fn withdraw_front(&mut self) -> Vec<PrefixId> {
+        let left = self.front().map(|(_, ids)| ids.to_vec()).unwrap_or_default();
+        let was = self.groups.get_mut(self.next).and_then(|group| group.attrs.take());
+        if was.is_some() {
+            return left;
+        }
+        self.next += 1;
+        Vec::new()
     }
 }
 
-/// Groups under construction, in the order of their first prefix.
+/// A batch under construction: groups in the order of their first prefix.
 #[derive(Default)]
-pub(super) struct Groups {
-    pub(super) list: Vec<Group>,
-    index: HashMap<(Family, Option<*const Attributes>), usize>,
+pub(super) struct Builder {
+    groups: Vec<Group>,
+    /// Each with the number of its group.
+    added: Vec<(usize, PrefixId)>,
+    index: HashMap<(Family, Option<AttrsId>), usize>,
 }
 
-impl Groups {
-    pub(super) fn add(&mut self, prefix: Prefix, attrs: Option<Arc<Attributes>>) {
-        let family = Family::of(&prefix);
-        let key = (family, attrs.as_ref().map(Arc::as_ptr));
-        let index = *self.index.entry(key).or_insert_with(|| {
-            self.list.push(Group { family, attrs, prefixes: Vec::new(), sent: 0 });
-            self.list.len() - 1
-        });
-        if let Some(group) = self.list.get_mut(index) {
-            group.prefixes.push(prefix);
+impl Builder {
+    pub(super) fn add(&mut self, id: PrefixId, attrs: Option<Attrs>) {
+        let number = self.group(id.family(), attrs);
+        if let Some(group) = self.groups.get_mut(number) {
+            group.to += 1;
+            self.added.push((number, id));
         }
+    }
+
+    fn group(&mut self, family: Family, attrs: Option<Attrs>) -> usize {
+        // Neighbours in the table are mostly of one group.
+        if let Some((last, _)) = self.added.last()
+            && let Some(group) = self.groups.get(*last)
+            && group.family == family
+            && group.attrs == attrs
+        {
+            return *last;
+        }
+        let key = (family, attrs.as_ref().map(Attrs::id));
+        *self.index.entry(key).or_insert_with(|| {
+            self.groups.push(Group { family, attrs, from: 0, to: 0 });
+            self.groups.len() - 1
+        })
+    }
+
+    /// Sorts by group what was added.
+    pub(super) fn finish(mut self) -> Batch {
+        let mut end = 0;
+        for group in &mut self.groups {
+            (group.from, end) = (end, end + group.to);
+            group.to = group.from;
+        }
+        let Some((_, some)) = self.added.first() else { return Batch::default() };
+        let mut ids = vec![*some; end];
+        for (number, id) in self.added {
+            let Some(group) = self.groups.get_mut(number) else { continue };
+            if let Some(slot) = ids.get_mut(group.to) {
+                *slot = id;
+                group.to += 1;
+            }
+        }
+        Batch { ids, groups: self.groups, next: 0 }
     }
 }

@@ -3,25 +3,24 @@
 //! What was told and is not wanted by this process is *inherited*: it stays until everybody has
 //! spoken who might still want it.
 
-use super::group::Group;
 use super::refresh::Refresh;
 use super::{AdjOut, EndOfRib};
 use crate::rib::PerFamily;
-use crate::rib::attrs::Interner;
+use crate::rib::attrs::{Attrs, AttrsId, Interner};
 use crate::rib::loc_rib::LocRib;
+use crate::rib::numbers::PrefixId;
 use crate::rib::told::{Record, Told, Writer};
 use crate::session::agree::Agreed;
 use crate::types::{Family, NextHop, Prefix};
 use crate::wire::{Attributes, Context, Origin};
 use hashbrown::{HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 impl AdjOut {
     /// For a session that an earlier process had: the peer holds what that one has told.
     pub(crate) fn resume(
         &mut self,
-        rib: &LocRib,
+        rib: &mut LocRib,
         agreed: &Agreed,
         told: Told,
         interner: &mut Interner,
@@ -38,31 +37,33 @@ impl AdjOut {
         }
         for (prefix, attrs) in told.routes.iter() {
             // Nothing we announce has no next hop, so this differs from whatever it is compared to.
-            let attrs = attrs.clone().unwrap_or_else(|| interner.intern(unknown(prefix)));
-            *self.counts.get_mut(Family::of(prefix)) += 1;
-            self.held.insert(*prefix, attrs);
-            self.inherited.get_mut(Family::of(prefix)).insert(*prefix, ());
+            let attrs = attrs.clone().unwrap_or_else(|| interner.intern(&unknown(prefix)));
+            let id = rib.number(prefix);
+            self.held.get_mut(id.family()).insert(id.index(), attrs.id());
+            self.inherited.get_mut(id.family()).insert(id.index(), ());
         }
     }
 
     /// The log that tells the next process what this one has told ([`Told::replay`]).
-    pub(crate) fn log(&self, context: &Context) -> Vec<Record> {
+    pub(crate) fn log(&self, context: &Context, rib: &LocRib, interner: &Interner) -> Vec<Record> {
         let mut writer = Writer::default();
-        let pending: HashSet<Prefix> =
-            self.groups.iter().flat_map(Group::unsent).copied().collect();
-        for group in &self.groups {
-            writer.unsure(context, group.family, group.unsent());
+        let prefixes = |ids: &[PrefixId]| -> Vec<Prefix> {
+            ids.iter().filter_map(|id| rib.prefix(*id)).collect()
+        };
+        let mut pending: HashSet<PrefixId> = HashSet::new();
+        for (group, ids) in self.batch.unsent() {
+            writer.unsure(context, group.family, &prefixes(ids));
+            pending.extend(ids);
         }
-        let mut by_attributes: HashMap<(Family, *const Attributes), Vec<Prefix>> = HashMap::new();
-        for (prefix, attrs) in self.held.iter().filter(|(p, _)| !pending.contains(*p)) {
-            let key = (Family::of(prefix), Arc::as_ptr(attrs));
-            by_attributes.entry(key).or_default().push(*prefix);
+        let mut by_attributes: HashMap<(Family, AttrsId), Vec<Prefix>> = HashMap::new();
+        for (id, attrs) in self.iter().filter(|(id, _)| !pending.contains(id)) {
+            by_attributes.entry((id.family(), attrs)).or_default().extend(rib.prefix(id));
         }
-        for ((family, _), prefixes) in &by_attributes {
-            let Some(attrs) = prefixes.first().and_then(|p| self.held.get(p)) else { continue };
-            match **attrs == unknown_of(*family) {
+        for ((family, attrs), prefixes) in &by_attributes {
+            let Some(attrs) = interner.get(*attrs).map(Attrs::unpack) else { continue };
+            match attrs == unknown_of(*family) {
                 true => writer.unsure(context, *family, prefixes),
-                false => writer.announce(context, *family, attrs, prefixes),
+                false => writer.announce(context, *family, &attrs, prefixes),
             }
         }
         for family in Family::ALL {
@@ -88,17 +89,17 @@ impl AdjOut {
         for family in Family::ALL.into_iter().filter(|f| *complete.get(*f)) {
             let gone = std::mem::take(self.inherited.get_mut(family));
             any |= gone.len() > 0;
-            self.extra.extend(gone.keys());
+            self.extra.extend(gone.iter().map(|(i, ())| PrefixId::new(family, i)));
         }
         any
     }
 
-    pub(super) fn confirm(&mut self, prefix: &Prefix) {
-        self.inherited.get_mut(Family::of(prefix)).remove(prefix);
+    pub(super) fn confirm(&mut self, id: PrefixId) {
+        self.inherited.get_mut(id.family()).remove(id.index());
     }
 
-    pub(super) fn is_inherited(&self, prefix: &Prefix) -> bool {
-        self.inherited.get(Family::of(prefix)).get(prefix).is_some()
+    pub(super) fn is_inherited(&self, id: PrefixId) -> bool {
+        self.inherited.get(id.family()).get(id.index()).is_some()
     }
 }
 

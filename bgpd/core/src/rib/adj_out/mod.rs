@@ -18,44 +18,41 @@ mod memo;
 mod refresh;
 
 use super::PerFamily;
-use super::attrs::Interner;
+use super::attrs::{Attrs, AttrsId, Interner};
 use super::export::Exporter;
-use super::loc_rib::LocRib;
-use super::prefix_map::PrefixMap;
+use super::loc_rib::{LocRib, Route};
+use super::numbers::PrefixId;
+use super::sparse::Sparse;
 use crate::policy::Origins;
 use crate::types::{Family, Prefix};
-use crate::wire::{self, Attributes, Context};
-use group::{Group, Groups};
-use memo::{Making, Memo};
+use crate::wire::{self, Context};
+use group::{Batch, Builder};
+pub(crate) use memo::{Memo, Memos};
 use refresh::Refresh;
-use std::collections::VecDeque;
-use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub(crate) struct AdjOut {
-    /// What the peer holds, or will when `groups` are sent.
-    held: PrefixMap<Arc<Attributes>>,
-    counts: PerFamily<usize>,
+    /// What the peer holds, or will when `batch` is sent.
+    held: PerFamily<Sparse<AttrsId>>,
     outdated: u64,
     /// The number of the next journal entry to read.
     cursor: u64,
     walk: Option<Walk>,
     /// Prefixes to look at besides.
-    extra: Vec<Prefix>,
-    groups: VecDeque<Group>,
+    extra: Vec<PrefixId>,
+    batch: Batch,
     end_of_rib: PerFamily<EndOfRib>,
     refresh: PerFamily<Refresh>,
     /// Told by an earlier process and not wanted by this one so far: withdrawn when everybody has
     /// spoken who might still want it.
-    inherited: PerFamily<PrefixMap<()>>,
-    memo: Memo,
+    inherited: PerFamily<Sparse<()>>,
 }
 
-/// A pass over the Loc-RIB from above; see [`PrefixMap`].
+/// A pass over the Loc-RIB from above. What comes to the table on the way stands in the journal.
 #[derive(Debug)]
 struct Walk {
-    /// Entries below this index are still to be visited.
-    below: usize,
+    /// Routes below these numbers are still to be visited.
+    below: PerFamily<usize>,
     /// Families of which everything is told again, changed or not (RFC 2918).
     again: PerFamily<bool>,
 }
@@ -75,6 +72,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) interner: &'a mut Interner,
     pub(crate) exporter: &'a Exporter,
     pub(crate) origins: &'a dyn Origins,
+    /// Of the exporter's rules.
+    pub(crate) memo: &'a mut Memo,
     pub(crate) context: Context,
     /// Families whose EoR would be true now.
     pub(crate) complete: PerFamily<bool>,
@@ -86,7 +85,7 @@ const BATCH: usize = 2048;
 
 impl AdjOut {
     pub(crate) fn count(&self, family: Family) -> usize {
-        *self.counts.get(family)
+        self.held.get(family).len()
     }
 
     /// How many announcements another one or a withdrawal has made void.
@@ -102,21 +101,23 @@ impl AdjOut {
         self.cursor
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Prefix, &Arc<Attributes>)> {
-        self.held.iter()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PrefixId, AttrsId)> + '_ {
+        let all = Family::ALL.into_iter().map(|f| (f, self.held.get(f)));
+        all.flat_map(|(f, held)| held.iter().map(move |(i, attrs)| (PrefixId::new(f, i), *attrs)))
     }
 
-    /// For walks from above (see [`PrefixMap`]).
-    pub(crate) fn at(&self, index: usize) -> Option<&Prefix> {
-        self.held.at(index).map(|(prefix, _)| prefix)
+    pub(crate) fn get(&self, id: PrefixId) -> Option<AttrsId> {
+        self.held.get(id.family()).get(id.index()).copied()
     }
 
-    pub(crate) fn slots(&self) -> usize {
-        self.held.len()
-    }
-
-    pub(crate) fn get(&self, prefix: &Prefix) -> Option<&Arc<Attributes>> {
-        self.held.get(prefix)
+    /// Every number of a prefix that means something here.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = PrefixId> + '_ {
+        let inherited = Family::ALL
+            .into_iter()
+            .flat_map(|f| self.inherited.get(f).iter().map(move |(i, ())| PrefixId::new(f, i)));
+        let batch = self.batch.unsent().flat_map(|(_, ids)| ids.iter().copied());
+        let held = self.iter().map(|(id, _)| id);
+        held.chain(inherited).chain(batch).chain(self.extra.iter().copied())
     }
 
     /// For a session that has just come up: the peer holds nothing of ours that we know of.
@@ -130,14 +131,13 @@ impl AdjOut {
 
     /// Compares everything again: the rules of export have changed.
     pub(crate) fn reconsider(&mut self, rib: &LocRib) {
-        self.memo = Memo::default();
         self.walk(rib);
     }
 
     /// The journal has become too long to be kept for this peer: a walk instead of it.
     pub(crate) fn skip_journal(&mut self, rib: &LocRib) {
         self.walk_from_now(rib);
-        self.extra = self.held.keys().filter(|p| rib.get(p).is_none()).copied().collect();
+        self.extra = self.iter().map(|(id, _)| id).filter(|id| rib.at(*id).is_none()).collect();
     }
 
     fn walk_from_now(&mut self, rib: &LocRib) {
@@ -147,12 +147,12 @@ impl AdjOut {
 
     fn walk(&mut self, rib: &LocRib) {
         let again = self.walk.as_ref().map(|w| w.again).unwrap_or_default();
-        self.walk = Some(Walk { below: rib.slots(), again });
+        self.walk = Some(Walk { below: PerFamily::new(|f| rib.slots(f)), again });
     }
 
     /// Whether `pull` would have anything to say.
     pub(crate) fn has_news(&self, rib: &LocRib, complete: PerFamily<bool>) -> bool {
-        !self.groups.is_empty()
+        !self.batch.is_empty()
             || self.walk.is_some()
             || !self.extra.is_empty()
             || self.cursor < rib.journal().end()
@@ -169,18 +169,18 @@ impl AdjOut {
     pub(crate) fn pull(&mut self, with: &mut Sending<'_>, limit: usize, out: &mut Vec<u8>) -> u64 {
         let mut messages = 0;
         while out.len() < limit {
-            if self.groups.is_empty() {
+            if self.batch.is_empty() {
                 messages += self.mark_refresh(with.rib, out);
             }
-            if self.groups.is_empty() && !self.take_batch(with) {
+            if self.batch.is_empty() && !self.take_batch(with) {
                 if self.disinherit(with.complete) {
                     continue;
                 }
                 messages += self.end_ribs(with.complete, out);
-                self.memo = Memo::default();
+                self.batch = Batch::default();
                 break;
             }
-            messages += self.send_one(with.context, out);
+            messages += self.send_one(with, out);
         }
         messages
     }
@@ -198,101 +198,109 @@ impl AdjOut {
         messages
     }
 
-    fn send_one(&mut self, context: Context, out: &mut Vec<u8>) -> u64 {
-        let Some(group) = self.groups.front_mut() else { return 0 };
-        let rest = group.unsent();
+    fn send_one(&mut self, with: &Sending<'_>, out: &mut Vec<u8>) -> u64 {
+        let Some((group, ids)) = self.batch.front() else { return 0 };
+        let prefixes: Vec<Prefix> = ids.iter().filter_map(|id| with.rib.prefix(*id)).collect();
+        let (context, family) = (&with.context, group.family);
         let written = match &group.attrs {
-            Some(attrs) => wire::announce(&context, group.family, attrs, rest, out),
-            None => wire::withdraw(&context, group.family, rest, out),
+            Some(attrs) => attrs.announce(context, family, &prefixes, out),
+            None => wire::withdraw(context, family, &prefixes, out),
         };
-        group.sent += written;
         if written == 0 {
             self.give_up();
-        } else if group.sent >= group.prefixes.len() {
-            self.groups.pop_front();
         }
+        self.batch.sent(written);
         u64::from(written > 0)
     }
 
     /// Attributes that no message can hold cannot be told; the peer must not go on with older ones.
     fn give_up(&mut self) {
-        let Some(group) = self.groups.pop_front() else { return };
-        let rest = group.unsent().to_vec();
-        if group.attrs.is_none() || rest.is_empty() {
-            return;
+        for id in self.batch.withdraw_front() {
+            self.forget(id);
         }
-        for prefix in &rest {
-            self.forget(prefix);
-        }
-        self.groups.push_front(Group { attrs: None, prefixes: rest, sent: 0, ..group });
     }
 
     /// Looks at the next prefixes and makes groups of what is new; false: there are none to look at.
     fn take_batch(&mut self, with: &mut Sending<'_>) -> bool {
-        let mut groups = Groups::default();
+        let mut batch = Builder::default();
         let mut looked = 0;
         while looked < BATCH {
-            let Some((prefix, again)) = self.next_prefix(with.rib) else { break };
+            let Some((id, again)) = self.next_id(with.rib) else { break };
             looked += 1;
-            self.compare(prefix, again, with, &mut groups);
+            self.compare(id, again, with, &mut batch);
         }
-        self.groups.extend(groups.list);
+        self.batch = batch.finish();
         looked > 0
     }
 
-    fn next_prefix(&mut self, rib: &LocRib) -> Option<(Prefix, bool)> {
-        if let Some(prefix) = self.extra.pop() {
-            return Some((prefix, false));
+    fn next_id(&mut self, rib: &LocRib) -> Option<(PrefixId, bool)> {
+        if let Some(id) = self.extra.pop() {
+            return Some((id, false));
         }
         if let Some(walk) = &mut self.walk {
-            let next = walk.below.min(rib.slots()).checked_sub(1);
-            if let Some((index, (prefix, _))) = next.and_then(|i| rib.at(i).map(|r| (i, r))) {
-                walk.below = index;
-                return Some((*prefix, *walk.again.get(Family::of(prefix))));
+            if let Some(next) = walk.next(rib) {
+                return Some(next);
             }
             self.walk = None;
         }
-        let prefix = rib.journal().get(self.cursor)?;
+        let id = rib.journal().get(self.cursor)?;
         self.cursor += 1;
-        Some((prefix, false))
+        Some((id, false))
     }
 
-    fn compare(
-        &mut self,
-        prefix: Prefix,
-        again: bool,
-        with: &mut Sending<'_>,
-        groups: &mut Groups,
-    ) {
-        let path = with.rib.get(&prefix).and_then(|r| r.best());
-        let Sending { exporter, interner, origins, .. } = with;
-        let mut making = Making { exporter, interner, origins: *origins };
-        let wanted = path
-            .filter(|p| exporter.allows(&prefix, p))
-            .and_then(|p| self.memo.attributes(&prefix, p, &mut making));
-        match (wanted, self.held.get(&prefix)) {
-            (Some(new), Some(old)) if Arc::ptr_eq(&new, old) && !again => self.confirm(&prefix),
+    fn compare(&mut self, id: PrefixId, again: bool, with: &mut Sending<'_>, batch: &mut Builder) {
+        let held = self.get(id);
+        let wanted = with.wanted(id);
+        match (wanted, held) {
+            (Some(new), Some(old)) if new.id() == old && !again => self.confirm(id),
             (Some(new), old) => {
-                *self.counts.get_mut(Family::of(&prefix)) += usize::from(old.is_none());
                 self.outdated += u64::from(old.is_some());
-                self.held.insert(prefix, Arc::clone(&new));
-                groups.add(prefix, Some(new));
-                self.confirm(&prefix);
+                self.held.get_mut(id.family()).insert(id.index(), new.id());
+                batch.add(id, Some(new));
+                self.confirm(id);
             }
-            (None, Some(_)) if self.is_inherited(&prefix) => {}
+            (None, Some(_)) if self.is_inherited(id) => {}
             (None, Some(_)) => {
-                self.forget(&prefix);
-                groups.add(prefix, None);
+                self.forget(id);
+                batch.add(id, None);
             }
             (None, None) => {}
         }
     }
 
-    fn forget(&mut self, prefix: &Prefix) {
-        if self.held.remove(prefix).is_some() {
-            *self.counts.get_mut(Family::of(prefix)) -= 1;
+    fn forget(&mut self, id: PrefixId) {
+        if self.held.get_mut(id.family()).remove(id.index()).is_some() {
             self.outdated += 1;
         }
+    }
+}
+
+impl Walk {
+    /// The next route, and whether it is told again in any case.
+    fn next(&mut self, rib: &LocRib) -> Option<(PrefixId, bool)> {
+        for family in Family::ALL.into_iter().rev() {
+            let below = self.below.get_mut(family);
+            while let Some(index) = below.checked_sub(1) {
+                *below = index;
+                let id = PrefixId::new(family, index);
+                if rib.at(id).is_some() {
+                    return Some((id, *self.again.get(family)));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Sending<'_> {
+    /// What the peer is to hold of a prefix.
+    fn wanted(&mut self, id: PrefixId) -> Option<Attrs> {
+        let path = self.rib.at(id).and_then(Route::best)?;
+        let prefix = self.rib.prefix(id)?;
+        if !self.exporter.allows(&prefix, path) {
+            return None;
+        }
+        self.memo.attributes(&prefix, path, self.interner, self.origins)
     }
 }
 
@@ -310,6 +318,7 @@ mod tests {
         rib: LocRib,
         interner: Interner,
         exporter: Exporter,
+        memos: Memos,
         out: AdjOut,
     }
 
@@ -331,10 +340,16 @@ mod tests {
                 rib: LocRib::default(),
                 interner: Interner::default(),
                 exporter,
+                memos: Memos::default(),
                 out: AdjOut::default(),
             };
             peer.out.start(&peer.rib, &[]);
             peer
+        }
+
+        fn set(&mut self, prefix: &Prefix, spec: &PathSpec) {
+            let id = self.rib.number(prefix);
+            self.rib.set(id, path(spec));
         }
 
         /// Announced and withdrawn prefixes, by message.
@@ -346,6 +361,7 @@ mod tests {
                 interner: &mut self.interner,
                 exporter: &self.exporter,
                 origins: &NoOrigins,
+                memo: self.memos.of(&self.exporter).unwrap(),
                 context,
                 complete: PerFamily::new(|_| true),
             };
@@ -368,11 +384,11 @@ mod tests {
     #[test]
     fn prefixes_with_equal_attributes_share_messages() {
         let mut peer = Peer::new();
-        let one = path(&PathSpec::default());
-        let two = path(&PathSpec { peer: 2, as_path: vec![65002], ..PathSpec::default() });
+        let one = PathSpec::default();
+        let two = PathSpec { peer: 2, as_path: vec![65002], ..PathSpec::default() };
         for n in 0..200 {
-            let path = if n % 2 == 0 { &one } else { &two };
-            peer.rib.set(prefix(&format!("10.{n}.0.0/16")), path.clone());
+            let spec = if n % 2 == 0 { &one } else { &two };
+            peer.set(&prefix(&format!("10.{n}.0.0/16")), spec);
         }
         assert_eq!(peer.pull(1 << 20), [(100, 0), (100, 0)]);
         assert_eq!(peer.pull(1 << 20), []);
@@ -382,8 +398,8 @@ mod tests {
     fn a_small_room_ends_a_pull_early_and_the_next_one_goes_on() {
         let mut peer = Peer::new();
         for n in 0..250 {
-            let path = path(&PathSpec { as_path: vec![65001, 100 + n], ..PathSpec::default() });
-            peer.rib.set(prefix(&format!("10.{n}.0.0/16")), path);
+            let spec = PathSpec { as_path: vec![65001, 100 + n], ..PathSpec::default() };
+            peer.set(&prefix(&format!("10.{n}.0.0/16")), &spec);
         }
         assert_eq!(peer.pull(1), [(1, 0)]);
         assert_eq!(peer.pull(1 << 20).len(), 249);
@@ -393,13 +409,13 @@ mod tests {
     fn attributes_that_fit_no_message_are_withdrawn_if_older_ones_were_told() {
         let mut peer = Peer::new();
         let p = prefix("10.0.0.0/8");
-        peer.rib.set(p, path(&PathSpec::default()));
+        peer.set(&p, &PathSpec::default());
         assert_eq!(peer.pull(1 << 20), [(1, 0)]);
         let long = PathSpec { as_path: vec![65001; 1100], ..PathSpec::default() };
-        peer.rib.set(p, path(&long));
+        peer.set(&p, &long);
         assert_eq!(peer.pull(1 << 20), [(0, 1)]);
         assert_eq!(peer.out.count(Family::Ipv4Unicast), 0);
-        peer.rib.set(p, path(&PathSpec::default()));
+        peer.set(&p, &PathSpec::default());
         assert_eq!(peer.pull(1 << 20), [(1, 0)]);
     }
 
@@ -408,10 +424,11 @@ mod tests {
         let mut peer = Peer::new();
         let (gone, stays) = (prefix("10.0.0.0/8"), prefix("11.0.0.0/8"));
         for p in [gone, stays] {
-            peer.rib.set(p, path(&PathSpec::default()));
+            peer.set(&p, &PathSpec::default());
         }
         peer.pull(1 << 20);
-        peer.rib.remove(&gone, Some(PeerId(1)));
+        let id = peer.rib.find(&gone).unwrap();
+        peer.rib.remove(id, Some(PeerId(1)));
         let end = peer.rib.journal().end();
         peer.out.skip_journal(&peer.rib);
         peer.rib.journal_mut().forget_before(end);

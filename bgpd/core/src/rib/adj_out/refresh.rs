@@ -33,7 +33,7 @@ impl AdjOut {
 
     /// With nothing left to tell: the families of which everything was told again without marks.
     pub(crate) fn take_refreshed(&mut self) -> Vec<Family> {
-        if self.walk.is_some() || !self.groups.is_empty() {
+        if self.walk.is_some() || !self.batch.is_empty() {
             return Vec::new();
         }
         let mut done = Vec::new();
