@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -25,6 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait for the end of a request that is refused.
 const DRAIN: Duration = Duration::from_millis(100);
+/// How often it is said that nobody can be served.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// Callers served at once; more wait in the listen queue.
 pub(crate) const CALLERS: usize = 256;
 
@@ -47,6 +49,7 @@ pub(crate) async fn serve(
     kernel: Handle,
     callers: Arc<Semaphore>,
 ) {
+    let mut told: Option<Instant> = None;
     loop {
         let Ok(permit) = Arc::clone(&callers).acquire_owned().await else { return };
         match accept(&listener).await {
@@ -56,7 +59,10 @@ pub(crate) async fn serve(
             }
             Err(error) => {
                 // Out of descriptors, most likely: others will close theirs.
-                tracing::warn!(%error, "cannot accept on the CNI socket");
+                if told.is_none_or(|at| at.elapsed() > TELL_AGAIN) {
+                    tracing::warn!(%error, "cannot accept on the CNI socket");
+                    told = Some(Instant::now());
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

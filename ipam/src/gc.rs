@@ -17,7 +17,7 @@ use mainstay_prefix::Prefix;
 use rtnetlink::Handle;
 use std::sync::Arc;
 
-/// Addresses looked at under one lock; with more of them the runtime is asked more than once.
+/// Addresses looked at under one lock.
 const PAGE: usize = 4096;
 
 /// Looks now and then, until the daemon ends.
@@ -36,10 +36,12 @@ pub(crate) async fn keep(handle: Handle, daemon: Arc<Daemon>) {
 }
 
 async fn look(handle: &Handle, daemon: &Daemon, gc: &Gc, suspects: &mut Suspects) {
+    // Asked once: who came after it looks leaked at this look alone, and one look proves nothing.
+    let places = places(gc).await;
     let (mut leaked, mut from) = (Vec::new(), Some(Prefix::DEFAULT_V4.addr()));
     while let Some(at) = from {
         let (leases, next) = daemon.state().ipam.leased(at, PAGE);
-        leaked.extend(self::leaked(handle, gc, leases).await);
+        leaked.extend(self::leaked(handle, &places, leases).await);
         from = next;
     }
     for lease in &leaked {
@@ -51,7 +53,7 @@ async fn look(handle: &Handle, daemon: &Daemon, gc: &Gc, suspects: &mut Suspects
         return;
     }
     // Right before the release, with a fresh list of the runtime's.
-    for lease in self::leaked(handle, gc, due).await {
+    for lease in self::leaked(handle, &self::places(gc).await, due).await {
         let at = &lease.attachment;
         tracing::warn!(
             container = at.container_id,
@@ -67,11 +69,8 @@ async fn look(handle: &Handle, daemon: &Daemon, gc: &Gc, suspects: &mut Suspects
     }
 }
 
-/// Those of the leases that look leaked now.
-async fn leaked(handle: &Handle, gc: &Gc, leases: Vec<Leased>) -> Vec<Leased> {
-    if leases.is_empty() {
-        return leases;
-    }
+/// What the runtime says now, and where the rest is.
+async fn places(gc: &Gc) -> Arc<Places> {
     let sandboxes = match sandboxes::list(&gc.runtime).await {
         Ok(list) => Some(list),
         Err(error) => {
@@ -79,7 +78,15 @@ async fn leaked(handle: &Handle, gc: &Gc, leases: Vec<Leased>) -> Vec<Leased> {
             None
         }
     };
-    let places = Places { sandboxes, results: gc.results.clone() };
+    Arc::new(Places { sandboxes, results: gc.results.clone() })
+}
+
+/// Those of the leases that look leaked now.
+async fn leaked(handle: &Handle, places: &Arc<Places>, leases: Vec<Leased>) -> Vec<Leased> {
+    if leases.is_empty() {
+        return leases;
+    }
+    let places = Arc::clone(places);
     // File systems may be slow, and ADDs are served on this thread.
     let judged = tokio::task::spawn_blocking(move || places.judge(leases)).await;
     let mut leaked = Vec::new();

@@ -1,63 +1,62 @@
 //! Which slots an attachment has, and which answer to a key of an owner. However many share a key,
 //! a question costs O(log n).
 //!
-//! Of an attachment or a key only its [`Digest`] is kept, so an answer may name slots of another
+//! Of an attachment or a key only a digest is kept, so an answer may name slots of another
 //! one: whoever asks compares with the slot itself.
 
 use crate::identity::{Attachment, Key, Rung};
+use crate::ordered::{Ordered, Unordered, nanos};
 use crate::policy::Policy;
 use crate::record::Slot;
 use crate::time::Moment;
-use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
-
-const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-const LAST: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
-
-/// Stands for texts. Bytes, so that there is no gap between it and an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Digest([u8; 8]);
-
-type Assigned = (Digest, IpAddr);
-type Held = (Digest, Moment, IpAddr);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Index {
-    assigned: BTreeSet<Assigned>,
-    held: BTreeSet<Held>,
+    /// By digest.
+    assigned: Ordered<1>,
+    /// By digest and the moment of release.
+    held: Ordered<2>,
 }
 
-/// What an index is built of in one go, which costs less than one slot after the other.
+/// What an index is built of in one go.
 #[derive(Default)]
 pub(crate) struct Entries {
-    assigned: Vec<Assigned>,
-    held: Vec<Held>,
+    assigned: Unordered<1>,
+    held: Unordered<2>,
 }
 
-impl Digest {
-    fn of(what: &impl Hash) -> Self {
-        let mut hasher = DefaultHasher::new();
-        what.hash(&mut hasher);
-        Self(hasher.finish().to_be_bytes())
+/// Stands for texts.
+fn digest(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Every entry of a slot. One that no pool can hand out has no policy, and does not go back to its
+/// owner.
+fn each(
+    slot: &Slot,
+    policy: Option<Policy>,
+    mut assigned: impl FnMut([u64; 1]),
+    mut held: impl FnMut([u64; 2]),
+) {
+    let released = slot.released().map(nanos);
+    if released.is_none() {
+        assigned([digest(&slot.attachment)]);
     }
-}
-
-impl Entries {
-    /// A slot that no pool can hand out has no policy, and does not go back to its owner.
-    pub(crate) fn add(&mut self, slot: &Slot, policy: Option<Policy>) {
-        let keys = policy.map(|policy| (slot.keys(), policy));
-        let Some(released) = slot.released() else {
-            self.assigned.push((Digest::of(&slot.attachment), slot.address));
-            let keys = keys.into_iter().flat_map(|(keys, _)| keys).filter(names_one_pod);
-            self.assigned.extend(keys.map(|key| (Digest::of(&key), slot.address)));
-            return;
-        };
-        let Some((keys, policy)) = keys else { return };
-        // Of a slot that is kept for nobody, only the container's own key counts.
-        let keys = keys.iter().filter(|key| key.rung == Rung::None || policy.recognises());
-        self.held.extend(keys.map(|key| (Digest::of(key), released, slot.address)));
+    let Some(policy) = policy else { return };
+    for key in slot.keys() {
+        match released {
+            None if names_one_pod(&key) => assigned([digest(&key)]),
+            // Of a slot that is kept for nobody, only the container's own key counts.
+            Some(released) if key.rung == Rung::None || policy.recognises() => {
+                held([digest(&key), released]);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -66,45 +65,45 @@ const fn names_one_pod(key: &Key<'_>) -> bool {
     matches!(key.rung, Rung::StickyKey | Rung::PodUid | Rung::Name)
 }
 
+impl Entries {
+    pub(crate) fn add(&mut self, slot: &Slot, policy: Option<Policy>) {
+        let Self { assigned, held } = self;
+        let address = slot.address;
+        each(slot, policy, |by| assigned.push(by, address), |by| held.push(by, address));
+    }
+}
+
 impl From<Entries> for Index {
     fn from(entries: Entries) -> Self {
-        let (assigned, held) = (entries.assigned, entries.held);
-        Self { assigned: assigned.into_iter().collect(), held: held.into_iter().collect() }
+        Self { assigned: entries.assigned.into(), held: entries.held.into() }
     }
 }
 
 impl Index {
     pub(crate) fn insert(&mut self, slot: &Slot, policy: Option<Policy>) {
-        let mut entries = Entries::default();
-        entries.add(slot, policy);
-        self.assigned.extend(entries.assigned);
-        self.held.extend(entries.held);
+        let Self { assigned, held } = self;
+        let address = slot.address;
+        each(slot, policy, |by| assigned.insert(by, address), |by| held.insert(by, address));
     }
 
     pub(crate) fn remove(&mut self, slot: &Slot, policy: Option<Policy>) {
-        let mut entries = Entries::default();
-        entries.add(slot, policy);
-        for entry in &entries.assigned {
-            self.assigned.remove(entry);
-        }
-        for entry in &entries.held {
-            self.held.remove(entry);
-        }
+        let Self { assigned, held } = self;
+        let address = slot.address;
+        each(slot, policy, |by| assigned.remove(by, address), |by| held.remove(by, address));
     }
 
     /// In the order of the addresses.
     pub(crate) fn attached(&self, attachment: &Attachment) -> impl Iterator<Item = IpAddr> {
-        self.assigned_under(Digest::of(attachment))
+        self.assigned_under(digest(attachment))
     }
 
     /// The assigned ones of a key that names one pod, in the order of the addresses.
     pub(crate) fn assigned(&self, key: &Key<'_>) -> impl Iterator<Item = IpAddr> {
-        self.assigned_under(Digest::of(key))
+        self.assigned_under(digest(key))
     }
 
-    fn assigned_under(&self, digest: Digest) -> impl Iterator<Item = IpAddr> {
-        let assigned = self.assigned.range((digest, FIRST)..=(digest, LAST));
-        assigned.map(|(_, address)| *address)
+    fn assigned_under(&self, digest: u64) -> impl Iterator<Item = IpAddr> {
+        self.assigned.range([digest], [digest])
     }
 
     /// Those that are held, the most recently released first.
@@ -114,8 +113,7 @@ impl Index {
 
     /// Those that were released at that moment or before, the most recently released first.
     pub(crate) fn held_until(&self, key: &Key<'_>, last: Moment) -> impl Iterator<Item = IpAddr> {
-        let digest = Digest::of(key);
-        let held = self.held.range((digest, Moment::default(), FIRST)..=(digest, last, LAST));
-        held.rev().map(|(_, _, address)| *address)
+        let digest = digest(key);
+        self.held.range([digest, 0], [digest, nanos(last)]).rev()
     }
 }

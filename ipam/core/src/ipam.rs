@@ -61,14 +61,14 @@ impl Ipam {
     /// else is asked.
     #[must_use]
     pub fn open(settings: Settings, kept: Kept, now: Now) -> (Self, Effects) {
-        let clock = Clock::open(kept.clock, kept.latest(), now);
+        let (latest, highest) = kept.slots.latest_and_highest();
+        let clock = Clock::open(kept.clock, kept.latest(latest), now);
         let since = OpenedWith::new(&kept);
-        let highest = kept.slots.brief().map(|slot| slot.seq).max().unwrap_or(0);
         let next = kept.clock.map_or(0, |clock| clock.next_seq).max(highest + 1);
         let mut ipam = Self {
             settings,
             clock,
-            slots: kept.slots,
+            slots: kept.slots.compact(),
             index: Index::default(),
             pools: Vec::new(),
             strays: BTreeSet::new(),
@@ -322,9 +322,7 @@ impl Ipam {
         withheld.into_iter().for_each(|address| self.use_up(address));
         let slots = std::mem::take(&mut self.slots);
         let mut entries = Entries::default();
-        for slot in slots.iter() {
-            entries.add(&slot, self.shelve(&slot));
-        }
+        slots.each(|slot| entries.add(slot, self.shelve(slot)));
         (self.slots, self.index) = (slots, entries.into());
     }
 

@@ -25,6 +25,7 @@ mod index;
 mod ipam;
 mod leaks;
 mod operator;
+mod ordered;
 mod policy;
 mod pool;
 mod ranges;

@@ -2,6 +2,7 @@
 //! in which they may be given to somebody else. Every question costs O(log n).
 
 use crate::block::Block;
+use crate::ordered::{Ordered, moment, nanos};
 use crate::policy::Policy;
 use crate::ranges::Ranges;
 use crate::settings::{PoolSettings, Reservation, Settings};
@@ -25,11 +26,11 @@ pub(crate) struct Pool {
     excluded: Ranges,
     pub(crate) reserved: BTreeMap<IpAddr, Reservation>,
     /// Held for nobody, by the time of release.
-    nobodys: BTreeSet<(Moment, IpAddr)>,
+    nobodys: Ordered<1>,
     /// Held for their owners, and others may have them sooner or later: by the time of release, and
     /// by the time at which they are no longer kept.
-    owned: BTreeSet<(Moment, IpAddr)>,
-    unstuck: BTreeSet<(Moment, Moment, IpAddr)>,
+    owned: Ordered<1>,
+    unstuck: Ordered<2>,
     /// Held for their owners until somebody says otherwise.
     pub(crate) for_good: u64,
     /// Held, and not to be handed out whoever asks.
@@ -141,9 +142,9 @@ impl Pool {
             blocks,
             excluded,
             reserved: BTreeMap::new(),
-            nobodys: BTreeSet::new(),
-            owned: BTreeSet::new(),
-            unstuck: BTreeSet::new(),
+            nobodys: Ordered::default(),
+            owned: Ordered::default(),
+            unstuck: Ordered::default(),
             for_good: 0,
             barred: 0,
             assigned: 0,
@@ -238,11 +239,12 @@ impl Pool {
     }
 
     pub(crate) fn hold(&mut self, addr: IpAddr, released: Moment, shelf: Shelf) {
+        let released = nanos(released);
         match shelf {
-            Shelf::Nobodys => drop(self.nobodys.insert((released, addr))),
+            Shelf::Nobodys => self.nobodys.insert([released], addr),
             Shelf::Owned(until) => {
-                self.owned.insert((released, addr));
-                self.unstuck.insert((until, released, addr));
+                self.owned.insert([released], addr);
+                self.unstuck.insert([nanos(until), released], addr);
             }
             Shelf::ForGood => self.for_good += 1,
             Shelf::Barred => self.barred += 1,
@@ -250,11 +252,12 @@ impl Pool {
     }
 
     pub(crate) fn unhold(&mut self, addr: IpAddr, released: Moment, shelf: Shelf) {
+        let released = nanos(released);
         match shelf {
-            Shelf::Nobodys => drop(self.nobodys.remove(&(released, addr))),
+            Shelf::Nobodys => self.nobodys.remove([released], addr),
             Shelf::Owned(until) => {
-                self.owned.remove(&(released, addr));
-                self.unstuck.remove(&(until, released, addr));
+                self.owned.remove([released], addr);
+                self.unstuck.remove([nanos(until), released], addr);
             }
             Shelf::ForGood => self.for_good -= 1,
             Shelf::Barred => self.barred -= 1,
@@ -278,15 +281,15 @@ impl Pool {
 
     /// The least recently released that is kept for nobody (any more).
     pub(crate) fn idle(&self, periods: Periods) -> Option<(Moment, IpAddr)> {
-        let nobodys = self.nobodys.first().filter(|(released, _)| periods.cooled(*released));
-        let unstuck = self.unstuck.first().filter(|(until, ..)| *until <= periods.now);
-        let unstuck = unstuck.map(|(_, released, addr)| (*released, *addr));
-        nobodys.copied().into_iter().chain(unstuck).min()
+        let nobodys = first(&self.nobodys).filter(|(released, _)| periods.cooled(*released));
+        let unstuck = self.unstuck.first().filter(|([until, _], _)| *until <= nanos(periods.now));
+        let unstuck = unstuck.map(|([_, released], addr)| (moment(released), addr));
+        nobodys.into_iter().chain(unstuck).min()
     }
 
     /// The least recently released of those still kept for their owners, past the cooldown.
     pub(crate) fn kept(&self, periods: Periods) -> Option<(Moment, IpAddr)> {
-        self.owned.first().filter(|(released, _)| periods.cooled(*released)).copied()
+        first(&self.owned).filter(|(released, _)| periods.cooled(*released))
     }
 
     /// How many nobody else may have yet: they, or their block, are within the cooldown.
@@ -296,9 +299,9 @@ impl Pool {
     }
 
     fn cooling_held(&self, periods: Periods) -> u64 {
-        let cooling = |set: &BTreeSet<(Moment, IpAddr)>| {
-            let newest_first = set.iter().rev();
-            newest_first.take_while(|(released, _)| !periods.cooled(*released)).count() as u64
+        let cooling = |set: &Ordered<1>| {
+            let newest_first = set.iter().rev().map(|([released], _)| moment(released));
+            newest_first.take_while(|released| !periods.cooled(*released)).count() as u64
         };
         cooling(&self.nobodys) + cooling(&self.owned)
     }
@@ -312,12 +315,17 @@ impl Pool {
 
     /// When the next address is free for anybody; nothing if one is now or none ever will be.
     pub(crate) fn next_free(&self, periods: Periods) -> Option<Duration> {
-        let held = self.nobodys.first().into_iter().chain(self.owned.first()).min();
+        let held = first(&self.nobodys).into_iter().chain(first(&self.owned)).min();
         let open = self.open.iter().filter_map(|first| self.blocks.get(first));
         let fresh = open.map(|share| share.since.unwrap_or_default());
-        let first = fresh.chain(held.map(|(released, _)| *released)).min()?;
+        let first = fresh.chain(held.map(|(released, _)| released)).min()?;
         if self.never_used(periods).is_some() { None } else { periods.cooling(first) }
     }
+}
+
+/// The least recently released.
+fn first(set: &Ordered<1>) -> Option<(Moment, IpAddr)> {
+    set.first().map(|([released], addr)| (moment(released), addr))
 }
 
 impl Shelf {

@@ -52,12 +52,11 @@ impl Kept {
         empty && self.clock.is_none() && !self.set_aside
     }
 
-    /// The latest moment any record knows to have passed.
-    pub(crate) fn latest(&self) -> Moment {
-        let slots = self.slots.brief().map(|slot| slot.latest());
+    /// The latest moment any record knows to have passed; `slots`, any of a slot.
+    pub(crate) fn latest(&self, slots: Moment) -> Moment {
         let withheld = self.withheld.iter().map(|(_, w)| w.latest());
         let blocks = self.blocks.iter().filter_map(|b| Some(b.since?.moment));
-        slots.chain(withheld).chain(blocks).max().unwrap_or_default()
+        withheld.chain(blocks).fold(slots, Moment::max)
     }
 }
 

@@ -22,6 +22,11 @@ impl Slots {
         self.0.insert(slot.address, Packed::of(slot));
     }
 
+    /// Without the room that a tree keeps between entries that came one after the other.
+    pub(crate) fn compact(self) -> Self {
+        Self(self.0.into_iter().collect())
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -39,6 +44,25 @@ impl Slots {
 
     pub(crate) fn range(&self, range: impl RangeBounds<IpAddr>) -> impl Iterator<Item = Slot> {
         self.0.range(range).map(|(address, packed)| packed.slot(*address))
+    }
+
+    /// Shows all of them, in the order of their addresses, in one slot whose texts keep their
+    /// memory: to make each of its own costs more than all that is done with it at a start.
+    pub(crate) fn each(&self, mut show: impl FnMut(&Slot)) {
+        let mut shown: Option<Slot> = None;
+        for (address, packed) in &self.0 {
+            match &mut shown {
+                Some(slot) => packed.unpack(*address, slot),
+                None => shown = Some(packed.slot(*address)),
+            }
+            shown.iter().for_each(&mut show);
+        }
+    }
+
+    /// The latest moment that any of them knows to have passed, and the highest number.
+    pub(crate) fn latest_and_highest(&self) -> (Moment, u64) {
+        let each = self.brief().map(|slot| (slot.latest(), slot.seq));
+        each.fold((Moment::default(), 0), |a, b| (a.0.max(b.0), a.1.max(b.1)))
     }
 
     /// All of them without their texts, which cost most.
@@ -121,14 +145,18 @@ impl Packed {
     }
 
     fn slot(&self, address: IpAddr) -> Slot {
-        let (mut slot, mut rest) = self.begin(address);
-        let Attachment { network, container_id, ifname } = &mut slot.attachment;
-        let Owner { namespace, name, uid, sticky_key, workload } = &mut slot.owner;
-        let texts = [&mut slot.pool, network, container_id, ifname, &mut slot.netns];
-        let texts = texts.into_iter().chain([namespace, name, uid, sticky_key]);
-        texts.for_each(|text| *text = rest.text());
-        *workload = rest.workload();
+        let (mut slot, rest) = self.begin(address);
+        rest.texts(&mut slot);
         slot
+    }
+
+    /// In place of another.
+    fn unpack(&self, address: IpAddr, slot: &mut Slot) {
+        let (fresh, rest) = self.begin(address);
+        let old = std::mem::replace(slot, fresh);
+        (slot.pool, slot.netns) = (old.pool, old.netns);
+        (slot.attachment, slot.owner) = (old.attachment, old.owner);
+        rest.texts(slot);
     }
 
     /// A slot without its texts, and what there is of them.
@@ -175,8 +203,31 @@ impl Writer {
     }
 
     fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.0.extend(text.as_bytes());
+        let bytes = text.as_bytes();
+        if bytes.len() >= HEX_FROM && bytes.len().is_multiple_of(2) && bytes.iter().all(is_hex) {
+            self.length(bytes.len() / 2, HEX);
+            return self.hex(bytes);
+        }
+        let split = bytes.len().saturating_sub(UUID_LEN);
+        let (start, end) = bytes.split_at(split);
+        if is_uuid(end) {
+            self.length(start.len(), UUID);
+            self.0.extend(start);
+            return end.split(|byte| *byte == b'-').for_each(|part| self.hex(part));
+        }
+        self.length(bytes.len(), PLAIN);
+        self.0.extend(bytes);
+    }
+
+    fn length(&mut self, length: usize, form: u64) {
+        self.number((length as u64) << FORM_BITS | form);
+    }
+
+    fn hex(&mut self, digits: &[u8]) {
+        self.0.extend(digits.chunks_exact(2).map(|pair| match pair {
+            [high, low] => nibble(*high) << 4 | nibble(*low),
+            _ => 0,
+        }));
     }
 
     fn duration(&mut self, duration: Duration) {
@@ -231,11 +282,43 @@ impl Reader<'_> {
         number
     }
 
-    fn text(&mut self) -> String {
-        let len = usize::try_from(self.number()).unwrap_or(usize::MAX);
-        let Some((text, rest)) = self.0.split_at_checked(len) else { return String::new() };
+    /// Everything that [`Packed::begin`] has left.
+    fn texts(mut self, slot: &mut Slot) {
+        let Attachment { network, container_id, ifname } = &mut slot.attachment;
+        let Owner { namespace, name, uid, sticky_key, workload } = &mut slot.owner;
+        let texts = [&mut slot.pool, network, container_id, ifname, &mut slot.netns];
+        let texts = texts.into_iter().chain([namespace, name, uid, sticky_key]);
+        texts.for_each(|text| self.text(text));
+        *workload = self.workload();
+    }
+
+    fn text(&mut self, text: &mut String) {
+        text.clear();
+        let number = self.number();
+        let length = usize::try_from(number >> FORM_BITS).unwrap_or(usize::MAX);
+        match number % (1 << FORM_BITS) {
+            HEX => hex(self.bytes(length), text),
+            UUID => {
+                self.plain(length, text);
+                for (place, bytes) in UUID_PARTS.into_iter().enumerate() {
+                    if place > 0 {
+                        text.push('-');
+                    }
+                    hex(self.bytes(bytes), text);
+                }
+            }
+            _ => self.plain(length, text),
+        }
+    }
+
+    fn plain(&mut self, length: usize, text: &mut String) {
+        text.push_str(std::str::from_utf8(self.bytes(length)).unwrap_or_default());
+    }
+
+    fn bytes(&mut self, length: usize) -> &[u8] {
+        let Some((bytes, rest)) = self.0.split_at_checked(length) else { return &[] };
         self.0 = rest;
-        std::str::from_utf8(text).unwrap_or_default().into()
+        bytes
     }
 
     fn duration(&mut self) -> Duration {
@@ -262,8 +345,42 @@ impl Reader<'_> {
 
     fn workload(&mut self) -> Option<Workload> {
         let kind = self.one_of(&Kind::ALL)?;
-        Some(Workload { kind, proven: self.byte() != 0, name: self.text() })
+        let mut workload = Workload { kind, proven: self.byte() != 0, name: String::new() };
+        self.text(&mut workload.name);
+        Some(workload)
     }
+}
+
+/// How a text is packed, said in the lowest bits of its length: most bytes of a slot are the
+/// digits of a container's id and of two UUIDs, which take half as many.
+const PLAIN: u64 = 0;
+const HEX: u64 = 1;
+/// Some text, and at its end a UUID.
+const UUID: u64 = 2;
+const FORM_BITS: u32 = 2;
+/// Shorter ones are hardly worth it.
+const HEX_FROM: usize = 8;
+/// Bytes between the dashes.
+const UUID_PARTS: [usize; 5] = [4, 2, 2, 2, 6];
+const UUID_LEN: usize = 36;
+
+const fn is_hex(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+fn is_uuid(bytes: &[u8]) -> bool {
+    let parts = || bytes.split(|byte| *byte == b'-');
+    let lengths = parts().map(<[u8]>::len).eq(UUID_PARTS.map(|bytes| bytes * 2));
+    lengths && parts().flatten().all(is_hex)
+}
+
+const fn nibble(digit: u8) -> u8 {
+    if digit < b'a' { digit.wrapping_sub(b'0') } else { digit.wrapping_sub(b'a' - 10) }
+}
+
+fn hex(bytes: &[u8], text: &mut String) {
+    let digit = |nibble: u8| char::from(nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
+    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]));
 }
 
 #[cfg(test)]
@@ -278,6 +395,18 @@ mod tests {
     fn any_stamp() -> impl Strategy<Value = Stamp> {
         (any_duration(), any_duration())
             .prop_map(|(moment, wall)| Stamp { moment: Moment(moment), wall })
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        const UUID: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+        prop_oneof![
+            ".*",
+            Just("x".repeat(300)),
+            "[0-9a-f]{0,64}",
+            "[0-9a-fA-F-]{36}",
+            UUID,
+            (".{0,20}", UUID).prop_map(|(start, uuid)| start + &uuid),
+        ]
     }
 
     fn any_policy() -> impl Strategy<Value = Policy> {
@@ -298,7 +427,7 @@ mod tests {
     prop_compose! {
         fn any_slot()(
             (address, len, seq) in (any::<IpAddr>(), 0u8..=32, any::<u64>()),
-            texts in prop::collection::vec(prop_oneof![".*", Just("x".repeat(300))], 9),
+            texts in prop::collection::vec(any_text(), 9),
             workload in prop::option::of(any_workload()),
             rung in prop::sample::select(&Rung::ALL),
             policy in prop::option::of(any_policy()),
@@ -329,6 +458,16 @@ mod tests {
             let slots = Slots::from_iter([slot.clone()]);
             prop_assert_eq!(slots.assigned().count(), usize::from(slot.is_assigned()));
             prop_assert_eq!(slots.get(slot.address), Some(slot));
+        }
+
+        #[test]
+        fn each_slot_is_shown_as_it_is_whichever_was_shown_before(
+            slots in prop::collection::vec(any_slot(), 0..6),
+        ) {
+            let slots: Slots = slots.into_iter().collect();
+            let mut shown = Vec::new();
+            slots.each(|slot| shown.push(slot.clone()));
+            prop_assert_eq!(shown, slots.iter().collect::<Vec<_>>());
         }
     }
 }

@@ -23,8 +23,10 @@ const BLOCK: u8 = b'/';
 /// A key and its value.
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
+/// Of a slot. What one was written with or read into serves for the next: its texts keep their
+/// memory.
 #[derive(Clone, PartialEq, Message)]
-struct SlotValue {
+pub(crate) struct SlotValue {
     #[prost(uint32, tag = "1")]
     block_len: u32,
     #[prost(string, tag = "2")]
@@ -137,10 +139,13 @@ struct ClockValue {
 }
 
 /// The key, and the value to write or `None` to remove it.
-pub(crate) fn encode(record: &Record) -> (Vec<u8>, Option<Vec<u8>>) {
+pub(crate) fn encode(record: &Record, value: &mut SlotValue) -> (Vec<u8>, Option<Vec<u8>>) {
     match record {
         Record::Clock(clock) => (CLOCK_KEY.into(), Some(clock_value(clock).encode_to_vec())),
-        Record::Slot(slot) => (key(&[SLOT], slot.address), Some(slot_value(slot).encode_to_vec())),
+        Record::Slot(slot) => {
+            fill(value, slot);
+            (key(&[SLOT], slot.address), Some(value.encode_to_vec()))
+        }
         Record::Forget(address) => (key(&[SLOT], *address), None),
         Record::Withheld(address, withheld) => {
             (key(&[WITHHELD], *address), Some(withheld_value(withheld).encode_to_vec()))
@@ -154,40 +159,60 @@ pub(crate) fn encode(record: &Record) -> (Vec<u8>, Option<Vec<u8>>) {
     }
 }
 
-/// Puts what a key and its value say to the rest; `None` for what this release cannot have written.
-pub(crate) fn read_into(kept: &mut Kept, key: &[u8], value: &[u8]) -> Option<()> {
-    match decode(key, value)? {
-        Record::Slot(slot) => kept.slots.insert(&slot),
-        Record::Clock(clock) => kept.clock = Some(clock),
-        Record::Withheld(address, withheld) => kept.withheld.push((address, *withheld)),
-        Record::Block(block) => kept.blocks.push(block),
-        Record::Forget(_) | Record::Unwithheld(_) | Record::ForgetBlock(_) => return None,
-    }
-    Some(())
+/// Puts together what keys and values say.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) kept: Kept,
+    value: SlotValue,
 }
 
-fn decode(key: &[u8], value: &[u8]) -> Option<Record> {
-    if key == CLOCK_KEY {
-        return clock(&ClockValue::decode(value).ok()?).map(Record::Clock);
+impl Reading {
+    /// `None` for what this release cannot have written.
+    pub(crate) fn read(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        if key == CLOCK_KEY {
+            self.kept.clock = Some(clock(&ClockValue::decode(value).ok()?)?);
+            return Some(());
+        }
+        let (kind, rest) = key.split_first()?;
+        match *kind {
+            SLOT => self.read_slot(address_of(rest)?, value)?,
+            WITHHELD => {
+                let withheld = withheld(WithheldValue::decode(value).ok()?)?;
+                self.kept.withheld.push((address_of(rest)?, withheld));
+            }
+            BLOCK => {
+                let (len, address) = rest.split_first()?;
+                let prefix = Prefix::new(address_of(address)?, *len).ok()?;
+                let since = BlockValue::decode(value).ok()?.since.map(stamp);
+                self.kept.blocks.push(BlockRecord { prefix, since });
+            }
+            _ => return None,
+        }
+        Some(())
     }
-    let (kind, rest) = key.split_first()?;
-    match *kind {
-        SLOT => {
-            let slot = slot(address_of(rest)?, SlotValue::decode(value).ok()?)?;
-            Some(Record::Slot(Box::new(slot)))
-        }
-        WITHHELD => {
-            let withheld = withheld(WithheldValue::decode(value).ok()?)?;
-            Some(Record::Withheld(address_of(rest)?, Box::new(withheld)))
-        }
-        BLOCK => {
-            let (len, address) = rest.split_first()?;
-            let prefix = Prefix::new(address_of(address)?, *len).ok()?;
-            let since = BlockValue::decode(value).ok()?.since.map(stamp);
-            Some(Record::Block(BlockRecord { prefix, since }))
-        }
-        _ => None,
+
+    fn read_slot(&mut self, address: IpAddr, value: &[u8]) -> Option<()> {
+        self.value.clear();
+        self.value.merge(value).ok()?;
+        let slot = slot(address, std::mem::take(&mut self.value))?;
+        self.kept.slots.insert(&slot);
+        self.value = texts(slot);
+        Some(())
     }
+}
+
+/// The keys between which slots are, and one about in their middle: of one block, or of two of
+/// different families.
+pub(crate) const SLOTS: std::ops::Range<&[u8]> = &[SLOT]..&[SLOT + 1];
+
+pub(crate) fn middle(first: &[u8], last: &[u8]) -> [u8; 16] {
+    let number = |key: &[u8]| {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+        u128::from_be_bytes(bytes)
+    };
+    let (first, last) = (number(first), number(last));
+    (first + last.saturating_sub(first) / 2).to_be_bytes()
 }
 
 /// From format 1: leases had no numbers. Returns the pairs to write; the rest stays as it is.
@@ -225,30 +250,33 @@ fn address_of(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-fn slot_value(slot: &Slot) -> SlotValue {
-    let Slot { attachment, owner, .. } = slot.clone();
-    SlotValue {
-        block_len: slot.block.len().into(),
-        pool: slot.pool.clone(),
-        network: attachment.network,
-        container_id: attachment.container_id,
-        ifname: attachment.ifname,
-        netns: slot.netns.clone(),
-        namespace: owner.namespace,
-        name: owner.name,
-        uid: owner.uid,
-        sticky_key: owner.sticky_key,
-        rung: rung_code(slot.rung),
-        assigned: Some(stamp_value(slot.assigned)),
-        released: match slot.state {
-            State::Assigned => None,
-            State::Held { released } => Some(stamp_value(released)),
-        },
-        seq: slot.seq,
-        workload: owner.workload.map(workload_value),
-        policy: slot.policy.map(policy_value),
-        let_go: slot.let_go,
+fn fill(value: &mut SlotValue, slot: &Slot) {
+    let Attachment { network, container_id, ifname } = &slot.attachment;
+    let Owner { namespace, name, uid, sticky_key, workload } = &slot.owner;
+    for (to, from) in [
+        (&mut value.pool, &slot.pool),
+        (&mut value.network, network),
+        (&mut value.container_id, container_id),
+        (&mut value.ifname, ifname),
+        (&mut value.netns, &slot.netns),
+        (&mut value.namespace, namespace),
+        (&mut value.name, name),
+        (&mut value.uid, uid),
+        (&mut value.sticky_key, sticky_key),
+    ] {
+        to.clone_from(from);
     }
+    value.block_len = slot.block.len().into();
+    value.rung = rung_code(slot.rung);
+    value.assigned = Some(stamp_value(slot.assigned));
+    value.released = match slot.state {
+        State::Assigned => None,
+        State::Held { released } => Some(stamp_value(released)),
+    };
+    value.seq = slot.seq;
+    value.workload = workload.clone().map(workload_value);
+    value.policy = slot.policy.map(policy_value);
+    value.let_go = slot.let_go;
 }
 
 fn slot(address: IpAddr, value: SlotValue) -> Option<Slot> {
@@ -277,6 +305,15 @@ fn slot(address: IpAddr, value: SlotValue) -> Option<Slot> {
         assigned: stamp(value.assigned?),
         state: value.released.map_or(State::Assigned, |s| State::Held { released: stamp(s) }),
     })
+}
+
+/// The texts of a slot, and nothing else of it.
+fn texts(slot: Slot) -> SlotValue {
+    let Attachment { network, container_id, ifname } = slot.attachment;
+    let Owner { namespace, name, uid, sticky_key, .. } = slot.owner;
+    let (pool, netns) = (slot.pool, slot.netns);
+    let texts = SlotValue { pool, network, container_id, ifname, netns, ..SlotValue::default() };
+    SlotValue { namespace, name, uid, sticky_key, ..texts }
 }
 
 /// What is there has to be good.
@@ -398,6 +435,17 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The one thing that a key and its value say.
+    fn decode(reading: &mut Reading, key: &[u8], value: &[u8]) -> Option<Record> {
+        reading.read(key, value)?;
+        let kept = std::mem::take(&mut reading.kept);
+        let slot = kept.slots.iter().next().map(|slot| Record::Slot(Box::new(slot)));
+        let mut withheld = kept.withheld.into_iter();
+        let withheld = withheld.next().map(|(a, withheld)| Record::Withheld(a, Box::new(withheld)));
+        let block = kept.blocks.into_iter().next().map(Record::Block);
+        slot.or(withheld).or(block).or_else(|| kept.clock.map(Record::Clock))
+    }
+
     prop_compose! {
         fn any_stamp()(moment: u64, wall: u64) -> Stamp {
             stamp(StampValue { moment_ns: moment, wall_ns: wall })
@@ -469,7 +517,7 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(
-            slot in any_slot(),
+            (slot, other) in (any_slot(), any_slot()),
             withheld in any_withheld(),
             since in prop::option::of(any_stamp()),
             boot: u128,
@@ -483,9 +531,12 @@ pub(crate) mod tests {
             });
             let withheld = Record::Withheld(slot.address, Box::new(withheld));
             let block = Record::Block(BlockRecord { prefix: slot.block, since });
-            for record in [Record::Slot(Box::new(slot)), withheld, block, clock] {
-                let (key, value) = encode(&record);
-                prop_assert_eq!(decode(&key, &value.unwrap()), Some(record));
+            // Nothing of the first slot is left in the second.
+            let slots = [slot, other].map(|slot| Record::Slot(Box::new(slot)));
+            let (mut reading, mut scratch) = (Reading::default(), SlotValue::default());
+            for record in slots.into_iter().chain([withheld, block, clock]) {
+                let (key, value) = encode(&record, &mut scratch);
+                prop_assert_eq!(decode(&mut reading, &key, &value.unwrap()), Some(record));
             }
         }
 
@@ -494,11 +545,12 @@ pub(crate) mod tests {
             key in prop::collection::vec(any::<u8>(), 0..20),
             value in prop::collection::vec(any::<u8>(), 0..200),
         ) {
-            let _ = decode(&key, &value);
+            let mut reading = Reading::default();
+            let _ = decode(&mut reading, &key, &value);
             for kind in [SLOT, WITHHELD, BLOCK] {
-                let _ = decode(&[&[kind], &key[..]].concat(), &value);
+                let _ = decode(&mut reading, &[&[kind], &key[..]].concat(), &value);
             }
-            let _ = decode(CLOCK_KEY, &value);
+            let _ = decode(&mut reading, CLOCK_KEY, &value);
         }
     }
 
@@ -523,7 +575,8 @@ pub(crate) mod tests {
             assigned: stamp(1),
             state: State::Held { released: stamp(2) },
         };
-        let (key, value) = encode(&Record::Slot(Box::new(slot)));
+        let record = Record::Slot(Box::new(slot));
+        let (key, value) = encode(&record, &mut SlotValue::default());
         assert_eq!(key, [b'@', 10, 244, 0, 5]);
         let hex: String = value.unwrap().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(

@@ -9,17 +9,17 @@ pub(super) struct MemoryStore(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Store for MemoryStore {
     fn load(&self) -> Result<Kept, StoreError> {
-        let mut kept = Kept::default();
+        let mut reading = encode::Reading::default();
         for (key, value) in &self.0 {
             let unreadable = || StoreError::Unreadable { path: "memory".into(), why: "?".into() };
-            encode::read_into(&mut kept, key, value).ok_or_else(unreadable)?;
+            reading.read(key, value).ok_or_else(unreadable)?;
         }
-        Ok(kept)
+        Ok(reading.kept)
     }
 
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
         for record in records {
-            match encode::encode(record) {
+            match encode::encode(record, &mut encode::SlotValue::default()) {
                 (key, Some(value)) => drop(self.0.insert(key, value)),
                 (key, None) => drop(self.0.remove(&key)),
             }

@@ -11,8 +11,10 @@
 //! 5. A log that was damaged or cut looks like a shorter one: see `anchor`.
 
 use super::anchor::Anchor;
+use super::encode::Reading;
 use super::{FORMAT, Store, StoreError, aside, encode};
 use ipam_core::{Kept, Record};
+use sled::IVec;
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ const QUEUE: usize = 16;
 /// How sled words it.
 const LOCKED: &str = "could not acquire lock";
 
-type Entries = Vec<(sled::IVec, sled::IVec)>;
+type Entries = Vec<(IVec, IVec)>;
 
 pub(crate) struct SledStore {
     db: sled::Db,
@@ -37,6 +39,8 @@ pub(crate) struct SledStore {
     path: PathBuf,
     /// How many are durable.
     commits: u64,
+    /// To write slots with.
+    value: encode::SlotValue,
     /// Absent until the store was found good: a bad one must not set it.
     anchor: Option<Anchor>,
 }
@@ -55,7 +59,8 @@ impl SledStore {
 
     fn open_made(path: PathBuf, anchor: Anchor) -> Result<Self, StoreError> {
         let (log, db) = open_files(&path)?;
-        let mut store = Self { db, log, path, commits: 0, anchor: None };
+        let value = encode::SlotValue::default();
+        let mut store = Self { db, log, path, commits: 0, value, anchor: None };
         store.check_format()?;
         store.commits = store.read_commits(anchor.read()?)?;
         store.anchor = Some(anchor);
@@ -68,7 +73,7 @@ impl SledStore {
         let (path, commits, anchor) = (self.path.clone(), self.commits, self.anchor.take());
         drop(self);
         let (log, db) = open_files(&path)?;
-        Ok(Self { db, log, path, commits, anchor })
+        Ok(Self { db, log, path, commits, value: encode::SlotValue::default(), anchor })
     }
 
     fn read_commits(&self, least: u64) -> Result<u64, StoreError> {
@@ -113,11 +118,47 @@ impl SledStore {
         Ok(())
     }
 
-    fn read_into(&self, kept: &mut Kept, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    fn read_into(&self, to: &mut Reading, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         if [encode::FORMAT_KEY, encode::COMMITS_KEY].contains(&key) {
             return Ok(());
         }
-        encode::read_into(kept, key, value).ok_or_else(|| self.damaged(key))
+        to.read(key, value).ok_or_else(|| self.damaged(key))
+    }
+
+    /// Two parts of about the same size, if there is anything to divide.
+    fn parts(&self) -> Result<Vec<sled::Iter>, StoreError> {
+        let mut slots = self.db.range(encode::SLOTS);
+        let key = |entry: Option<sled::Result<(IVec, IVec)>>| match entry.transpose() {
+            Ok(entry) => Ok(entry.map(|(key, _)| key)),
+            Err(error) => Err(self.unreadable(error.to_string())),
+        };
+        let (Some(first), Some(last)) = (key(slots.next())?, key(slots.next_back())?) else {
+            return Ok(vec![self.db.iter()]);
+        };
+        let middle = encode::middle(&first, &last);
+        Ok(vec![self.db.range(..middle), self.db.range(middle..)])
+    }
+
+    /// Each part is read by a thread of its own, and what they find is put together by this one.
+    fn read_all(&self, reading: &mut Reading) -> Result<(), StoreError> {
+        let parts = self.parts()?;
+        std::thread::scope(|scope| {
+            let (out, entries) = sync_channel(QUEUE);
+            let mut readers = Vec::new();
+            for part in parts {
+                let (reader, out) = (std::thread::Builder::new().name("load".into()), out.clone());
+                let reader = reader.spawn_scoped(scope, move || read_entries(part, &out));
+                readers.push(reader.map_err(|e| io("start a thread that reads", &self.path, e))?);
+            }
+            drop(out);
+            for entries in entries {
+                for (key, value) in entries.map_err(|e| self.unreadable(e.to_string()))? {
+                    self.read_into(reading, &key, &value)?;
+                }
+            }
+            let damaged = |_| self.unreadable("its log is damaged".into());
+            readers.into_iter().try_for_each(|reader| reader.join().map_err(damaged))
+        })
     }
 
     fn damaged(&self, key: &[u8]) -> StoreError {
@@ -138,28 +179,16 @@ impl SledStore {
 impl Store for SledStore {
     fn load(&self) -> Result<Kept, StoreError> {
         let dir = self.path.parent().unwrap_or(&self.path);
-        let mut kept = Kept { set_aside: aside::was_set_aside(dir)?, ..Kept::default() };
-        std::thread::scope(|scope| {
-            let (out, entries) = sync_channel(QUEUE);
-            let reader = std::thread::Builder::new().name("load".into());
-            let reader = reader
-                .spawn_scoped(scope, move || read_entries(&self.db, &out))
-                .map_err(|e| io("start a thread that reads", &self.path, e))?;
-            for entries in entries {
-                for (key, value) in entries.map_err(|e| self.unreadable(e.to_string()))? {
-                    self.read_into(&mut kept, &key, &value)?;
-                }
-            }
-            reader.join().map_err(|_| self.unreadable("its log is damaged".into()))
-        })?;
-        Ok(kept)
+        let mut reading = Reading::default();
+        self.read_all(&mut reading)?;
+        Ok(Kept { set_aside: aside::was_set_aside(dir)?, ..reading.kept })
     }
 
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         batch.insert(encode::COMMITS_KEY, &(self.commits + 1).to_be_bytes());
         for record in records {
-            match encode::encode(record) {
+            match encode::encode(record, &mut self.value) {
                 (key, Some(value)) => batch.insert(key, value),
                 (key, None) => batch.remove(key),
             }
@@ -184,10 +213,9 @@ impl Drop for SledStore {
     }
 }
 
-/// In a thread of its own: the C library keeps what sled allocates there apart from what is made of
+/// In threads of their own: the C library keeps what sled allocates there apart from what is made of
 /// it, so that whole pages of memory are free once sled has let go of it.
-fn read_entries(db: &sled::Db, out: &SyncSender<Result<Entries, sled::Error>>) {
-    let mut entries = db.iter();
+fn read_entries(mut entries: sled::Iter, out: &SyncSender<Result<Entries, sled::Error>>) {
     loop {
         let some: Result<Entries, _> = entries.by_ref().take(AT_ONCE).collect();
         let last = some.as_ref().map_or(true, |some| some.len() < AT_ONCE);
