@@ -62,6 +62,9 @@ bench-restart: setup release ## a restart of Mainstay, BIRD, FRR, OpenBGPD, GoBG
 restart-matrix: setup release ## every way of ending against every peer; rewrites docs/restart.md
 	@target/release/mainstay-restart-matrix
 
+test-interop: setup release ## every feature against BIRD, FRR, GoBGP, OpenBGPD and ExaBGP; rewrites docs/interop.md
+	@target/release/mainstay-interop
+
 crash-suite: setup release ## kills, losses of power and failing disks for mainstay-ipamd; rewrites docs/reliability.md
 	@nice target/release/mainstay-crash-suite
 
@@ -88,4 +91,4 @@ install: release ## install binaries, units, CNI plugins under DESTDIR (default 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-leases bench-restart restart-matrix crash-suite fuzz proto golden cooldown-report deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-leases bench-restart restart-matrix test-interop crash-suite fuzz proto golden cooldown-report deny install clean

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 packages=(
-  bird2 frr gobgpd openbgpd          # BGP peers we did not write
+  bird2 frr gobgpd openbgpd exabgp   # BGP peers we did not write
   containernetworking-plugins        # ptp, bridge, host-local
   containerd runc busybox-static     # a container runtime, and what runs in its pods
   iptables                           # portmap

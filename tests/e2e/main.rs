@@ -15,6 +15,7 @@ mod daemon_away;
 mod documents;
 mod graceful_restart;
 mod harness;
+mod interop;
 mod leaks;
 mod long_lived;
 mod migration;

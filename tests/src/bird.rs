@@ -49,10 +49,15 @@ impl Bird {
 
     /// `birdc WORDS…`
     pub fn ask(&self, words: &str) -> Result<String, String> {
+        self.ask_words(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// The same where a word may have blanks in it.
+    pub fn ask_words(&self, words: &[&str]) -> Result<String, String> {
         let out = Command::new(tool("birdc", "bird2"))
             .arg("-s")
             .arg(self.dir.path().join("bird.ctl"))
-            .args(words.split_whitespace())
+            .args(words)
             .output()
             .map_err(|e| format!("birdc: {e}"))?;
         let text = String::from_utf8_lossy(&out.stdout).into_owned();

@@ -61,6 +61,11 @@ impl Frr {
         self.vtysh(daemon, &[words])
     }
 
+    /// Lines of bgpd's configuration, in order.
+    pub fn configure(&self, lines: &[&str]) -> Result<String, String> {
+        self.vtysh("bgpd", &[&["configure terminal"], lines].concat())
+    }
+
     /// Lines of bfdd's configuration, below `bfd`.
     pub fn configure_bfd(&self, lines: &[&str]) -> Result<String, String> {
         self.vtysh("bfdd", &[&["configure terminal", "bfd"], lines].concat())

@@ -36,8 +36,12 @@ impl GoBgp {
 
     /// `gobgp WORDS…`
     pub fn ask(&self, words: &str) -> Result<String, String> {
-        let args: Vec<_> = words.split_whitespace().collect();
-        self.host.output(&tool("gobgp", "gobgpd").display().to_string(), &args)
+        self.ask_words(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// The same where a word may have blanks in it.
+    pub fn ask_words(&self, words: &[&str]) -> Result<String, String> {
+        self.host.output(&tool("gobgp", "gobgpd").display().to_string(), words)
     }
 
     /// Waits until the session with `peer` is Established.

@@ -207,5 +207,19 @@ fn which(name: &str) -> Option<PathBuf> {
 pub fn start_in(host: &Netns, what: &str, program: &Path, args: &[&str], dir: &Path) -> Proc {
     let mut command = host.command(program);
     command.args(args);
+    start_as(host, what, command, dir)
+}
+
+/// The same of a command that is ready.
+#[must_use]
+pub fn start_as(host: &Netns, what: &str, command: Command, dir: &Path) -> Proc {
     Proc::start(&format!("{what} in {}", host.name()), command, &dir.join(format!("{what}.log")))
+}
+
+/// Of a Debian package, without what Debian adds.
+#[must_use]
+pub fn package_version(package: &str) -> String {
+    let out = Command::new("dpkg-query").args(["-W", "-f", "${Version}", package]).output();
+    let text = out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    text.split(['-', '+', '~']).next().unwrap_or_default().to_owned()
 }

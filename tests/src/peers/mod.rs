@@ -103,17 +103,12 @@ impl Kind {
 
     #[must_use]
     pub fn version(self) -> String {
-        let package = match self {
+        crate::proc::package_version(match self {
             Self::Bird => "bird2",
             Self::Frr => "frr",
             Self::GoBgp => "gobgpd",
             Self::OpenBgpd => "openbgpd",
-        };
-        let out = std::process::Command::new("dpkg-query")
-            .args(["-W", "-f", "${Version}", package])
-            .output();
-        let text = out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-        text.split(['-', '+', '~']).next().unwrap_or_default().to_owned()
+        })
     }
 
     /// What it can be told to do for one that restarts.

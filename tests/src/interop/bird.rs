@@ -1,0 +1,71 @@
+//! BIRD 2.
+
+use super::{Fact, Lacks, Peer, Wish};
+use crate::bird::Bird;
+use crate::netns::Netns;
+
+pub(super) fn start(host: &Netns, wish: &Wish) -> Result<Bird, Lacks> {
+    Ok(Bird::start(host, &config(wish)))
+}
+
+impl Peer for Bird {
+    fn established(&self) -> Result<(), String> {
+        let text = self.ask("show protocols node")?;
+        if text.contains("Established") { Ok(()) } else { Err(text) }
+    }
+
+    fn route(&self, prefix: &str) -> Result<String, String> {
+        let text = self.ask(&format!("show route all for {prefix} protocol node"))?;
+        if text.contains(prefix) { Ok(text) } else { Err(text) }
+    }
+
+    fn spelt(&self, fact: &Fact) -> String {
+        match fact {
+            Fact::AsPath(path) => format!("BGP.as_path: {}\n", spaced(path)),
+        }
+    }
+
+    fn refresh(&self) -> Result<(), Lacks> {
+        self.ask("reload in node").map(drop).map_err(|_| Lacks("birdc has refused"))
+    }
+
+    fn shut_down(&self, why: &str) -> Result<(), Lacks> {
+        // Words with blanks need quotes that `ask` does not know of.
+        self.ask_words(&["disable", "node", &format!("\"{why}\"")])
+            .map(drop)
+            .map_err(|_| Lacks("it has refused"))
+    }
+}
+
+pub(super) fn spaced(path: &[u32]) -> String {
+    path.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn config(wish: &Wish) -> String {
+    let Wish { asn, our_asn, hold_time, password } = wish;
+    let password = password.map_or_else(String::new, |p| format!("password \"{p}\";"));
+    format!(
+        "router id 192.0.2.1;
+protocol device {{}}
+protocol static {{ ipv4;
+  route 198.51.100.0/24 blackhole;
+  route 198.51.101.0/24 blackhole {{
+    bgp_community.add((65001, 100)); bgp_large_community.add((65001, 1, 2));
+  }};
+}}
+protocol static {{ ipv6; route 2001:db8:51::/48 blackhole; }}
+filter told {{
+  if net = 198.51.101.0/24 then {{ bgp_path.prepend({asn}); bgp_path.prepend({asn}); bgp_med = 77; }}
+  accept;
+}}
+protocol bgp node {{
+  local 192.0.2.1 as {asn}; neighbor 192.0.2.2 as {our_asn};
+  hold time {hold_time};
+  connect delay time 1; connect retry time 2; error wait time 1, 2;
+  {password}
+  ipv4 {{ import all; export filter told; import table; next hop self; }};
+  ipv6 {{ import all; export all; next hop self; }};
+}}
+"
+    )
+}

@@ -1,0 +1,84 @@
+//! GoBGP.
+
+use super::bird::spaced;
+use super::{Fact, Lacks, Peer, Wish};
+use crate::gobgp::GoBgp;
+use crate::netns::Netns;
+
+const NODE: &str = "192.0.2.2";
+
+pub(super) fn start(host: &Netns, wish: &Wish) -> Result<GoBgp, Lacks> {
+    let gobgp = GoBgp::start(host, &config(wish));
+    let twice = format!("{} {}", wish.asn, wish.asn).replace(' ', ",");
+    for words in [
+        "198.51.100.0/24".to_owned(),
+        format!(
+            "198.51.101.0/24 aspath {twice} community 65001:100 large-community 65001:1:2 med 77"
+        ),
+        "-a ipv6 2001:db8:51::/48 nexthop 2001:db8::1".to_owned(),
+    ] {
+        let (words, family) = match words.strip_prefix("-a ipv6 ") {
+            Some(rest) => (rest.to_owned(), "-a ipv6 "),
+            None => (words, ""),
+        };
+        gobgp.ask(&format!("global rib add {family}{words}")).expect("gobgp global rib add");
+    }
+    Ok(gobgp)
+}
+
+impl Peer for GoBgp {
+    fn established(&self) -> Result<(), String> {
+        let text = self.ask(&format!("neighbor {NODE}"))?;
+        let up = text.to_lowercase().contains("bgp state = established");
+        if up { Ok(()) } else { Err(text) }
+    }
+
+    fn route(&self, prefix: &str) -> Result<String, String> {
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        let text = self.ask(&format!("global rib -a {family} {prefix}"))?;
+        if text.contains(prefix) { Ok(text) } else { Err(text) }
+    }
+
+    fn spelt(&self, fact: &Fact) -> String {
+        match fact {
+            // Between its columns.
+            Fact::AsPath(path) => format!(" {} ", spaced(path)),
+        }
+    }
+
+    fn refresh(&self) -> Result<(), Lacks> {
+        Err(Lacks("its soft reset is done with what it has, without asking"))
+    }
+
+    fn shut_down(&self, why: &str) -> Result<(), Lacks> {
+        self.ask_words(&["neighbor", NODE, "shutdown", "--reason", why])
+            .map(drop)
+            .map_err(|_| Lacks("it has refused"))
+    }
+}
+
+fn config(wish: &Wish) -> String {
+    let Wish { asn, our_asn, hold_time, password } = wish;
+    let password = password.map_or_else(String::new, |p| format!("    auth-password = \"{p}\"\n"));
+    let keepalive = hold_time / 3;
+    format!(
+        "[global.config]
+  as = {asn}
+  router-id = \"192.0.2.1\"
+[[neighbors]]
+  [neighbors.config]
+    neighbor-address = \"{NODE}\"
+    peer-as = {our_asn}
+{password}  [neighbors.timers.config]
+    connect-retry = 1
+    hold-time = {hold_time}
+    keepalive-interval = {keepalive}
+  [[neighbors.afi-safis]]
+    [neighbors.afi-safis.config]
+      afi-safi-name = \"ipv4-unicast\"
+  [[neighbors.afi-safis]]
+    [neighbors.afi-safis.config]
+      afi-safi-name = \"ipv6-unicast\"
+"
+    )
+}
