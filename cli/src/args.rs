@@ -13,6 +13,7 @@ Examples:
   mainstay ipam show                               blocks, addresses and their owners
   mainstay config check mainstay.yaml              every fault of a file, with line and column
   mainstay config diff new.yaml                    what a new file changes, and which sessions it resets
+  mainstay policy test NAME --prefix 10.0.0.0/8    which rule decides about a route, and what it changes
   mainstay peer-config --platform frr              what the switch has to be told
   mainstay peers check                             whether the peers will help over a restart
   mainstay drill restart                           restart the speaker and count what that cost
@@ -90,6 +91,9 @@ pub(crate) enum Verb {
     /// Judge from each peer's OPEN whether it will help over a restart
     #[command(subcommand)]
     Peers(crate::peers::Verb),
+    /// What the policies of the configuration do to routes; needs no daemon
+    #[command(subcommand)]
+    Policy(crate::policy::Verb),
     /// Restart the speaker for real, and report what that cost
     #[command(after_help = crate::drill::HELP)]
     Drill(crate::drill::Args),

@@ -2,12 +2,16 @@
 //!
 //! The comments on keys are what an editor shows; they speak to the operator.
 
+mod policy;
+
+pub(crate) use policy::*;
+
 use crate::fault::{Log, Place};
 use crate::model::{Family, Mode, Speaker};
 use crate::read::{At, Labels, List, Value, table};
 use crate::scalar::{
     AddPaths, Asn, ClaimSource, File as FilePath, Glob, Int, Interface, Name, Namespaced,
-    RouteTable, RouterId, Size, Span, StickyPolicy, Verdict,
+    RouteTable, RouterId, Size, Span, StickyPolicy,
 };
 use crate::yaml::{Kind, Yaml};
 use mainstay_prefix::Prefix;
@@ -89,6 +93,8 @@ table! {
         peers: List<Peer>,
         /// Lists of rules that peers' import and export name.
         policies: List<Policy>,
+        /// Lists of prefixes and communities that several rules name.
+        sets: List<PolicySet>,
         /// Prefixes every node announces by itself, such as a service address.
         originate: List<Prefix>,
         /// What of the routes goes to the kernel.
@@ -225,46 +231,6 @@ table! {
         /// How many peers a listen_range may have at once. Default: 100.
         #[schemars(extend("default" = 100))]
         limit: Option<At<Int<1, 10000>>>,
-    }
-}
-
-table! {
-    /// A named list of rules.
-    Policy {
-        /// What import and export call it.
-        name: At<Name>,
-        /// The first rule that matches decides; without one, the route is rejected.
-        rules: At<Vec<At<Rule>>>,
-    }
-}
-
-table! {
-    /// One rule of a policy.
-    Rule {
-        /// What the rule is about. Default: every route.
-        r#match: Option<At<Match>>,
-        /// What happens to a route that matches.
-        action: At<Verdict>,
-    }
-}
-
-table! {
-    /// What a rule is about.
-    Match {
-        /// One of these must fit the route's prefix.
-        prefix: List<PrefixMatch>,
-    }
-}
-
-table! {
-    /// Prefixes inside one, by their length.
-    PrefixMatch {
-        /// The prefix they lie in; alone, it is that prefix exactly.
-        r#in: At<Prefix>,
-        /// The least length. With it alone, up to a single address.
-        ge: Option<At<Int<0, 128>>>,
-        /// The greatest length. With it alone, from the length of `in`.
-        le: Option<At<Int<0, 128>>>,
     }
 }
 
@@ -491,8 +457,7 @@ mod tests {
             )+ };
         }
         same! {
-            Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer Policy Rule Match
-            PrefixMatch Fib Ipam Gc Pool Reserved Claims Stickiness History Netmon Keeper
+            Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer PolicySet Policy Rule Match PrefixMatch CommunityMatch AsPathMatch Length Changes CommunityChange Prepend Fib Ipam Gc Pool Reserved Claims Stickiness History Netmon Keeper
         }
         assert_eq!(keys_of(&schema), File::KEYS.iter().copied().collect());
         assert_eq!(tables.keys().map(String::as_str).collect::<BTreeSet<_>>(), seen);

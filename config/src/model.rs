@@ -1,5 +1,9 @@
 //! What one node ends up with: checked values, defaults filled in. The daemons see only this.
 
+mod policy;
+
+pub use policy::*;
+
 use mainstay_prefix::Prefix;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -158,22 +162,6 @@ pub enum PolicyRef {
     Node,
     #[serde(untagged)]
     Named(String),
-}
-
-/// First match decides; a policy that ends without one rejects.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Rule {
-    /// Empty: every prefix. Otherwise one of them must match.
-    pub prefixes: Vec<PrefixMatch>,
-    pub accept: bool,
-}
-
-/// A prefix of length `ge..=le` inside `within`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PrefixMatch {
-    pub within: Prefix,
-    pub ge: u8,
-    pub le: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -3,6 +3,7 @@
 
 mod bgp;
 mod ipam;
+mod policy;
 
 use crate::file::{File, Node};
 use crate::model::{Family, Keeper, Mode, Netmon, Network, NodeConfig};

@@ -403,6 +403,10 @@ macro_rules! words {
     };
 }
 
+mod policy;
+
+pub(crate) use policy::*;
+
 words! { Mode, "none, simple or bgp":
     "none" => Self::None,
     "simple" => Self::Simple,
@@ -418,18 +422,6 @@ words! { Speaker, "bird, zebra or bgp":
     "bird" => Self::Bird,
     "zebra" => Self::Zebra,
     "bgp" => Self::Bgp,
-}
-
-/// What a policy's rule does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Accept,
-    Reject,
-}
-
-words! { Verdict, "accept or reject":
-    "accept" => Self::Accept,
-    "reject" => Self::Reject,
 }
 
 /// For how long an address is kept for its owner.

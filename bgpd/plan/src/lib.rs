@@ -6,14 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod difference;
+mod policy;
 
 pub use difference::{Change, Effect, changes};
+pub use policy::{policy, provenance, role, validity};
 
 use bgp_core::config::{
-    PeerConfig, Policy, PolicyName, PrefixMatch, RangeConfig, RestartConfig, Rule, SessionConfig,
-    SpeakerConfig,
+    PeerConfig, PolicyName, RangeConfig, RestartConfig, SessionConfig, SpeakerConfig,
 };
-use bgp_core::policy::{Ask, Decision};
 use bgp_core::types::{Asn, Family, RouterId};
 use mainstay_config as config;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,7 +34,6 @@ pub fn listen(bgp: &config::Bgp) -> Vec<SocketAddr> {
 /// All that the core is told of it.
 #[must_use]
 pub fn speaker(bgp: &config::Bgp) -> SpeakerConfig {
-    let policy = |rules: &Vec<config::Rule>| Policy { rules: rules.iter().map(rule).collect() };
     SpeakerConfig {
         asn: Asn(bgp.asn),
         router_id: RouterId(bgp.router_id),
@@ -107,14 +106,6 @@ fn policy_name(policy: &config::PolicyRef) -> PolicyName {
         config::PolicyRef::Node => PolicyName::Node,
         config::PolicyRef::Named(name) => PolicyName::Named(name.clone()),
     }
-}
-
-fn rule(rule: &config::Rule) -> Rule {
-    let prefix = |m: &config::PrefixMatch| PrefixMatch { within: m.within, ge: m.ge, le: m.le };
-    let decision = if rule.accept { Decision::Accept } else { Decision::Reject };
-    let prefixes: Vec<_> = rule.prefixes.iter().map(prefix).collect();
-    let asks = if prefixes.is_empty() { Vec::new() } else { vec![Ask::Prefix(prefixes)] };
-    Rule::new(asks, decision)
 }
 
 /// An external peer is one hop away, and packets that go further are lost on purpose, unless it

@@ -2,7 +2,8 @@
 //! words.
 
 use mainstay_config::{
-    Cluster, Family, Mode, NodeConfig, PeerSession, PolicyRef, PrefixMatch, ResolveError, Rule,
+    self as config, Cluster, Family, Mode, NodeConfig, PeerSession, PolicyRef, PrefixMatch,
+    ResolveError, Rule, Verdict,
 };
 use mainstay_prefix::Prefix;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -426,13 +427,21 @@ fn rules(policy: &PolicyRef, node: &NodeConfig, family: Family) -> Vec<Match> {
     }
 }
 
+/// The other side lets pass what may pass here: of a rule that asks for more than prefixes, only that
+/// it may accept them is said.
 fn of_rule(rule: &Rule, family: Family) -> Vec<Match> {
-    if rule.prefixes.is_empty() {
-        return vec![Match { accept: rule.accept, ..any(family) }];
+    let asks = &rule.matches;
+    let accept = rule.action == Verdict::Accept;
+    let by_prefix = config::Match { prefix: asks.prefix.clone(), ..config::Match::default() };
+    let wanted = asks.family.is_none_or(|f| f == family);
+    let plain = config::Match { family: None, ..asks.clone() } == by_prefix;
+    if rule.action == Verdict::Next || !wanted || !accept && !plain {
+        return Vec::new();
     }
+    let Some(prefixes) = &asks.prefix else { return vec![Match { accept, ..any(family) }] };
     let of = |m: &PrefixMatch| {
-        let matches = Match { accept: rule.accept, within: m.within, ge: m.ge, le: m.le };
+        let matches = Match { accept, within: m.within, ge: m.ge, le: m.le };
         is_of(family, &m.within).then_some(matches)
     };
-    rule.prefixes.iter().filter_map(of).collect()
+    prefixes.iter().filter_map(of).collect()
 }

@@ -1,9 +1,11 @@
 //! The speaker: timers, peers, policies.
 
+mod policy;
+
 use super::select::Selector;
 use super::{NOT_YET, address, in_use, some_family, unique};
 use crate::fault::{Log, Place, one_of};
-use crate::file::{Bfd, BfdKey, Bgp, File, GracefulRestart, ListenKey, Peer, Policy, PrefixMatch};
+use crate::file::{Bfd, BfdKey, Bgp, File, GracefulRestart, ListenKey, Peer};
 use crate::model::Mode;
 use crate::read::{At, Items};
 use crate::resolve::{LONGEST_RESTART, families, is_built_in, mode};
@@ -33,7 +35,7 @@ pub(super) fn check(file: &File, log: &mut Log) {
     timers(bgp, log);
     mesh(file, bgp, log);
     peers(file, bgp, log);
-    policies(bgp, log);
+    policy::check(bgp, log);
     for prefix in bgp.originate.items() {
         in_use(file, prefix, log);
     }
@@ -145,14 +147,10 @@ fn peers(file: &File, bgp: &Bgp, log: &mut Log) {
     let peers = bgp.peers.items();
     unique(log, peers.iter().map(|p| &p.name), |name| name.0.clone());
     let selector = Selector::new(file.nodes.items());
-    let known: HashSet<_> = bgp.policies.items().iter().map(|p| p.name.0.as_str()).collect();
     for peer in peers {
         endpoint(bgp, peer, log);
         session(file, bgp, peer, log);
         not_yet(peer, log);
-        for policy in [&peer.import, &peer.export].into_iter().flatten() {
-            reference(policy, &known, log);
-        }
         if let Some(select) = &peer.select
             && selector.nodes(Some(select)).next().is_none()
         {
@@ -318,57 +316,4 @@ fn same_endpoint<'f>(
 fn endpoint_text(peer: &Peer) -> Option<String> {
     let address = peer.address.as_ref().map(|a| a.value.to_string());
     address.or_else(|| peer.listen_range.as_ref().map(|range| range.value.to_string()))
-}
-
-fn policies(bgp: &Bgp, log: &mut Log) {
-    let policies = bgp.policies.items();
-    unique(log, policies.iter().map(|p| &p.name), |name| name.0.clone());
-    for policy in policies {
-        if is_built_in(&policy.name.0) {
-            let text = format!("{} is built in; take another name", policy.name.0);
-            log.error(&policy.name.place, text);
-        }
-        rules(policy, log);
-    }
-}
-
-fn rules(policy: &Policy, log: &mut Log) {
-    if policy.rules.is_empty() {
-        log.error(&policy.rules.place, "no rules; for a policy that rejects all, write none");
-    }
-    let mut all = None;
-    for rule in policy.rules.iter() {
-        if let Some(line) = all {
-            log.warn(&rule.place, format!("never reached: the rule on line {line} matches all"));
-            break;
-        }
-        let matches = rule.r#match.as_ref();
-        let prefix = matches.and_then(|m| m.prefix.as_ref());
-        if let Some(list) = prefix.filter(|list| list.is_empty()) {
-            log.error(&list.place, "an empty list matches nothing; leave match out to match all");
-        }
-        if prefix.is_none() {
-            all = Some(rule.place.line);
-        }
-        for item in prefix.iter().flat_map(|list| list.iter()) {
-            lengths(item, log);
-        }
-    }
-}
-
-fn lengths(item: &PrefixMatch, log: &mut Log) {
-    let within = &item.r#in.value;
-    let longest: u32 = if within.is_ipv4() { 32 } else { 128 };
-    let least = u32::from(within.len());
-    for length in [&item.ge, &item.le].into_iter().flatten() {
-        if !(least..=longest).contains(&length.0) {
-            let text = format!("{} is not within {least} to {longest}, for {within}", length.0);
-            log.error(&length.place, text);
-        }
-    }
-    if let (Some(ge), Some(le)) = (&item.ge, &item.le)
-        && ge.0 > le.0
-    {
-        log.error(&le.place, format!("{} is less than ge, {}", le.0, ge.0));
-    }
 }

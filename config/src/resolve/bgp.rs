@@ -1,14 +1,13 @@
 //! One node's speaker.
 
+use super::policy::rules;
 use super::{families, family_list, labels, mode, selects};
 use crate::file::{self, BfdKey, File, ListenKey, Node};
 use crate::model::{
-    Bfd, Bgp, Fib, GracefulRestart, Listen, Mode, Peer, PeerSession, PolicyRef, PrefixMatch, Range,
-    Rule,
+    Bfd, Bgp, Fib, GracefulRestart, Listen, Mode, Peer, PeerSession, PolicyRef, Range,
 };
 use crate::read::{At, Items};
-use crate::scalar::{Name, RouterId, TABLE_MAIN, Verdict};
-use mainstay_prefix::Prefix;
+use crate::scalar::{Name, RouterId, TABLE_MAIN};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub(crate) fn resolve(file: &File, name: &str, node: Option<&Node>) -> Bgp {
         connect_retry: value(&bgp.connect_retry, CONNECT_RETRY),
         peers,
         ranges: ranges(file, bgp, node),
-        policies: bgp.policies.items().iter().map(|p| (p.name.0.clone(), rules(p))).collect(),
+        policies: bgp.policies.items().iter().map(|p| (p.name.0.clone(), rules(bgp, p))).collect(),
         originate: bgp.originate.items().iter().map(|p| p.value).collect(),
         fib: fib(bgp),
     }
@@ -227,28 +226,6 @@ fn policy(given: Option<&At<Name>>, internal: bool) -> PolicyRef {
     };
     let built_in = BUILT_IN.into_iter().find(|(built_in, _)| *built_in == name);
     built_in.map_or_else(|| PolicyRef::Named(name.into()), |(_, policy)| policy)
-}
-
-fn rules(policy: &file::Policy) -> Vec<Rule> {
-    let rule = |rule: &At<file::Rule>| {
-        let prefixes = rule.r#match.as_ref().map_or(&[][..], |m| m.prefix.items());
-        Rule {
-            prefixes: prefixes.iter().map(|p| lengths(p)).collect(),
-            accept: rule.action.value == Verdict::Accept,
-        }
-    };
-    policy.rules.iter().map(rule).collect()
-}
-
-/// `in` alone is that prefix exactly; `ge` opens it downward, `le` from its own length.
-fn lengths(prefix: &file::PrefixMatch) -> PrefixMatch {
-    let within: Prefix = prefix.r#in.value;
-    let longest = if within.is_ipv4() { 32 } else { 128 };
-    let length = |n: u32| u8::try_from(n).unwrap_or(longest);
-    let ge = prefix.ge.as_ref().map(|n| length(n.0));
-    let le = prefix.le.as_ref().map(|n| length(n.0));
-    let open = if ge.is_some() { longest } else { within.len() };
-    PrefixMatch { within, ge: ge.unwrap_or(within.len()), le: le.unwrap_or(open) }
 }
 
 fn fib(bgp: &file::Bgp) -> Fib {

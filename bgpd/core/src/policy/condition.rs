@@ -71,7 +71,7 @@ impl OfPrefix {
             },
             Self::Rpki(states) => {
                 let state = context.origins.validity(prefix, attrs.as_path.origin_as());
-                format!("its origin is {state}, not {}", or(states))
+                format!("RPKI says {state}, not {}", or(states))
             }
         }
     }

@@ -153,7 +153,7 @@ fn each_question_is_about_what_it_says() {
         (Ask::NextHop(vec![prefix("10.0.0.0/8")]), "its next hop 192.0.2.1 is not in 10.0.0.0/8"),
         (Ask::Peer(vec!["tor".into(), "p".into()]), "it is not from peer tor or p, but from p1"),
         (Ask::Role(vec![Role::Peer]), "its peer is a provider, not a peer"),
-        (Ask::Rpki(vec![Validity::Valid]), "its origin is invalid, not valid"),
+        (Ask::Rpki(vec![Validity::Valid]), "RPKI says invalid, not valid"),
         (Ask::Source(vec![Provenance::Ibgp]), "its source is ebgp, not ibgp"),
         (Ask::Interface(vec!["eth0".into()]), "its interface is eth7, not eth0"),
     ] {
