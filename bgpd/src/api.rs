@@ -1,53 +1,133 @@
 //! The gRPC service for the CLI and netmon (proto/mainstay/bgp/v1/bgp.proto).
 //!
-//! Each call becomes an [`Ask`] to the loop, which answers at once; long lists are fetched page by
-//! page, so that a slow reader holds up nobody.
+//! Each call becomes an [`Ask`] to the loop, which answers at once.
+//!
+//! - `question`: a request as the core is asked
+//! - `tables`: whole tables in portions, so that a slow reader holds up nobody
+//! - `orders`: injected routes and resets
+//! - `hold`: a lease that lasts as long as a stream
+
+mod hold;
+mod orders;
+mod question;
+mod tables;
 
 use crate::intent::For;
-use crate::show;
-use bgp_core::types::{Family, Prefix};
-use bgp_core::view::{Match, RibKind, RouteQuery, RouteView};
-use futures_util::stream::{self, Stream, StreamExt};
-use mainstay_prefix::ParsePrefixError;
+use crate::watch;
+use bgp_core::event::Reset;
+use bgp_core::inject::{InjectError, InjectedRoute, Injection, LeaseView};
+use bgp_core::speaker::Scan;
+use bgp_core::types::Prefix;
+use bgp_core::view::{RouteQuery, RouteView};
+use futures_util::stream::Stream;
 use mainstay_proto::bgp::v1::bgp_server::{Bgp, BgpServer};
 use mainstay_proto::bgp::v1::{
-    self as proto, ConfigurationReply, ConfigurationRequest, DrainReply, DrainRequest, LeaveReply,
-    LeaveRequest, ListPeersReply, ListPeersRequest, ListRoutesRequest, ReloadReply, ReloadRequest,
-    StatusReply, StatusRequest, UndrainReply, UndrainRequest,
+    self as proto, ConfigurationReply, ConfigurationRequest, CountRoutesReply, DrainReply,
+    DrainRequest, ExplainReply, ExplainRequest, HoldLeaseRequest, InjectReply, InjectRequest,
+    LeaveReply, LeaveRequest, ListLeasesReply, ListLeasesRequest, ListPeersReply, ListPeersRequest,
+    ListRoutesRequest, ReleaseLeaseReply, ReleaseLeaseRequest, ReloadReply, ReloadRequest,
+    ResetPeerReply, ResetPeerRequest, StatusReply, StatusRequest, UndrainReply, UndrainRequest,
+    WatchEvent, WatchRequest,
 };
-use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
-/// A page costs the core a pass over its table.
-const PAGE: usize = 4096;
 /// From GRACEFUL_SHUTDOWN to the withdrawal.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// A client that hangs is gone after twice this: what it holds is let go.
+const PING: Duration = Duration::from_secs(10);
 
 /// What the loop is asked.
 #[derive(Debug)]
 pub(crate) enum Ask {
     Status(oneshot::Sender<StatusReply>),
     Peers(oneshot::Sender<Vec<proto::Peer>>),
-    Routes { query: RouteQuery, after: Option<Prefix>, limit: usize, to: RoutesTo },
+    /// Names for addresses; `Err`: there is no such peer.
+    Resolve {
+        query: Box<RouteQuery>,
+        to: oneshot::Sender<Result<Box<RouteQuery>, String>>,
+    },
+    Scan {
+        query: Box<RouteQuery>,
+        scan: Scan,
+        steps: usize,
+        to: ScanTo,
+    },
+    Look {
+        query: Box<RouteQuery>,
+        prefixes: Vec<Prefix>,
+        to: oneshot::Sender<Vec<RouteView>>,
+    },
+    Explain {
+        prefix: Prefix,
+        to: oneshot::Sender<ExplainReply>,
+    },
+    Watch {
+        wanted: watch::Wanted,
+        to: oneshot::Sender<Option<mpsc::Receiver<WatchEvent>>>,
+    },
+    Reset {
+        peer: String,
+        how: Reset,
+        to: oneshot::Sender<Option<Vec<String>>>,
+    },
+    Inject {
+        asked: Box<Injection>,
+        to: oneshot::Sender<Result<LeaseView, InjectError>>,
+    },
+    /// False: there is no such lease.
+    Hold {
+        client: String,
+        to: oneshot::Sender<bool>,
+    },
+    LetRun {
+        client: String,
+    },
+    Release {
+        client: String,
+        to: oneshot::Sender<Option<usize>>,
+    },
+    Leases {
+        client: Option<String>,
+        routes: bool,
+        to: LeasesTo,
+    },
     Reload(oneshot::Sender<Result<ReloadReply, String>>),
     Configuration(oneshot::Sender<ConfigurationReply>),
-    Drain { wait: Duration, on: For, to: IntentTo },
-    Undrain { by: For, to: IntentTo },
-    Leave { wait: Duration, to: IntentTo },
+    Drain {
+        wait: Duration,
+        on: For,
+        to: IntentTo,
+    },
+    Undrain {
+        by: For,
+        to: IntentTo,
+    },
+    Leave {
+        wait: Duration,
+        to: IntentTo,
+    },
 }
 
 /// The word for what the node is meant for now.
 pub(crate) type IntentTo = oneshot::Sender<Result<&'static str, String>>;
-
-/// `None`: there is no such peer.
-pub(crate) type RoutesTo = oneshot::Sender<Option<Vec<RouteView>>>;
+pub(crate) type ScanTo = oneshot::Sender<(Scan, Vec<Prefix>)>;
+pub(crate) type LeasesTo = oneshot::Sender<Vec<(LeaseView, Vec<InjectedRoute>)>>;
 
 #[derive(Clone)]
-struct Api(mpsc::Sender<Ask>);
+struct Api {
+    asks: mpsc::Sender<Ask>,
+    /// Tables that may still be told.
+    tables: Arc<Semaphore>,
+    /// How long a client may read nothing of a table.
+    patience: Duration,
+}
+
+type Many<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Serves until `stop` resolves, and lets calls end that have begun.
 pub(crate) async fn serve(
@@ -55,8 +135,12 @@ pub(crate) async fn serve(
     asks: mpsc::Sender<Ask>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
+    let tables = Arc::new(Semaphore::new(tables::AT_ONCE));
+    let api = Api { asks, tables, patience: tables::PATIENCE };
     tonic::transport::Server::builder()
-        .add_service(BgpServer::new(Api(asks)))
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PING))
+        .add_service(BgpServer::new(api))
         .serve_with_incoming_shutdown(mainstay_daemon::incoming(listener), stop)
         .await
 }
@@ -65,7 +149,7 @@ impl Api {
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Status> {
         let stopping = |()| Status::unavailable("bgpd is stopping");
         let (to, answer) = oneshot::channel();
-        self.0.send(ask(to)).await.map_err(|_| stopping(()))?;
+        self.asks.send(ask(to)).await.map_err(|_| stopping(()))?;
         answer.await.map_err(|_| stopping(()))
     }
 
@@ -74,15 +158,13 @@ impl Api {
         Ok(intent.to_owned())
     }
 
-    async fn page(
+    async fn leases(
         &self,
-        query: &RouteQuery,
-        after: Option<Prefix>,
-    ) -> Result<Vec<RouteView>, Status> {
-        let query = query.clone();
-        let peer = query.peer.clone().unwrap_or_default();
-        let page = self.ask(|to| Ask::Routes { query, after, limit: PAGE, to }).await?;
-        page.ok_or_else(|| Status::not_found(format!("there is no peer {peer:?}")))
+        client: Option<String>,
+        routes: bool,
+    ) -> Result<Vec<proto::Lease>, Status> {
+        let leases = self.ask(|to| Ask::Leases { client, routes, to }).await?;
+        Ok(leases.into_iter().map(|(view, routes)| orders::lease(view, &routes)).collect())
     }
 }
 
@@ -100,35 +182,92 @@ impl Bgp for Api {
         Ok(Response::new(ListPeersReply { peers }))
     }
 
-    type ListRoutesStream = Pin<Box<dyn Stream<Item = Result<proto::Route, Status>> + Send>>;
+    type ListRoutesStream = Many<proto::Route>;
 
     async fn list_routes(
         &self,
         request: Request<ListRoutesRequest>,
     ) -> Result<Response<Self::ListRoutesStream>, Status> {
-        let query = query(&request.into_inner())?;
-        // The first page decides whether there is an answer at all.
-        let first = self.page(&query, None).await?;
-        let api = self.clone();
-        let pages = stream::unfold(Some(Ok(first)), move |page| {
-            let (api, query) = (api.clone(), query.clone());
-            async move {
-                let page: Result<Vec<RouteView>, Status> = page?;
-                let last = page.as_ref().ok().filter(|p| p.len() == PAGE).and_then(|p| p.last());
-                let next = match last.map(|route| route.prefix) {
-                    Some(prefix) => Some(api.page(&query, Some(prefix)).await),
-                    None => None,
-                };
-                Some((page, next))
-            }
-        });
-        let routes = pages.flat_map(|page| match page {
-            Ok(routes) => {
-                stream::iter(routes.into_iter().map(|r| Ok(show::route(r)))).left_stream()
-            }
-            Err(status) => stream::iter([Err(status)]).right_stream(),
-        });
+        let routes = self.tell_routes(&request.into_inner()).await?;
         Ok(Response::new(Box::pin(routes)))
+    }
+
+    async fn count_routes(
+        &self,
+        request: Request<ListRoutesRequest>,
+    ) -> Result<Response<CountRoutesReply>, Status> {
+        Ok(Response::new(self.count(&request.into_inner()).await?))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainReply>, Status> {
+        let prefix = question::prefix(&request.into_inner().prefix)?;
+        Ok(Response::new(self.ask(|to| Ask::Explain { prefix, to }).await?))
+    }
+
+    type WatchStream = Many<WatchEvent>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let wanted = watch::Wanted::of(request.into_inner(), question::prefix)?;
+        let events = self.ask(|to| Ask::Watch { wanted, to }).await?;
+        let events = events.ok_or_else(|| Status::resource_exhausted("too many watch already"))?;
+        Ok(Response::new(Box::pin(watch::stream(events))))
+    }
+
+    async fn reset_peer(
+        &self,
+        request: Request<ResetPeerRequest>,
+    ) -> Result<Response<ResetPeerReply>, Status> {
+        let request = request.into_inner();
+        let (how, peer) = (orders::how(&request), request.peer);
+        let nobody = Status::not_found(format!("there is no peer {peer:?}"));
+        let done = self.ask(|to| Ask::Reset { peer, how, to }).await?;
+        Ok(Response::new(ResetPeerReply { done: done.ok_or(nobody)? }))
+    }
+
+    async fn inject(
+        &self,
+        request: Request<InjectRequest>,
+    ) -> Result<Response<InjectReply>, Status> {
+        let asked = Box::new(orders::injection(request.into_inner())?);
+        let lease = self.ask(|to| Ask::Inject { asked, to }).await?;
+        let lease = lease.map_err(|error| orders::refused(&error))?;
+        Ok(Response::new(InjectReply { lease: Some(orders::lease(lease, &[])) }))
+    }
+
+    type HoldLeaseStream = Many<proto::Lease>;
+
+    async fn hold_lease(
+        &self,
+        request: Request<HoldLeaseRequest>,
+    ) -> Result<Response<Self::HoldLeaseStream>, Status> {
+        let client = orders::client(request.into_inner().client)?;
+        Ok(Response::new(Box::pin(self.clone().hold(client).await?)))
+    }
+
+    async fn release_lease(
+        &self,
+        request: Request<ReleaseLeaseRequest>,
+    ) -> Result<Response<ReleaseLeaseReply>, Status> {
+        let client = orders::client(request.into_inner().client)?;
+        let unknown = hold::no_lease(&client);
+        let withdrawn = self.ask(|to| Ask::Release { client, to }).await?.ok_or(unknown)?;
+        let withdrawn = u32::try_from(withdrawn).unwrap_or(u32::MAX);
+        Ok(Response::new(ReleaseLeaseReply { withdrawn }))
+    }
+
+    async fn list_leases(
+        &self,
+        request: Request<ListLeasesRequest>,
+    ) -> Result<Response<ListLeasesReply>, Status> {
+        let ListLeasesRequest { routes, client } = request.into_inner();
+        let client = Some(client).filter(|client| !client.is_empty());
+        Ok(Response::new(ListLeasesReply { leases: self.leases(client, routes).await? }))
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadReply>, Status> {
@@ -180,67 +319,9 @@ fn wait(seconds: f64) -> Result<Duration, Status> {
     wait.ok_or_else(refused)
 }
 
-fn query(request: &ListRoutesRequest) -> Result<RouteQuery, Status> {
-    let rib = match request.rib() {
-        proto::Rib::Loc => RibKind::Loc,
-        proto::Rib::AdjIn => RibKind::AdjIn,
-        proto::Rib::AdjOut => RibKind::AdjOut,
-    };
-    let peer = Some(request.peer.clone()).filter(|p| !p.is_empty());
-    if rib != RibKind::Loc && peer.is_none() {
-        return Err(Status::invalid_argument("an Adj-RIB is one peer's: name the peer"));
-    }
-    let family = match request.family.as_str() {
-        "" => None,
-        "ipv4" => Some(Family::Ipv4Unicast),
-        "ipv6" => Some(Family::Ipv6Unicast),
-        other => {
-            let text = format!("family {other:?} is neither \"ipv4\" nor \"ipv6\"");
-            return Err(Status::invalid_argument(text));
-        }
-    };
-    let kind = match request.r#match() {
-        proto::list_routes_request::Match::Exact => Match::Exact,
-        proto::list_routes_request::Match::Longest => Match::Longest,
-        proto::list_routes_request::Match::Covered => Match::Covered,
-    };
-    let prefix = match request.prefix.as_str() {
-        "" => None,
-        text => {
-            let bad = |e| Status::invalid_argument(format!("prefix {text:?}: {e}"));
-            Some((prefix(text).map_err(bad)?, kind))
-        }
-    };
-    Ok(RouteQuery { rib, peer, family, prefix, ..RouteQuery::default() })
-}
-
-/// A prefix, or an address, which stands for its host prefix.
-fn prefix(text: &str) -> Result<Prefix, ParsePrefixError> {
-    match text.parse::<IpAddr>() {
-        Ok(addr) => Ok(Prefix::host(addr)),
-        Err(_) => text.parse(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn asked(
-        peer: &str,
-        family: &str,
-        prefix: &str,
-        rib: proto::Rib,
-    ) -> Result<RouteQuery, String> {
-        let request = ListRoutesRequest {
-            rib: rib.into(),
-            peer: peer.into(),
-            family: family.into(),
-            prefix: prefix.into(),
-            r#match: proto::list_routes_request::Match::Longest.into(),
-        };
-        query(&request).map_err(|status| status.message().to_owned())
-    }
 
     #[test]
     fn no_wait_is_too_odd_to_be_refused() {
@@ -249,21 +330,5 @@ mod tests {
             let said = wait(odd).unwrap_err();
             assert!(said.message().contains("between 0 and 3600 s"), "{said}");
         }
-    }
-
-    #[test]
-    fn an_address_is_asked_for_as_its_host_prefix() {
-        let query = asked("", "", "10.0.0.1", proto::Rib::Loc).unwrap();
-        assert_eq!(query.prefix, Some(("10.0.0.1/32".parse().unwrap(), Match::Longest)));
-    }
-
-    #[test]
-    fn a_bad_question_is_refused_with_what_is_wrong_in_it() {
-        let adj = asked("", "", "", proto::Rib::AdjIn).unwrap_err();
-        assert_eq!(adj, "an Adj-RIB is one peer's: name the peer");
-        let family = asked("", "ipx", "", proto::Rib::Loc).unwrap_err();
-        assert_eq!(family, "family \"ipx\" is neither \"ipv4\" nor \"ipv6\"");
-        let prefix = asked("", "", "10.0.0.1/8", proto::Rib::Loc).unwrap_err();
-        assert!(prefix.starts_with("prefix \"10.0.0.1/8\": "), "{prefix}");
     }
 }

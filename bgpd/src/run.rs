@@ -11,12 +11,14 @@ use crate::intent::Intent;
 use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Notice};
+use crate::leases::LeaseFiles;
 use crate::listen::Listeners;
 use crate::marker::Marker;
 use crate::observe::Observer;
 use crate::plan::Plan;
 use crate::poller::{Poller, Ready};
 use crate::tcp::{Dial, Input, dial};
+use crate::watch::Watchers;
 use crate::{show, sockopt};
 use bgp_core::event::{Action, Event, Link};
 use bgp_core::report::Report;
@@ -46,6 +48,7 @@ pub(crate) struct Run {
     pub(crate) plan: Plan,
     pub(crate) marker: Marker,
     pub(crate) intent: Intent,
+    pub(crate) lease_files: LeaseFiles,
     /// Of the configuration in force.
     pub(crate) warnings: Vec<String>,
     /// The file in force.
@@ -72,6 +75,9 @@ pub(crate) struct Tables {
     pub(crate) closing: Vec<JoinHandle<()>>,
     accepted: u64,
     observer: Observer,
+    pub(crate) watchers: Watchers,
+    /// Somebody watches them.
+    pub(crate) follows_routes: bool,
     pub(crate) actions: Vec<Action>,
     /// Filled and emptied for each batch of messages.
     pub(crate) record: Vec<u8>,
@@ -221,6 +227,7 @@ impl Run {
         let mut actions = std::mem::take(&mut self.tables.actions);
         self.speaker.handle(event, Instant::now(), &mut actions);
         self.carry_out(actions);
+        self.tell_watchers();
     }
 
     /// Does what the core asks for, and keeps the room it was asked in.
@@ -247,7 +254,9 @@ impl Run {
 
     fn note(&mut self, report: Report) {
         self.tables.observer.report(&report, Instant::now());
+        self.tables.watchers.report(&report);
         match report {
+            Report::LeaseEnded { client, .. } => self.lease_files.remove(&client),
             Report::PeerUp { .. } | Report::PeerResumed { .. } | Report::PeerDown { .. } => {
                 self.bfd.changed();
             }
@@ -353,16 +362,43 @@ impl Run {
         match ask {
             Ask::Status(to) => drop(to.send(self.status())),
             Ask::Peers(to) => drop(to.send(self.peers())),
-            Ask::Routes { query, after, limit, to } => {
-                let known = query.peer.as_ref().is_none_or(|p| self.speaker.find_peer(p).is_some());
-                let page = || self.speaker.routes(&query, after, limit, Instant::now());
-                drop(to.send(known.then(page)));
+            Ask::Resolve { mut query, to } => {
+                let resolved = self.speaker.resolve(&mut query);
+                drop(to.send(resolved.map(|()| query)));
+            }
+            Ask::Scan { query, mut scan, steps, to } => {
+                let prefixes = self.speaker.scan(&query, &mut scan, steps);
+                drop(to.send((scan, prefixes)));
+            }
+            Ask::Look { query, prefixes, to } => {
+                drop(to.send(self.speaker.look(&query, &prefixes, Instant::now())));
+            }
+            Ask::Explain { prefix, to } => {
+                let explanation = self.speaker.explain(prefix, Instant::now());
+                drop(to.send(show::explanation(explanation)));
+            }
+            other => self.answer_order(other),
+        }
+    }
+
+    fn answer_order(&mut self, ask: Ask) {
+        match ask {
+            Ask::Watch { wanted, to } => drop(to.send(self.watch(wanted))),
+            Ask::Reset { peer, how, to } => drop(to.send(self.reset(&peer, how))),
+            Ask::Inject { asked, to } => drop(to.send(self.inject(*asked))),
+            Ask::Hold { client, to } => drop(to.send(self.hold_lease(&client))),
+            Ask::LetRun { client } => self.let_lease_run(&client),
+            Ask::Release { client, to } => drop(to.send(self.release_lease(&client))),
+            Ask::Leases { client, routes, to } => {
+                drop(to.send(self.leases(client.as_deref(), routes)));
             }
             Ask::Reload(to) => drop(to.send(self.reload())),
             Ask::Drain { wait, on, to } => drop(to.send(self.drain(wait, on))),
             Ask::Undrain { by, to } => drop(to.send(self.undrain(by))),
             Ask::Leave { wait, to } => drop(to.send(self.leave(wait))),
             Ask::Configuration(to) => drop(to.send(self.configuration())),
+            // The others only ask.
+            _ => {}
         }
     }
 
@@ -405,7 +441,8 @@ impl Run {
 
     pub(crate) fn all_warnings(&self) -> Vec<String> {
         let written = self.warnings.iter().chain(&self.plan.warnings).cloned();
-        written.chain(self.bfd_warnings()).chain(self.marker.warning()).collect()
+        let kept = self.marker.warning().into_iter().chain(self.lease_files.warning());
+        written.chain(self.bfd_warnings()).chain(kept).collect()
     }
 
     fn status(&self) -> StatusReply {

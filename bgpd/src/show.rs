@@ -2,9 +2,10 @@
 
 use bgp_core::types::Family;
 use bgp_core::view::{
-    Counters, LongLivedView, Overview, PathView, PeerFamilyView, PeerView, RouteView,
+    Counters, Explanation, ExportState, ExportView, KernelState, LongLivedView, Overview, PathView,
+    PeerFamilyView, PeerView, RouteView,
 };
-use bgp_core::wire::{Community, LargeCommunity};
+use bgp_core::wire::{Attributes, Community, LargeCommunity};
 use mainstay_proto::bgp::v1 as proto;
 
 /// What belongs to the speaker itself; the process adds its own.
@@ -118,30 +119,94 @@ pub(crate) fn route(view: RouteView) -> proto::Route {
     }
 }
 
-fn path(view: PathView) -> proto::Path {
-    let a = &view.attributes;
+pub(crate) fn path(view: PathView) -> proto::Path {
+    let shown = attributes(&view.attributes);
     // A path of our own has no next hop until it is announced.
-    let next_hop = view.peer.as_ref().map(|_| a.next_hop.to_string());
+    let has_hop = !view.attributes.next_hop.addr().is_unspecified();
+    let next_hop = if has_hop { shown.next_hop } else { String::new() };
+    let said = view.said.unwrap_or_default();
+    let (reason, rule) = match view.reason {
+        Some(reason) => (reason.to_owned(), said),
+        None => (said, String::new()),
+    };
     proto::Path {
         peer: view.peer.unwrap_or_default(),
         best: view.best,
         multipath: view.multipath,
         stale: view.stale,
-        next_hop: next_hop.unwrap_or_default(),
+        next_hop,
+        reason,
+        rule,
+        injected_by: view.injected_by.unwrap_or_default(),
+        rejected: view.rejected,
+        installed: view.installed,
+        age_seconds: view.age.as_secs_f64(),
+        ..shown
+    }
+}
+
+fn attributes(a: &Attributes) -> proto::Path {
+    let large = a.large_communities.iter();
+    proto::Path {
+        next_hop: a.next_hop.to_string(),
         origin: a.origin.to_string(),
         as_path: a.as_path.to_string(),
         med: a.med,
         local_pref: a.local_pref,
         communities: a.communities.iter().map(|c| Community(*c).to_string()).collect(),
-        large_communities: a
-            .large_communities
-            .iter()
-            .map(|c| LargeCommunity(*c).to_string())
-            .collect(),
-        reason: view.reason.unwrap_or_default().into(),
-        rejected: view.rejected,
-        installed: view.installed,
-        age_seconds: view.age.as_secs_f64(),
+        large_communities: large.map(|c| LargeCommunity(*c).to_string()).collect(),
+        ..proto::Path::default()
+    }
+}
+
+pub(crate) fn explanation(view: Explanation) -> proto::ExplainReply {
+    let kernel = view.kernel;
+    let (reason, attempts) = kernel.fib.refused.unwrap_or_default();
+    let hops = if kernel.state == KernelState::Refused && !kernel.fib.wanted.is_empty() {
+        kernel.fib.wanted
+    } else {
+        kernel.fib.present
+    };
+    proto::ExplainReply {
+        asked: view.asked.to_string(),
+        route: view.route.map(route),
+        refused: view.refused.into_iter().map(route).collect(),
+        exports: view.exports.into_iter().map(export).collect(),
+        kernel: Some(proto::KernelRoute {
+            state: kernel_word(kernel.state).into(),
+            reason,
+            next_hops: hops.iter().map(ToString::to_string).collect(),
+            attempts,
+        }),
+    }
+}
+
+fn export(view: ExportView) -> proto::Export {
+    let state = match view.state {
+        ExportState::Told => "told",
+        ExportState::Pending => "pending",
+        ExportState::Withheld => "withheld",
+        ExportState::Withdrawing => "withdrawing",
+        ExportState::Down => "down",
+    };
+    proto::Export {
+        peer: view.peer,
+        state: state.into(),
+        reason: view.why.unwrap_or_default().into(),
+        rule: view.rule.unwrap_or_default(),
+        path: view.told.map(|a| attributes(&a)),
+    }
+}
+
+const fn kernel_word(state: KernelState) -> &'static str {
+    match state {
+        KernelState::Installed => "installed",
+        KernelState::Awaited => "awaited",
+        KernelState::Refused => "refused",
+        KernelState::Own => "own",
+        KernelState::Off => "off",
+        KernelState::ThroughUs => "through-us",
+        KernelState::NoRoute => "no-route",
     }
 }
 

@@ -7,6 +7,7 @@ use crate::intent::{For, Intent};
 use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
 use crate::kernel::{self, Found, Notice};
+use crate::leases::LeaseFiles;
 use crate::listen::Listeners;
 use crate::marker::{self, Marker};
 use crate::plan::Plan;
@@ -15,6 +16,7 @@ use crate::run::{End, Run, Sources, Tables};
 use crate::sockopt;
 use crate::tcp::Input;
 use bgp_core::event::{Event, Start};
+use bgp_core::inject::KeptLease;
 use bgp_core::speaker::Speaker;
 use keeper::client::Attached;
 use mainstay_config::Mode;
@@ -50,14 +52,16 @@ pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let here = marker::here(&mainstay_daemon::boot_id()?, sockopt::netns_cookie());
     let marker = Marker::set(&state, &here, Instant::now());
     let intent = Intent::read(&state, &here)?;
+    let leases = LeaseFiles::read(&state, &here, mainstay_daemon::boottime());
     end_process_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let before = Before { marker, intent };
+    let before = Before { marker, intent, leases };
     let end = runtime.block_on(serve(args, loaded, plan, before, ready))?;
     if end == End::Left {
         // Whoever starts next is the first, and is there to serve.
         marker::clear(&state)?;
         Intent::read(&state, &here)?.undrain(For::Operator)?;
+        LeaseFiles::clear(&state);
     }
     Ok(())
 }
@@ -66,6 +70,7 @@ pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
 struct Before {
     marker: Marker,
     intent: Intent,
+    leases: (LeaseFiles, Vec<KeptLease>),
 }
 
 /// A core that panicked may be half changed. A process that dies is what graceful restart is for.
@@ -81,7 +86,7 @@ async fn serve(
     args: Args,
     loaded: Loaded,
     plan: Plan,
-    Before { marker, intent }: Before,
+    Before { marker, intent, leases }: Before,
     ready: Ready,
 ) -> Result<End, Box<dyn Error>> {
     let signals = Signals::new()?;
@@ -98,9 +103,11 @@ async fn serve(
     let drained = intent.drained().is_some();
     let now = Instant::now();
     let start = how_it_began(earlier, plan.target.install, drained);
+    let (lease_files, kept) = leases;
     let mut run = Run {
         marker,
         intent,
+        lease_files,
         speaker: Speaker::new(plan.speaker.clone(), start, now),
         warnings: loaded.warnings,
         text: loaded.text,
@@ -117,6 +124,7 @@ async fn serve(
         plan,
     };
     announce(&run, start, &found);
+    run.restore(kept);
     run.tell(Event::Adopted(found.installed));
     run.tell(Event::Blocks(found.blocks));
     run.resume(attached).await;

@@ -10,6 +10,7 @@ Examples:
   mainstay bgp peers                               sessions and how many routes they carry
   mainstay bgp routes 198.51.100.7                 the route an address would take
   mainstay bgp routes --peer tor-a --advertised    what a peer is told
+  mainstay bgp explain 198.51.100.7                why that route, who is told, is it in the kernel
   mainstay ipam show                               blocks, addresses and their owners
   mainstay config check mainstay.yaml              every fault of a file, with line and column
   mainstay config diff new.yaml                    what a new file changes, and which sessions it resets
@@ -164,6 +165,14 @@ mod tests {
             "bgp routes 10.0.0.0/33",
             "bgp routes 10.0.0.1/8",
             "bgp routes --family ipx",
+            "bgp routes --peer a --fib",
+            "bgp routes --covering",
+            "bgp explain",
+            "bgp reset",
+            "bgp reset a --all",
+            "bgp inject",
+            "bgp inject a 10.0.0.0/8 --ttl soon",
+            "bgp withdraw a",
             "ipam show --state lost",
             "ipam show 10.0.0.0/8",
             "frobnicate",

@@ -93,6 +93,14 @@ pub(crate) async fn next<T>(
     }
 }
 
+/// The same of an answer that goes on for ever.
+pub(crate) async fn next_ever<T>(
+    daemon: &'static str,
+    stream: &mut Streaming<T>,
+) -> Result<Option<T>, AskError> {
+    stream.message().await.map_err(|status| refused(daemon, &status))
+}
+
 fn refused(daemon: &'static str, status: &Status) -> AskError {
     let message = match status.message() {
         "" => status.code().description().to_owned(),

@@ -53,8 +53,7 @@ async fn run(cli: Cli, out: &mut Printer) -> Result<Verdict, Failure> {
     let daemons = Daemons::new(cli.run_dir);
     match cli.verb {
         Verb::Status => status::run(&daemons, &cli.config, out).await,
-        Verb::Bgp(bgp::Verb::Peers(args)) => bgp::peers::run(&daemons, &args, out).await,
-        Verb::Bgp(bgp::Verb::Routes(args)) => bgp::routes::run(&daemons, &args, out).await,
+        Verb::Bgp(verb) => bgp::run(&daemons, &verb, out).await,
         Verb::Ipam(verb) => ipam::run(&daemons, &verb, out).await,
         Verb::Config(config::Verb::Check(args)) => config::check::run(&args, &cli.config, out),
         Verb::Config(config::Verb::Diff(args)) => {

@@ -1,8 +1,9 @@
 //! Replies as the daemons give them, for the tests of what is made of them.
 
 use mainstay_proto::bgp::v1::{
-    Bfd, FamilyCount, FibStatus, GracefulRestart, ListPeersReply, LongLived, Messages, Path, Peer,
-    PeerFamily, Route, StatusReply,
+    Bfd, ExplainReply, Export, FamilyCount, FibStatus, GracefulRestart, InjectedRoute, KernelRoute,
+    Lease as BgpLease, ListLeasesReply, ListPeersReply, LongLived, Messages, Path, Peer,
+    PeerFamily, Route, StatusReply, WatchEvent,
 };
 use mainstay_proto::{ipam, netmon};
 
@@ -162,6 +163,99 @@ pub(crate) fn routes() -> Vec<Route> {
             paths: vec![Path { next_hop: "2001:db8::1".into(), ..path }],
         },
     ]
+}
+
+pub(crate) fn explanation() -> ExplainReply {
+    let mut route = routes().remove(1);
+    let lost = route.paths.remove(2);
+    let refused = Path { reason: "own AS in the path".into(), rejected: true, ..lost.clone() };
+    route.paths.push(Path { rejected: false, ..lost });
+    let kernel = KernelRoute {
+        state: "refused".into(),
+        reason: "Network is unreachable (os error 101)".into(),
+        next_hops: strings(&["192.0.2.1", "192.0.2.129"]),
+        attempts: 3,
+    };
+    let export = |peer: &str, state: &str, reason: &str| Export {
+        peer: peer.into(),
+        state: state.into(),
+        reason: reason.into(),
+        path: None,
+        rule: String::new(),
+    };
+    let told = Path {
+        next_hop: "192.0.2.11".into(),
+        as_path: "64512 65001 65010".into(),
+        origin: "IGP".into(),
+        ..Default::default()
+    };
+    ExplainReply {
+        asked: "198.51.100.7/32".into(),
+        route: Some(route),
+        refused: vec![Route { prefix: "198.51.100.0/25".into(), paths: vec![refused] }],
+        exports: vec![
+            Export { path: Some(told), ..export("rr", "told", "") },
+            export("tor-a", "withheld", "it came from this peer"),
+            Export {
+                rule: "policy node: a default route in, prefixes of this node out".into(),
+                ..export("tor-b", "withheld", "refused by the export policy")
+            },
+            export("tor-c", "down", "the session is not up"),
+        ],
+        kernel: Some(kernel),
+    }
+}
+
+pub(crate) fn events() -> Vec<WatchEvent> {
+    let event = |topic: &str, what: &str, peer: &str, cause: &str| WatchEvent {
+        unix_seconds: 1_700_000_000.25,
+        topic: topic.into(),
+        what: what.into(),
+        peer: peer.into(),
+        cause: cause.into(),
+        ..Default::default()
+    };
+    let path = routes().remove(1).paths.into_iter().next();
+    let prefix = || "198.51.100.0/24".to_owned();
+    vec![
+        event("session", "down", "tor-a", "hold timer expired; 12 routes kept"),
+        WatchEvent {
+            prefix: prefix(),
+            path,
+            ..event("route", "announced", "tor-a", "received from tor-a")
+        },
+        WatchEvent { prefix: prefix(), lost: 17, ..event("route", "withdrawn", "", "a timer") },
+        WatchEvent { prefix: prefix(), ..event("kernel", "refused", "", "Network is unreachable") },
+        event("lease", "ended", "", "lb\u{1b}[2J: nobody renewed it; 2 routes withdrawn"),
+    ]
+}
+
+pub(crate) fn leases_of_bgp() -> ListLeasesReply {
+    let vip = InjectedRoute {
+        prefix: "198.18.0.1/32".into(),
+        communities: strings(&["64512:80", "no-export"]),
+        med: Some(5),
+        ..Default::default()
+    };
+    let through = InjectedRoute {
+        prefix: "203.0.113.0/24".into(),
+        next_hop: "192.0.2.77".into(),
+        install: true,
+        local_pref: Some(200),
+        ..Default::default()
+    };
+    let lease = BgpLease {
+        client: "lb".into(),
+        ttl_seconds: 30.0,
+        left_seconds: 21.5,
+        routes: 2,
+        age_seconds: 185.0,
+        route: vec![vip, through],
+        ..Default::default()
+    };
+    let held =
+        BgpLease { client: "egress".into(), held: true, routes: 0, route: vec![], ..lease.clone() };
+    ListLeasesReply { leases: vec![lease, held] }
 }
 
 pub(crate) fn pools() -> Vec<ipam::v1::PoolStatus> {

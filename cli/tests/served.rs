@@ -82,6 +82,82 @@ impl Bgp for Served {
         Ok(Response::new(many(routes)))
     }
 
+    async fn count_routes(
+        &self,
+        _: Request<bgp::v1::ListRoutesRequest>,
+    ) -> Reply<bgp::v1::CountRoutesReply> {
+        Ok(Response::new(bgp::v1::CountRoutesReply { routes: 3, paths: 1 }))
+    }
+
+    type WatchStream = Many<bgp::v1::WatchEvent>;
+
+    async fn watch(&self, _: Request<bgp::v1::WatchRequest>) -> Reply<Self::WatchStream> {
+        Ok(Response::new(many(sample::events().into_iter())))
+    }
+
+    async fn reset_peer(
+        &self,
+        request: Request<bgp::v1::ResetPeerRequest>,
+    ) -> Reply<bgp::v1::ResetPeerReply> {
+        let asked = request.into_inner();
+        let done = vec![format!("{}: {:?}", asked.peer, asked.how())];
+        Ok(Response::new(bgp::v1::ResetPeerReply { done }))
+    }
+
+    async fn inject(
+        &self,
+        request: Request<bgp::v1::InjectRequest>,
+    ) -> Reply<bgp::v1::InjectReply> {
+        let asked = request.into_inner();
+        if asked.announce.iter().any(|r| r.prefix == "10.0.0.0/8") {
+            return Err(Status::failed_precondition("10.0.0.0/8 is announced by other"));
+        }
+        let lease = bgp::v1::Lease {
+            client: asked.client,
+            routes: u32::try_from(asked.announce.len()).unwrap(),
+            left_seconds: asked.ttl_seconds,
+            ..Default::default()
+        };
+        Ok(Response::new(bgp::v1::InjectReply { lease: Some(lease) }))
+    }
+
+    type HoldLeaseStream = Many<bgp::v1::Lease>;
+
+    async fn hold_lease(
+        &self,
+        _: Request<bgp::v1::HoldLeaseRequest>,
+    ) -> Reply<Self::HoldLeaseStream> {
+        Ok(Response::new(many(sample::leases_of_bgp().leases.into_iter())))
+    }
+
+    async fn release_lease(
+        &self,
+        _: Request<bgp::v1::ReleaseLeaseRequest>,
+    ) -> Reply<bgp::v1::ReleaseLeaseReply> {
+        Ok(Response::new(bgp::v1::ReleaseLeaseReply { withdrawn: 2 }))
+    }
+
+    async fn list_leases(
+        &self,
+        request: Request<bgp::v1::ListLeasesRequest>,
+    ) -> Reply<bgp::v1::ListLeasesReply> {
+        let asked = request.into_inner();
+        let mut reply = sample::leases_of_bgp();
+        reply.leases.retain(|lease| asked.client.is_empty() || asked.client == lease.client);
+        Ok(Response::new(reply))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<bgp::v1::ExplainRequest>,
+    ) -> Reply<bgp::v1::ExplainReply> {
+        let mut explained = sample::explanation();
+        if request.into_inner().prefix == "203.0.113.0/24" {
+            explained.route = None;
+        }
+        Ok(Response::new(explained))
+    }
+
     async fn reload(&self, _: Request<bgp::v1::ReloadRequest>) -> Reply<bgp::v1::ReloadReply> {
         Err(Status::invalid_argument(self.refusal.clone()))
     }
@@ -233,6 +309,60 @@ fn every_verb_answers_in_text_and_in_json() {
     assert!(text(&mainstay(&dir, "ipam show").stdout).contains("pod default/web-1"));
     assert_eq!(json(&dir, "ipam show --state cooling")["leases"][0]["address"], "10.244.0.3");
     assert_eq!(json(&dir, "version")["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn one_command_explains_a_prefix_and_its_exit_code_says_whether_there_is_a_route() {
+    let dir = serve("", 3);
+    let out = mainstay(&dir, "bgp explain 198.51.100.7");
+    assert_eq!(out.status.code(), Some(0));
+    let shown = text(&out.stdout);
+    for said in
+        ["lost by: longer AS path", "own AS in the path", "unreachable", "not told: it came"]
+    {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    assert_eq!(mainstay(&dir, "bgp explain 203.0.113.0/24").status.code(), Some(1));
+    assert_eq!(json(&dir, "bgp explain 198.51.100.7")["kernel"]["attempts"], 3);
+}
+
+#[test]
+fn the_speaker_is_operated_and_watched() {
+    let dir = serve("", 3);
+    let said = |words: &str| text(&mainstay(&dir, words).stdout);
+    assert!(said("bgp summary").contains("Established"));
+    assert_eq!(json(&dir, "bgp summary")["status"]["asn"], 64512);
+    assert!(said("bgp peer tor-a").contains("router ID"));
+    assert_eq!(said("bgp routes --count"), "3 routes, 1 path\n");
+    assert_eq!(said("bgp reset tor-a"), "tor-a: Hard\n");
+    assert_eq!(said("bgp reset tor-a --soft out"), "tor-a: SoftOut\n");
+    assert_eq!(said("bgp refresh tor-a"), "tor-a: SoftIn\n");
+    assert_eq!(json(&dir, "bgp reset --all --soft in")["done"][0], ": SoftIn");
+    let watch = mainstay(&dir, "bgp watch");
+    assert_eq!(watch.status.code(), Some(1), "the speaker has ended it");
+    let shown = text(&watch.stdout);
+    assert!(shown.contains("session down tor-a: hold timer expired"), "{shown}");
+    assert!(shown.contains("lost 17 events\n") && !shown.contains('\u{1b}'), "{shown}");
+    let lines = text(&mainstay(&dir, "-o json bgp watch").stdout);
+    let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["what"], lines.lines().count()), (&"down".into(), 5));
+}
+
+#[test]
+fn routes_are_injected_and_taken_back_from_the_shell() {
+    let dir = serve("", 3);
+    let said = |words: &str| text(&mainstay(&dir, words).stdout);
+    let told = said("bgp inject lb 198.18.0.1 198.18.0.2/32 --ttl 1m --community 64512:80");
+    assert_eq!(told, "lb: 2 routes, 1m00s left until they are withdrawn\n");
+    let refused = mainstay(&dir, "bgp inject lb 10.0.0.0/8");
+    assert_eq!(refused.status.code(), Some(1));
+    let why = "mainstay: mainstay-bgpd: 10.0.0.0/8 is announced by other\n";
+    assert_eq!(text(&refused.stderr), why);
+    assert_eq!(said("bgp withdraw lb --all"), "lb: released, 2 routes withdrawn\n");
+    let nobody = mainstay(&dir, "bgp withdraw nobody 198.18.0.1");
+    assert_eq!(text(&nobody.stderr), "mainstay: no lease nobody; see mainstay bgp leases\n");
+    assert!(said("bgp leases lb").contains("198.18.0.1/32"));
+    assert_eq!(json(&dir, "bgp leases")["leases"][1]["client"], "egress");
 }
 
 #[test]

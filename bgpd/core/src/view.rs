@@ -233,7 +233,7 @@ pub struct PathView {
     pub attributes: Arc<Attributes>,
     /// Why it is not the best, or why it was refused.
     pub reason: Option<&'static str>,
-    /// What the kernel said when it refused (FIB only).
+    /// What the kernel said when it refused (FIB), or which rule did (explained).
     pub said: Option<String>,
     pub age: Duration,
 }
@@ -257,6 +257,8 @@ pub struct ExportView {
     pub state: ExportState,
     /// `None` only where it is told.
     pub why: Option<&'static str>,
+    /// The rule that decided, where a policy did.
+    pub rule: Option<String>,
     /// What the peer holds of it.
     pub told: Option<Arc<Attributes>>,
 }

@@ -19,7 +19,7 @@ A line for each family of a session:
 
 Examples:
   mainstay bgp peers
-  mainstay bgp peers tor-a      everything about one peer, by name or address
+  mainstay bgp peers tor-a      everything about one peer, by name or address (also: bgp peer tor-a)
 
 Exit codes: 0 told, whatever the states (mainstay status judges them); 1 there is no such peer, or
 the speaker does not answer.";
@@ -59,7 +59,7 @@ pub(crate) fn is_up(peer: &Peer) -> bool {
     peer.state == "Established"
 }
 
-fn table(reply: &ListPeersReply) -> String {
+pub(super) fn table(reply: &ListPeersReply) -> String {
     if reply.peers.is_empty() {
         return "no peers; bgp.peers of the configuration names them\n".into();
     }

@@ -6,10 +6,11 @@ use crate::ask::{Daemons, answer, next};
 use crate::failure::{Failure, Verdict};
 use crate::print::Printer;
 use crate::table::Table;
-use crate::text::{age, clean_line, dash, or_dash};
+use crate::text::{age, clean_line, count as plural, dash, or_dash};
 use mainstay_prefix::Prefix;
-use mainstay_proto::bgp::v1::list_routes_request::Match;
+use mainstay_proto::bgp::v1::list_routes_request::{Match, PathState};
 use mainstay_proto::bgp::v1::{ListRoutesRequest, Path, Rib, Route};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 use tonic::Streaming;
@@ -28,6 +29,12 @@ Examples:
   mainstay bgp routes 10.0.0.0/8 --covered            that prefix and everything inside it
   mainstay bgp routes --peer tor-a --received         what a peer has announced, before policy
   mainstay bgp routes --peer tor-a --advertised       what a peer is told
+  mainstay bgp routes --peer tor-a --accepted         what of it import has let in
+  mainstay bgp routes --fib                           what of it is in the kernel
+  mainstay bgp routes 10.1.2.0/24 --covering          that prefix and everything that holds it
+  mainstay bgp routes --from tor-a --as 65010 --community 65001:100
+  mainstay bgp routes --state not-installed           best, and yet not in the kernel
+  mainstay bgp routes --count --family ipv4
   mainstay -o json bgp routes --family ipv6
 
 Exit codes: 0 told; 1 there is no route for PREFIX, or the speaker does not answer.";
@@ -46,6 +53,10 @@ pub(crate) struct Args {
     #[arg(long, requires = "prefix")]
     pub(crate) covered: bool,
 
+    /// PREFIX and everything that holds it
+    #[arg(long, requires = "prefix", conflicts_with_all = ["longest", "covered"])]
+    pub(crate) covering: bool,
+
     /// What was received from this peer or is advertised to it, by name or address
     #[arg(long, value_name = "PEER")]
     pub(crate) peer: Option<String>,
@@ -58,9 +69,57 @@ pub(crate) struct Args {
     #[arg(long, requires = "peer")]
     pub(crate) advertised: bool,
 
+    /// With --peer: what import has let in, as it left it
+    #[arg(long, requires = "peer", conflicts_with_all = ["received", "advertised"])]
+    pub(crate) accepted: bool,
+
+    /// What of it is, or should be, in the kernel
+    #[arg(long, conflicts_with = "peer")]
+    pub(crate) fib: bool,
+
+    /// Only paths from this peer, by name or address
+    #[arg(long, value_name = "PEER", conflicts_with_all = ["peer", "fib"])]
+    pub(crate) from: Option<String>,
+
+    /// Only paths with this community: 65001:100, 65001:1:2, or a well-known name
+    #[arg(long, value_name = "COMMUNITY")]
+    pub(crate) community: Option<String>,
+
+    /// Only paths with this AS in their AS path
+    #[arg(long = "as", value_name = "NUMBER")]
+    pub(crate) asn: Option<u32>,
+
+    /// Only paths in this state
+    #[arg(long, value_name = "STATE", value_enum)]
+    pub(crate) state: Option<State>,
+
+    /// How many there are
+    #[arg(long)]
+    pub(crate) count: bool,
+
     /// One address family
     #[arg(long, value_parser = ["ipv4", "ipv6"])]
     pub(crate) family: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum State {
+    /// Kept while the peer restarts
+    Stale,
+    /// By import (with --peer)
+    Rejected,
+    /// Best, and not in the kernel
+    NotInstalled,
+}
+
+impl From<State> for PathState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Stale => Self::Stale,
+            State::Rejected => Self::Rejected,
+            State::NotInstalled => Self::NotInstalled,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,24 +129,32 @@ pub(crate) struct Wanted {
     address: bool,
 }
 
-fn wanted(text: &str) -> Result<Wanted, mainstay_prefix::ParsePrefixError> {
+pub(crate) fn wanted(text: &str) -> Result<Wanted, mainstay_prefix::ParsePrefixError> {
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(Wanted { prefix: Prefix::host(address), address: true }),
         Err(_) => Ok(Wanted { prefix: text.parse()?, address: false }),
     }
 }
 
+impl Wanted {
+    pub(crate) const fn prefix(&self) -> Prefix {
+        self.prefix
+    }
+}
+
 impl Args {
     fn request(&self) -> ListRoutesRequest {
         let rib = match (&self.peer, self.advertised) {
+            (None, _) if self.fib => Rib::Fib,
             (None, _) => Rib::Loc,
             (Some(_), true) => Rib::AdjOut,
             (Some(_), false) => Rib::AdjIn,
         };
-        let longest = self.longest || (!self.covered && self.prefix.is_some_and(|p| p.address));
-        let matching = match (longest, self.covered) {
-            (true, _) => Match::Longest,
-            (_, true) => Match::Covered,
+        let address = self.prefix.is_some_and(|p| p.address);
+        let matching = match (self.covered, self.covering) {
+            (true, _) => Match::Covered,
+            (_, true) => Match::Covering,
+            _ if self.longest || address => Match::Longest,
             _ => Match::Exact,
         };
         ListRoutesRequest {
@@ -96,12 +163,17 @@ impl Args {
             family: self.family.clone().unwrap_or_default(),
             prefix: self.prefix.map(|p| p.prefix.to_string()).unwrap_or_default(),
             r#match: matching.into(),
+            post_policy: self.accepted,
+            community: self.community.clone().unwrap_or_default(),
+            asn: self.asn,
+            from: self.from.clone().unwrap_or_default(),
+            state: self.state.map_or(PathState::Any, PathState::from).into(),
         }
     }
 
     /// Whether the answer is one route, about which everything is of interest.
     fn is_about_one(&self) -> bool {
-        self.prefix.is_some() && !self.covered
+        self.prefix.is_some() && !self.covered && !self.covering
     }
 }
 
@@ -111,6 +183,16 @@ pub(crate) async fn run(
     out: &mut Printer,
 ) -> Result<Verdict, Failure> {
     let mut bgpd = daemons.bgpd().await?;
+    if args.count {
+        let count = answer("bgpd", bgpd.count_routes(args.request())).await?;
+        if out.is_json() {
+            out.json(&count)?;
+        } else {
+            let (routes, paths) = (plural(count.routes, "route"), plural(count.paths, "path"));
+            out.text(&format!("{routes}, {paths}\n"))?;
+        }
+        return Ok(Verdict::Well);
+    }
     let mut routes = answer("bgpd", bgpd.list_routes(args.request())).await?;
     let told = if out.is_json() {
         as_json(&mut routes, out).await?
@@ -176,7 +258,7 @@ fn lines(route: &Route, table: &mut Table) {
             marks(path),
             if i == 0 { route.prefix.clone() } else { String::new() },
             or_dash(&path.next_hop).to_owned(),
-            peer(path).to_owned(),
+            source(path).into_owned(),
             or_dash(&path.as_path).to_owned(),
             path.origin.clone(),
             path.local_pref.map_or_else(dash, |pref| pref.to_string()),
@@ -186,7 +268,7 @@ fn lines(route: &Route, table: &mut Table) {
     }
 }
 
-fn marks(path: &Path) -> String {
+pub(super) fn marks(path: &Path) -> String {
     let marks = [
         (path.best, '>'),
         (path.multipath && !path.best, '='),
@@ -197,15 +279,20 @@ fn marks(path: &Path) -> String {
     marks.into_iter().filter(|(set, _)| *set).map(|(_, mark)| mark).collect()
 }
 
-fn peer(path: &Path) -> &str {
-    if path.peer.is_empty() { "(own)" } else { &path.peer }
+/// Where it is from.
+pub(super) fn source(path: &Path) -> Cow<'_, str> {
+    match (path.peer.as_str(), path.injected_by.as_str()) {
+        ("", "") => "(own)".into(),
+        ("", client) => format!("(injected by {client})").into(),
+        (peer, _) => peer.into(),
+    }
 }
 
 fn details(route: &Route) -> String {
     let mut text = format!("{}\n", clean_line(&route.prefix));
     for path in &route.paths {
         let next_hop = or_dash(&path.next_hop);
-        let head = format!("  {:<3} via {next_hop} from {}", marks(path), peer(path));
+        let head = format!("  {:<3} via {next_hop} from {}", marks(path), source(path));
         let _ = writeln!(text, "{}", clean_line(&head));
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(text, "        {name:<18}{}", clean_line(value));
@@ -234,7 +321,8 @@ fn standing(path: &Path) -> String {
         words.push("used beside the best".to_owned());
     }
     if !path.reason.is_empty() {
-        words.push(format!("not chosen: {}", path.reason));
+        let what = if path.best { "refused by the kernel" } else { "not chosen" };
+        words.push(format!("{what}: {}", path.reason));
     }
     let states = [
         (path.rejected, "refused by the import policy"),
@@ -288,6 +376,11 @@ mod tests {
         assert_eq!(request("192.0.2.1"), longest("192.0.2.1/32"));
         assert_eq!(request("2001:db8::1"), longest("2001:db8::1/128"));
         assert_eq!(request("192.0.2.0/24 --longest"), longest("192.0.2.0/24"));
+        assert_eq!(request("192.0.2.0/24 --covering").r#match(), Match::Covering);
+        assert_eq!(request("--fib --state not-installed").rib(), Rib::Fib);
+        assert_eq!(request("--state stale").state(), PathState::Stale);
+        assert!(request("--peer a --accepted").post_policy);
+        assert_eq!(request("--as 65001 --from a").asn, Some(65001));
         let covered = request("192.0.2.0/24 --covered --family ipv4");
         assert_eq!((covered.r#match(), covered.family.as_str()), (Match::Covered, "ipv4"));
         assert_eq!(request("192.0.2.0/24").r#match(), Match::Exact);

@@ -340,6 +340,20 @@ pub struct ListRoutesRequest {
     pub prefix: ::prost::alloc::string::String,
     #[prost(enumeration = "list_routes_request::Match", tag = "5")]
     pub r#match: i32,
+    /// RIB_ADJ_IN: what import has let in, as the policy leaves it. False: all, as the peer sent it.
+    #[prost(bool, tag = "6")]
+    pub post_policy: bool,
+    /// Only paths with this community: "65001:100", or "65001:1:2" for a large one.
+    #[prost(string, tag = "7")]
+    pub community: ::prost::alloc::string::String,
+    /// Only paths with this AS in their AS_PATH.
+    #[prost(uint32, optional, tag = "8")]
+    pub asn: ::core::option::Option<u32>,
+    /// RIB_LOC: only paths from this peer, by name or address.
+    #[prost(string, tag = "9")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(enumeration = "list_routes_request::PathState", tag = "10")]
+    pub state: i32,
 }
 /// Nested message and enum types in `ListRoutesRequest`.
 pub mod list_routes_request {
@@ -361,6 +375,8 @@ pub mod list_routes_request {
         Longest = 1,
         /// `prefix` and everything inside it
         Covered = 2,
+        /// `prefix` and everything that holds it
+        Covering = 3,
     }
     impl Match {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -372,6 +388,7 @@ pub mod list_routes_request {
                 Self::Exact => "EXACT",
                 Self::Longest => "LONGEST",
                 Self::Covered => "COVERED",
+                Self::Covering => "COVERING",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -380,6 +397,51 @@ pub mod list_routes_request {
                 "EXACT" => Some(Self::Exact),
                 "LONGEST" => Some(Self::Longest),
                 "COVERED" => Some(Self::Covered),
+                "COVERING" => Some(Self::Covering),
+                _ => None,
+            }
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum PathState {
+        Any = 0,
+        Stale = 1,
+        /// by import (RIB_ADJ_IN)
+        Rejected = 2,
+        /// best, learned, and not in the kernel (RIB_LOC); refused (RIB_FIB)
+        NotInstalled = 3,
+    }
+    impl PathState {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Any => "ANY",
+                Self::Stale => "STALE",
+                Self::Rejected => "REJECTED",
+                Self::NotInstalled => "NOT_INSTALLED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ANY" => Some(Self::Any),
+                "STALE" => Some(Self::Stale),
+                "REJECTED" => Some(Self::Rejected),
+                "NOT_INSTALLED" => Some(Self::NotInstalled),
                 _ => None,
             }
         }
@@ -434,6 +496,20 @@ pub struct Path {
     pub installed: bool,
     #[prost(double, tag = "15")]
     pub age_seconds: f64,
+    /// the client whose lease it is under
+    #[prost(string, tag = "16")]
+    pub injected_by: ::prost::alloc::string::String,
+    /// which rule of which policy refused it (Explain)
+    #[prost(string, tag = "17")]
+    pub rule: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountRoutesReply {
+    #[prost(uint64, tag = "1")]
+    pub routes: u64,
+    #[prost(uint64, tag = "2")]
+    pub paths: u64,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -462,6 +538,320 @@ pub struct ReloadReply {
     #[prost(string, repeated, tag = "2")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainRequest {
+    /// or an address
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainReply {
+    #[prost(string, tag = "1")]
+    pub asked: ::prost::alloc::string::String,
+    /// What packets to it take, with every candidate, the best first, and the reason by which each of
+    /// the others lost. Not set: there is no route.
+    #[prost(message, optional, tag = "2")]
+    pub route: ::core::option::Option<Route>,
+    /// What import has refused, from `asked` up to the prefix of `route`, with the reason.
+    #[prost(message, repeated, tag = "3")]
+    pub refused: ::prost::alloc::vec::Vec<Route>,
+    /// every peer, by name
+    #[prost(message, repeated, tag = "4")]
+    pub exports: ::prost::alloc::vec::Vec<Export>,
+    #[prost(message, optional, tag = "5")]
+    pub kernel: ::core::option::Option<KernelRoute>,
+}
+/// Whether one peer is told.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Export {
+    #[prost(string, tag = "1")]
+    pub peer: ::prost::alloc::string::String,
+    /// "told"; "pending": it may have it and will; "withheld"; "withdrawing": it holds what it may have
+    /// no longer; "down": there is no session.
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// empty where it is told
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// what the peer holds
+    #[prost(message, optional, tag = "4")]
+    pub path: ::core::option::Option<Path>,
+    /// which rule of which policy refused it
+    #[prost(string, tag = "5")]
+    pub rule: ::prost::alloc::string::String,
+}
+/// Whether it is in the kernel.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KernelRoute {
+    /// "installed"; "awaited": left by an earlier process until the peers behind it have told their
+    /// routes again; "refused"; "own": a prefix of this node; "off": bgp.fib.install is false;
+    /// "through-us": its next hops are this node; "no-route".
+    #[prost(string, tag = "1")]
+    pub state: ::prost::alloc::string::String,
+    /// what the kernel said when it refused
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// in the kernel, or, where it was refused, wanted there
+    #[prost(string, repeated, tag = "3")]
+    pub next_hops: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// how often it has refused
+    #[prost(uint32, tag = "4")]
+    pub attempts: u32,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequest {
+    /// none: all
+    #[prost(enumeration = "watch_request::Topic", repeated, tag = "1")]
+    pub topics: ::prost::alloc::vec::Vec<i32>,
+    /// only events of this peer, by name
+    #[prost(string, tag = "2")]
+    pub peer: ::prost::alloc::string::String,
+    /// only events of this prefix and everything inside it
+    #[prost(string, tag = "3")]
+    pub prefix: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `WatchRequest`.
+pub mod watch_request {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Topic {
+        /// up, down, state, refresh
+        Session = 0,
+        /// the best path of a prefix has changed
+        Route = 1,
+        /// refusals, sweeps
+        Kernel = 2,
+        /// drain, configuration, restart
+        Node = 3,
+        /// injected routes
+        Lease = 4,
+    }
+    impl Topic {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Session => "SESSION",
+                Self::Route => "ROUTE",
+                Self::Kernel => "KERNEL",
+                Self::Node => "NODE",
+                Self::Lease => "LEASE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SESSION" => Some(Self::Session),
+                "ROUTE" => Some(Self::Route),
+                "KERNEL" => Some(Self::Kernel),
+                "NODE" => Some(Self::Node),
+                "LEASE" => Some(Self::Lease),
+                _ => None,
+            }
+        }
+    }
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchEvent {
+    #[prost(double, tag = "1")]
+    pub unix_seconds: f64,
+    /// Events that this client was too slow for, before this one.
+    #[prost(uint64, tag = "2")]
+    pub lost: u64,
+    /// "session", "route", "kernel", "node", "lease"
+    #[prost(string, tag = "3")]
+    pub topic: ::prost::alloc::string::String,
+    /// "up", "down", "announced", "withdrawn", "refused", …
+    #[prost(string, tag = "4")]
+    pub what: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub peer: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub prefix: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub cause: ::prost::alloc::string::String,
+    /// ROUTE: the best path now; not set: there is none any more
+    #[prost(message, optional, tag = "8")]
+    pub path: ::core::option::Option<Path>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResetPeerRequest {
+    /// name or address; empty: every peer
+    #[prost(string, tag = "1")]
+    pub peer: ::prost::alloc::string::String,
+    #[prost(enumeration = "reset_peer_request::How", tag = "2")]
+    pub how: i32,
+}
+/// Nested message and enum types in `ResetPeerRequest`.
+pub mod reset_peer_request {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum How {
+        /// ends the session (Cease, Administrative Reset); it comes up again at once
+        Hard = 0,
+        /// the peer is asked for its routes (RFC 2918), and the import policy about them
+        SoftIn = 1,
+        /// the peer is told all our routes again
+        SoftOut = 2,
+    }
+    impl How {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Hard => "HARD",
+                Self::SoftIn => "SOFT_IN",
+                Self::SoftOut => "SOFT_OUT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "HARD" => Some(Self::Hard),
+                "SOFT_IN" => Some(Self::SoftIn),
+                "SOFT_OUT" => Some(Self::SoftOut),
+                _ => None,
+            }
+        }
+    }
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResetPeerReply {
+    /// a line for each peer
+    #[prost(string, repeated, tag = "1")]
+    pub done: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InjectRequest {
+    /// Names the lease: who announces. 1 to 63 of a-z, A-Z, 0-9, ".", "\_", "-", "/", ":".
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+    /// How long the routes stay without another call; 1 s to 24 h. 0: as before, 30 s for a new lease.
+    #[prost(double, tag = "2")]
+    pub ttl_seconds: f64,
+    #[prost(message, repeated, tag = "3")]
+    pub announce: ::prost::alloc::vec::Vec<InjectedRoute>,
+    #[prost(string, repeated, tag = "4")]
+    pub withdraw: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// `announce` is all that this client has: what else it had is withdrawn.
+    #[prost(bool, tag = "5")]
+    pub replace: bool,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InjectedRoute {
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Where this node sends packets to the prefix; needs `install`. Peers are told this node itself as
+    /// the next hop.
+    #[prost(string, tag = "2")]
+    pub next_hop: ::prost::alloc::string::String,
+    /// into the kernel; needs `next_hop`
+    #[prost(bool, tag = "3")]
+    pub install: bool,
+    #[prost(string, repeated, tag = "4")]
+    pub communities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "5")]
+    pub large_communities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "6")]
+    pub local_pref: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "7")]
+    pub med: ::core::option::Option<u32>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InjectReply {
+    #[prost(message, optional, tag = "1")]
+    pub lease: ::core::option::Option<Lease>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Lease {
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+    #[prost(double, tag = "2")]
+    pub ttl_seconds: f64,
+    /// until its routes are withdrawn, unless it is renewed
+    #[prost(double, tag = "3")]
+    pub left_seconds: f64,
+    /// by an open HoldLease: it does not run
+    #[prost(bool, tag = "4")]
+    pub held: bool,
+    #[prost(uint32, tag = "5")]
+    pub routes: u32,
+    #[prost(double, tag = "6")]
+    pub age_seconds: f64,
+    /// ListLeases with `routes` alone
+    #[prost(message, repeated, tag = "7")]
+    pub route: ::prost::alloc::vec::Vec<InjectedRoute>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldLeaseRequest {
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseLeaseRequest {
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseLeaseReply {
+    #[prost(uint32, tag = "1")]
+    pub withdrawn: u32,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListLeasesRequest {
+    #[prost(bool, tag = "1")]
+    pub routes: bool,
+    /// empty: all
+    #[prost(string, tag = "2")]
+    pub client: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListLeasesReply {
+    /// by name
+    #[prost(message, repeated, tag = "1")]
+    pub leases: ::prost::alloc::vec::Vec<Lease>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Rib {
@@ -470,6 +860,8 @@ pub enum Rib {
     AdjIn = 1,
     /// needs peer
     AdjOut = 2,
+    /// what of ours is, or should be, in the kernel
+    Fib = 3,
 }
 impl Rib {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -481,6 +873,7 @@ impl Rib {
             Self::Loc => "RIB_LOC",
             Self::AdjIn => "RIB_ADJ_IN",
             Self::AdjOut => "RIB_ADJ_OUT",
+            Self::Fib => "RIB_FIB",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -489,6 +882,7 @@ impl Rib {
             "RIB_LOC" => Some(Self::Loc),
             "RIB_ADJ_IN" => Some(Self::AdjIn),
             "RIB_ADJ_OUT" => Some(Self::AdjOut),
+            "RIB_FIB" => Some(Self::Fib),
             _ => None,
         }
     }
@@ -629,7 +1023,8 @@ pub mod bgp_client {
                 .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "ListPeers"));
             self.inner.unary(req, path, codec).await
         }
-        /// Routes of one RIB, in prefix order, streamed.
+        /// Routes of one RIB, in prefix order, streamed. A client that reads nothing for 30 s is dropped;
+        /// no more than four tables are streamed at once (RESOURCE_EXHAUSTED).
         pub async fn list_routes(
             &mut self,
             request: impl tonic::IntoRequest<super::ListRoutesRequest>,
@@ -653,6 +1048,200 @@ pub mod bgp_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "ListRoutes"));
             self.inner.server_streaming(req, path, codec).await
+        }
+        /// How many routes and paths a ListRoutes would tell.
+        pub async fn count_routes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRoutesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountRoutesReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/CountRoutes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "CountRoutes"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Everything that decides about one prefix: candidates, refusals, who is told and who is not, and
+        /// the kernel, each with its reason.
+        pub async fn explain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/Explain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Explain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What happens, as it happens, each event with its cause. Who reads too slowly loses events and is
+        /// told how many.
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/Watch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Watch"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Ends the session with a peer, asks it for its routes again, or tells it ours again.
+        pub async fn reset_peer(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResetPeerRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResetPeerReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/ResetPeer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "ResetPeer"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Announces and withdraws routes for a controller, under a lease, all of them or none. Any call
+        /// renews the lease. FAILED_PRECONDITION: another client announces the prefix; RESOURCE_EXHAUSTED:
+        /// too many leases or routes.
+        pub async fn inject(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::InjectReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/Inject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Inject"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// While the stream is open the lease needs no renewal; when it ends, the lease has its whole time
+        /// left. NOT_FOUND: there is no such lease.
+        pub async fn hold_lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Lease>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/HoldLease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "HoldLease"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Ends a lease: its routes are withdrawn at once.
+        pub async fn release_lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseLeaseReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/ReleaseLease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "ReleaseLease"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_leases(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListLeasesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListLeasesReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/ListLeases",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "ListLeases"));
+            self.inner.unary(req, path, codec).await
         }
         /// Reads the configuration again and applies the difference.
         /// INVALID_ARGUMENT with the faults as text when the file is bad: then nothing has changed.
@@ -800,11 +1389,74 @@ pub mod bgp_server {
             >
             + std::marker::Send
             + 'static;
-        /// Routes of one RIB, in prefix order, streamed.
+        /// Routes of one RIB, in prefix order, streamed. A client that reads nothing for 30 s is dropped;
+        /// no more than four tables are streamed at once (RESOURCE_EXHAUSTED).
         async fn list_routes(
             &self,
             request: tonic::Request<super::ListRoutesRequest>,
         ) -> std::result::Result<tonic::Response<Self::ListRoutesStream>, tonic::Status>;
+        /// How many routes and paths a ListRoutes would tell.
+        async fn count_routes(
+            &self,
+            request: tonic::Request<super::ListRoutesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountRoutesReply>,
+            tonic::Status,
+        >;
+        /// Everything that decides about one prefix: candidates, refusals, who is told and who is not, and
+        /// the kernel, each with its reason.
+        async fn explain(
+            &self,
+            request: tonic::Request<super::ExplainRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainReply>, tonic::Status>;
+        /// Server streaming response type for the Watch method.
+        type WatchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What happens, as it happens, each event with its cause. Who reads too slowly loses events and is
+        /// told how many.
+        async fn watch(
+            &self,
+            request: tonic::Request<super::WatchRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+        /// Ends the session with a peer, asks it for its routes again, or tells it ours again.
+        async fn reset_peer(
+            &self,
+            request: tonic::Request<super::ResetPeerRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResetPeerReply>, tonic::Status>;
+        /// Announces and withdraws routes for a controller, under a lease, all of them or none. Any call
+        /// renews the lease. FAILED_PRECONDITION: another client announces the prefix; RESOURCE_EXHAUSTED:
+        /// too many leases or routes.
+        async fn inject(
+            &self,
+            request: tonic::Request<super::InjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::InjectReply>, tonic::Status>;
+        /// Server streaming response type for the HoldLease method.
+        type HoldLeaseStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Lease, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// While the stream is open the lease needs no renewal; when it ends, the lease has its whole time
+        /// left. NOT_FOUND: there is no such lease.
+        async fn hold_lease(
+            &self,
+            request: tonic::Request<super::HoldLeaseRequest>,
+        ) -> std::result::Result<tonic::Response<Self::HoldLeaseStream>, tonic::Status>;
+        /// Ends a lease: its routes are withdrawn at once.
+        async fn release_lease(
+            &self,
+            request: tonic::Request<super::ReleaseLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseLeaseReply>,
+            tonic::Status,
+        >;
+        async fn list_leases(
+            &self,
+            request: tonic::Request<super::ListLeasesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListLeasesReply>, tonic::Status>;
         /// Reads the configuration again and applies the difference.
         /// INVALID_ARGUMENT with the faults as text when the file is bad: then nothing has changed.
         async fn reload(
@@ -1041,6 +1693,356 @@ pub mod bgp_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/CountRoutes" => {
+                    #[allow(non_camel_case_types)]
+                    struct CountRoutesSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::ListRoutesRequest>
+                    for CountRoutesSvc<T> {
+                        type Response = super::CountRoutesReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRoutesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::count_routes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CountRoutesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/Explain" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::ExplainRequest>
+                    for ExplainSvc<T> {
+                        type Response = super::ExplainReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::explain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: Bgp>(pub Arc<T>);
+                    impl<
+                        T: Bgp,
+                    > tonic::server::ServerStreamingService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::WatchEvent;
+                        type ResponseStream = T::WatchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/ResetPeer" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResetPeerSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::ResetPeerRequest>
+                    for ResetPeerSvc<T> {
+                        type Response = super::ResetPeerReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResetPeerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::reset_peer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResetPeerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/Inject" => {
+                    #[allow(non_camel_case_types)]
+                    struct InjectSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::InjectRequest>
+                    for InjectSvc<T> {
+                        type Response = super::InjectReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::inject(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/HoldLease" => {
+                    #[allow(non_camel_case_types)]
+                    struct HoldLeaseSvc<T: Bgp>(pub Arc<T>);
+                    impl<
+                        T: Bgp,
+                    > tonic::server::ServerStreamingService<super::HoldLeaseRequest>
+                    for HoldLeaseSvc<T> {
+                        type Response = super::Lease;
+                        type ResponseStream = T::HoldLeaseStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HoldLeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::hold_lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HoldLeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/ReleaseLease" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseLeaseSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::ReleaseLeaseRequest>
+                    for ReleaseLeaseSvc<T> {
+                        type Response = super::ReleaseLeaseReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseLeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::release_lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseLeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/ListLeases" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListLeasesSvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::ListLeasesRequest>
+                    for ListLeasesSvc<T> {
+                        type Response = super::ListLeasesReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListLeasesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::list_leases(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListLeasesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -14,7 +14,7 @@ mod prefixes;
 mod program;
 #[cfg(test)]
 mod tests;
-mod trace;
+pub(crate) mod trace;
 
 pub(crate) use change::Draft;
 pub(crate) use condition::Context;

@@ -1,12 +1,17 @@
 //! Why a route is, or is not, the best, told to a peer, or in the kernel: all of it for one prefix.
 
 use super::Speaker;
+use crate::config::PolicyName;
 use crate::peer::Peer;
-use crate::policy::NoOrigins;
+use crate::policy::{Context, NoOrigins, Trace, trace};
 use crate::rib::Path;
+use crate::rib::attrs::Attrs;
+use crate::rib::export::Withheld;
+use crate::rib::import::Verdict;
 use crate::rib::loc_rib::Route;
 use crate::types::{Family, Prefix};
 use crate::view::{Explanation, ExportState, ExportView, KernelState, KernelView, RouteView};
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Speaker {
@@ -36,7 +41,12 @@ impl Speaker {
             if path.verdict.accepted() {
                 return None;
             }
-            self.adj_in_view(peer, prefix, now)
+            let mut view = self.adj_in_view(peer, prefix, now)?;
+            if path.verdict == Verdict::Policy {
+                let rule = import_rule(peer, prefix, &path.attrs);
+                view.paths.iter_mut().for_each(|path| path.said.clone_from(&rule));
+            }
+            Some(view)
         };
         let paths: Vec<_> =
             self.peers.values().filter_map(of).flat_map(|route| route.paths).collect();
@@ -48,7 +58,9 @@ impl Speaker {
             let told =
                 peer.up.as_ref().and_then(|_| self.told(peer, prefix)).map(|a| a.unpack().into());
             let (state, why) = export_state(peer, prefix, best, told.is_some());
-            ExportView { peer: peer.name.clone(), state, why, told }
+            let by_policy = best.filter(|_| why == Some(Withheld::Policy.reason()));
+            let rule = by_policy.and_then(|path| export_rule(peer, prefix, path));
+            ExportView { peer: peer.name.clone(), state, why, rule, told }
         };
         let mut views: Vec<ExportView> = self.peers.values().map(view).collect();
         views.sort_by(|a, b| a.peer.cmp(&b.peer));
@@ -95,6 +107,43 @@ fn export_state(
         (None, true) => (ExportState::Withdrawing, Some("there is no route any more")),
         (None, false) => (ExportState::Withheld, Some("there is no route")),
     }
+}
+
+/// Which rule of which policy has refused.
+fn import_rule(peer: &Peer, prefix: &Prefix, attrs: &Attrs) -> Option<String> {
+    let policy = &peer.settings.import;
+    let Some(program) = peer.import.program() else { return Some(built_in(policy)) };
+    let source = peer.source.as_ref()?;
+    let family = Family::of(prefix);
+    let context = Context { family, source, origins: &NoOrigins, own_asn: None };
+    let attrs = Arc::new(attrs.unpack());
+    Some(decided(policy, &trace::trace(program, prefix, &attrs, &context)))
+}
+
+fn export_rule(peer: &Peer, prefix: &Prefix, path: &Path) -> Option<String> {
+    let policy = &peer.settings.export;
+    let exporter = &peer.up.as_ref()?.exporter;
+    let Some(program) = exporter.filter.program() else { return Some(built_in(policy)) };
+    let context = exporter.context(Family::of(prefix), path, &NoOrigins);
+    let attrs = Arc::new(path.attrs.unpack());
+    Some(decided(policy, &trace::trace(program, prefix, &attrs, &context)))
+}
+
+fn built_in(policy: &PolicyName) -> String {
+    match policy {
+        PolicyName::Node => "policy node: a default route in, prefixes of this node out".into(),
+        PolicyName::None => "policy none lets nothing pass".into(),
+        other => format!("policy {other}"),
+    }
+}
+
+fn decided(policy: &PolicyName, trace: &Trace) -> String {
+    let Some(number) = trace.decided else {
+        return format!("policy {policy}: no rule decided, and its end rejects");
+    };
+    let name = trace.rules.get(number).and_then(|rule| rule.name.as_ref());
+    let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
+    format!("policy {policy}: rule {}{name}", number + 1)
 }
 
 /// The prefix and everything that holds it, the most specific first.

@@ -80,9 +80,9 @@ impl Speaker {
                 (RibKind::Loc, _) => self.loc_view(prefix, now)?,
                 (RibKind::Fib, _) => self.fib_view(prefix)?,
                 (RibKind::AdjIn, Some(peer)) if query.post_policy => {
-                    self.adj_in_view(peer, prefix, now)?
+                    self.admitted_view(peer, prefix, now)?
                 }
-                (RibKind::AdjIn, Some(peer)) => self.received_view(peer, prefix, now)?,
+                (RibKind::AdjIn, Some(peer)) => self.adj_in_view(peer, prefix, now)?,
                 (RibKind::AdjOut, Some(peer)) => self.adj_out_view(peer, prefix, now)?,
                 (_, None) => return None,
             };
@@ -147,13 +147,10 @@ impl Speaker {
         self.rib.prefix(id).filter(|_| is_there)
     }
 
-    /// As the peer sent it.
-    fn received_view(&self, peer: &Peer, prefix: &Prefix, now: Instant) -> Option<RouteView> {
-        let mut route = self.adj_in_view(peer, prefix, now)?;
-        let received = peer.adj_in.get(Family::of(prefix)).get(self.rib.find(prefix)?)?;
-        for path in &mut route.paths {
-            path.attributes = Arc::new(received.attrs.unpack());
-        }
+    /// As import has let it in.
+    fn admitted_view(&self, peer: &Peer, prefix: &Prefix, now: Instant) -> Option<RouteView> {
+        let mut route = self.loc_view(prefix, now)?;
+        route.paths.retain(|path| path.peer.as_ref() == Some(&peer.name));
         Some(route)
     }
 

@@ -33,6 +33,19 @@ impl Community {
     /// RFC 3765.
     pub const NO_PEER: Self = Self(0xffff_ff04);
 
+    /// Those that have a [`name`](Self::name).
+    pub const WELL_KNOWN: [Self; 9] = [
+        Self::GRACEFUL_SHUTDOWN,
+        Self::ACCEPT_OWN,
+        Self::LLGR_STALE,
+        Self::NO_LLGR,
+        Self::BLACKHOLE,
+        Self::NO_EXPORT,
+        Self::NO_ADVERTISE,
+        Self::NO_EXPORT_SUBCONFED,
+        Self::NO_PEER,
+    ];
+
     /// IANA's name of a well-known community.
     #[must_use]
     pub const fn name(self) -> Option<&'static str> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::PolicyName;
+use crate::policy::{Ask, Decision, Policy, PrefixMatch, Rule};
 use crate::view::{ExportState, KernelState};
 
 fn config_of_three() -> SpeakerConfig {
@@ -50,6 +51,36 @@ fn each_peer_is_told_or_there_is_a_reason_why_not() {
     lab.withdraw(one, &["10.0.0.0/8"]);
     let gone = Some("there is no route any more");
     assert_eq!(exports(&lab, "10.0.0.0/8")[2], (ExportState::Withdrawing, gone));
+}
+
+#[test]
+fn the_rule_of_the_policy_that_refused_is_named() {
+    let within = |p: &str| PrefixMatch { within: prefix(p), ge: 8, le: 32 };
+    let rule = |p: &str, decision, name: Option<&str>| Rule {
+        name: name.map(Into::into),
+        ..Rule::new(vec![Ask::Prefix(vec![within(p)])], decision)
+    };
+    let rules = vec![
+        rule("11.0.0.0/8", Decision::Reject, Some("no-eleven")),
+        rule("10.0.0.0/8", Decision::Accept, None),
+    ];
+    let mut config = config_of_three();
+    config.policies.insert("strict".into(), Policy { rules });
+    config.peers[0].session.import = PolicyName::Named("strict".into());
+    config.peers[1].session.export = PolicyName::Node;
+    let mut lab = Lab::new(config);
+    let one = lab.establish(1, 65001);
+    let _two = lab.establish(2, 65002);
+    lab.announce(one, &[65001], 1, &["10.0.0.0/8", "11.0.0.0/8", "12.0.0.0/8"]);
+    let rule = |p: &str| {
+        let refused = lab.speaker.explain(prefix(p), lab.now).refused;
+        refused[0].paths[0].said.clone().unwrap()
+    };
+    assert_eq!(rule("11.0.0.0/8"), "policy strict: rule 1 (no-eleven)");
+    assert_eq!(rule("12.0.0.0/8"), "policy strict: no rule decided, and its end rejects");
+    let told = lab.speaker.explain(prefix("10.0.0.0/8"), lab.now).exports.remove(1);
+    let why = "policy node: a default route in, prefixes of this node out";
+    assert_eq!(told.rule.as_deref(), Some(why));
 }
 
 #[test]
