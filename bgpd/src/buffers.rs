@@ -3,6 +3,7 @@
 //! Shared buffers lie in memory that the keeper can hold, so the session can outlive this process.
 //! Private ones are for sessions that cannot, or need not.
 
+use bgp_core::wire::{Context, ripe};
 use keeper::client::{RingsError, SessionRings};
 use keeper::layout::Sizes;
 use keeper::os::clock;
@@ -98,13 +99,13 @@ impl Buffers {
         }
     }
 
-    /// Received and not applied, as far as it can be now.
-    pub(crate) fn messages(&self) -> &[u8] {
+    /// Received and not applied, as far as it can be now, in a session that reads it so.
+    pub(crate) fn messages(&self, context: &Context) -> &[u8] {
         let unapplied = match self {
             Self::Shared(rings) => rings.unapplied(),
             Self::Private(own) => &own.received,
         };
-        unapplied.get(..bgp_core::wire::ripe(unapplied)).unwrap_or_default()
+        unapplied.get(..ripe(unapplied, context)).unwrap_or_default()
     }
 
     /// [`messages`](Self::messages) are about to take effect.

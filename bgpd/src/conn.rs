@@ -15,8 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// A message more than was asked for, and what waits outside of the RIBs, fit in here.
-const MARGIN: usize = 16 * 1024;
+/// What waits outside of the RIBs fits in here.
+const MARGIN: usize = 12 * 1024;
 
 /// Stops being watched when dropped.
 #[derive(Debug)]
@@ -132,9 +132,10 @@ impl Conn {
         self.silent.is_some()
     }
 
-    /// How much may be made for this peer now; `None` while too much of it waits already.
-    pub(crate) fn room(&self) -> Option<usize> {
-        self.buffers.room().checked_sub(MARGIN).filter(|room| *room > 0)
+    /// How much may be made for this peer now; `None` while too much of it waits already. A message
+    /// more than that, at most `longest` octets, still fits.
+    pub(crate) fn room(&self, longest: usize) -> Option<usize> {
+        self.buffers.room().checked_sub(MARGIN + longest).filter(|room| *room > 0)
     }
 
     /// Reads once; how much, zero at the end of the peer's stream.

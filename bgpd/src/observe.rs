@@ -42,6 +42,10 @@ impl Observer {
                     "nothing of this family is announced: no address of it on the peer's link"
                 );
             }
+            Report::PrefixLimit { name, family, most, exceeded, .. } => {
+                let what = if *exceeded { "more prefixes than allowed" } else { "many prefixes" };
+                tracing::warn!(peer = name, %family, max_prefixes = most, "{what}");
+            }
             Report::Draining { wait, leaving } => {
                 let seconds = wait.as_secs_f32();
                 tracing::info!(seconds, leaving, "draining: peers are asked to use other ways");

@@ -3,7 +3,7 @@
 use crate::kernel::{Scopes, Target, interfaces};
 use crate::sockopt::{BadKey, Key};
 use bgp_core::config::SpeakerConfig;
-use bgp_plan::{listen, speaker, ttl};
+use bgp_plan::{hops, least_ttl, listen, speaker, ttl};
 use keeper::bfd::{Hops, Settings};
 use mainstay_config as config;
 use mainstay_prefix::Prefix;
@@ -30,6 +30,8 @@ pub(crate) struct Plan {
 pub(crate) struct Way {
     /// `None`: the host's default.
     pub(crate) ttl: Option<u8>,
+    /// What the peer's packets have to have left of theirs (RFC 5082); 0: anything.
+    pub(crate) least_ttl: u8,
     pub(crate) key: Option<Key>,
     /// Of a link-local peer.
     pub(crate) interface: Option<String>,
@@ -137,16 +139,17 @@ fn way(
     session: &config::PeerSession,
     warnings: &mut Vec<String>,
 ) -> Result<Way, PlanError> {
-    let ttl = ttl(asn, session);
+    let (ttl, least_ttl) = (ttl(asn, session), least_ttl(session));
     let read = |path: &PathBuf| key(name, path, warnings);
     let key = session.password_file.as_ref().map(read).transpose()?;
-    Ok(Way { ttl, key, interface: None, bfd: watch(ttl, session) })
+    let bfd = watch(hops(asn, session), session);
+    Ok(Way { ttl, least_ttl, key, interface: None, bfd })
 }
 
 /// Over several hops (RFC 5883) where the session itself may be.
-fn watch(ttl: Option<u8>, session: &config::PeerSession) -> Option<Watch> {
+fn watch(hops: Option<u8>, session: &config::PeerSession) -> Option<Watch> {
     let bfd = session.bfd?;
-    let hops = match ttl {
+    let hops = match hops {
         Some(1) => Hops::Single,
         // Sent with 255, and one less at each router between.
         Some(hops) => Hops::Multi { min_ttl: 0u8.wrapping_sub(hops) },

@@ -94,9 +94,9 @@ impl Run {
                     }
                 }
             }
-            if let Some(ttl) = way.ttl.filter(|_| was.ttl != way.ttl)
-                && let Err(error) =
-                    conn.socket().and_then(|s| sockopt::set_ttl(&s, remote.is_ipv4(), ttl))
+            let set = |s| sockopt::set_hops(&s, remote.is_ipv4(), way.ttl, way.least_ttl);
+            if (was.ttl, was.least_ttl) != (way.ttl, way.least_ttl)
+                && let Err(error) = conn.socket().and_then(set)
             {
                 tracing::debug!(%remote, %error, "cannot set the TTL");
             }

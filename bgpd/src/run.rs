@@ -293,9 +293,8 @@ impl Run {
     fn accepted(&mut self, stream: TcpStream, link: Link, silent: OwnedSemaphorePermit) {
         let conn = self.new_conn();
         let ip = link.remote.ip();
-        if let Some(ttl) = self.plan.transport.way(ip).ttl
-            && let Err(error) = sockopt::set_ttl(&stream, ip.is_ipv4(), ttl)
-        {
+        let way = self.plan.transport.way(ip);
+        if let Err(error) = sockopt::set_hops(&stream, ip.is_ipv4(), way.ttl, way.least_ttl) {
             tracing::debug!(remote = %ip, %error, "gone before it was taken in");
             return;
         }

@@ -106,9 +106,14 @@ impl Run {
 
     /// Hands the core whole messages; what is left of one waits in the buffer.
     fn feed(&mut self, id: ConnId) {
-        let Some(conn) = self.tables.conns.get_mut(&id) else { return };
+        while self.feed_some(id) {}
+    }
+
+    /// An OPEN may change what comes behind it: once more, then. False: nothing is left.
+    fn feed_some(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.tables.conns.get_mut(&id) else { return false };
         let mut actions = std::mem::take(&mut self.tables.actions);
-        let bytes = conn.buffers.messages();
+        let bytes = conn.buffers.messages(&self.speaker.context(id));
         let n = bytes.len();
         if n > 0 {
             conn.buffers.applying();
@@ -127,13 +132,15 @@ impl Run {
             }
         }
         self.carry_out(actions);
+        n > 0
     }
 
     /// Sends what there is to be sent, a chunk; the kernel's room for more brings us back.
     pub(crate) fn pump(&mut self, id: ConnId) {
         let Some(conn) = self.tables.conns.get_mut(&id) else { return };
         conn.flush(false);
-        let Some(room) = conn.room() else { return conn.flush(true) };
+        let longest = self.speaker.context(id).longest();
+        let Some(room) = conn.room(longest) else { return conn.flush(true) };
         let mut record = std::mem::take(&mut self.tables.record);
         record.clear();
         record.push(Record::SENT);

@@ -76,14 +76,39 @@ pub(crate) fn netns_cookie() -> Option<u64> {
     (answer == 0).then_some(cookie)
 }
 
-/// How many hops our packets may take.
-pub(crate) fn set_ttl(socket: &impl AsFd, ipv4: bool, ttl: u8) -> io::Result<()> {
-    if ipv4 {
-        sockopt::set_ip_ttl(socket, ttl.into())?;
-    } else {
-        sockopt::set_ipv6_unicast_hops(socket, Some(ttl))?;
+/// How many hops our packets may take, `None` leaves that to the host; and with how many left the
+/// peer's have to come (RFC 5082 §3), 0 for any.
+pub(crate) fn set_hops(
+    socket: &impl AsFd,
+    ipv4: bool,
+    ttl: Option<u8>,
+    least: u8,
+) -> io::Result<()> {
+    match ttl {
+        Some(ttl) if ipv4 => sockopt::set_ip_ttl(socket, ttl.into())?,
+        Some(ttl) => sockopt::set_ipv6_unicast_hops(socket, Some(ttl))?,
+        None => {}
     }
-    Ok(())
+    set_least_ttl(socket, ipv4, least)
+}
+
+#[allow(unsafe_code)]
+fn set_least_ttl(socket: &impl AsFd, ipv4: bool, least: u8) -> io::Result<()> {
+    /// linux/in.h, linux/in6.h
+    const IP_MINTTL: libc::c_int = 21;
+    const IPV6_MINHOPCOUNT: libc::c_int = 73;
+    let (level, option) =
+        if ipv4 { (libc::IPPROTO_IP, IP_MINTTL) } else { (libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT) };
+    let value = libc::c_int::from(least);
+    let size = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads `size` octets of `value`, which outlives the call.
+    let answer = unsafe {
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw const value).cast(), size)
+    };
+    match answer {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// `struct tcp_md5sig` of linux/tcp.h.

@@ -137,9 +137,7 @@ async fn connect(dial: &Dial) -> io::Result<TcpStream> {
         None => dial.remote,
     };
     let socket = new_socket(ip)?;
-    if let Some(ttl) = dial.way.ttl {
-        sockopt::set_ttl(&socket, ip.is_ipv4(), ttl)?;
-    }
+    sockopt::set_hops(&socket, ip.is_ipv4(), dial.way.ttl, dial.way.least_ttl)?;
     if let Some(key) = &dial.way.key {
         sockopt::set_md5(&socket, mainstay_prefix::Prefix::host(ip), Some(key))?;
     }
@@ -173,9 +171,7 @@ fn source(local: IpAddr, remote: SocketAddr) -> SocketAddr {
 /// changed meanwhile, as in a reload.
 pub(crate) fn go_on(socket: &impl AsFd, remote: IpAddr, to: &Transport) -> io::Result<()> {
     let way = to.way(remote);
-    if let Some(ttl) = way.ttl {
-        sockopt::set_ttl(socket, remote.is_ipv4(), ttl)?;
-    }
+    sockopt::set_hops(socket, remote.is_ipv4(), way.ttl, way.least_ttl)?;
     match sockopt::set_md5(socket, mainstay_prefix::Prefix::host(remote), way.key.as_ref()) {
         // There was none to take away, or the kernel knows of no keys.
         Err(_) if way.key.is_none() => Ok(()),

@@ -7,11 +7,11 @@ mod policy;
 pub(crate) use policy::*;
 
 use crate::fault::{Log, Place};
-use crate::model::{Family, Mode, Speaker};
+use crate::model::{Family, Mode, NextHopRule, OverLimit, Role, Speaker};
 use crate::read::{At, Labels, List, Value, table};
 use crate::scalar::{
-    AddPaths, Asn, ClaimSource, File as FilePath, Glob, Int, Interface, Name, Namespaced,
-    RouteTable, RouterId, Size, Span, StickyPolicy,
+    AddPaths, Asn, ClaimSource, File as FilePath, Glob, Int, Interface, Name, Namespaced, Percent,
+    RemovePrivate, RouteTable, RouterId, Size, Span, StickyPolicy, TtlSecurity,
 };
 use crate::yaml::{Kind, Yaml};
 use mainstay_prefix::Prefix;
@@ -99,6 +99,38 @@ table! {
         originate: List<Prefix>,
         /// What of the routes goes to the kernel.
         fib: Option<At<Fib>>,
+        /// Which paths a route may use beside its best.
+        multipath: Option<At<Multipath>>,
+        /// How MEDs are compared.
+        med: Option<At<MedRules>>,
+    }
+}
+
+table! {
+    /// Which paths a route may use beside its best: as good as it up to the tie-break.
+    Multipath {
+        /// How many, where the best one is an eBGP peer's, 1 to 16. Default: 16.
+        #[schemars(extend("default" = 16))]
+        ebgp: Option<At<Int<1, 16>>>,
+        /// The same of iBGP. Default: 16.
+        #[schemars(extend("default" = 16))]
+        ibgp: Option<At<Int<1, 16>>>,
+        /// Also paths by another neighbour AS, or, of iBGP, with another AS path of the same length.
+        /// Default: true.
+        #[schemars(extend("default" = true))]
+        relax: Option<At<bool>>,
+    }
+}
+
+table! {
+    /// How MEDs are compared (RFC 4271 §9.1.2.2 c).
+    MedRules {
+        /// Also between paths by different neighbour ASes. Default: false.
+        #[schemars(extend("default" = false))]
+        always_compare: Option<At<bool>>,
+        /// A path without one is the worst, and not the best. Default: false.
+        #[schemars(extend("default" = false))]
+        missing_as_worst: Option<At<bool>>,
     }
 }
 
@@ -231,6 +263,82 @@ table! {
         /// How many peers a listen_range may have at once. Default: 100.
         #[schemars(extend("default" = 100))]
         limit: Option<At<Int<1, 10000>>>,
+        /// Offer messages of up to 65535 octets instead of 4096 (RFC 8654). Default: true.
+        #[schemars(extend("default" = true))]
+        extended_messages: Option<At<bool>>,
+        /// Offer IPv6 next hops for IPv4 prefixes (RFC 8950). Default: true where the session runs over
+        /// IPv6.
+        extended_next_hop: Option<At<bool>>,
+        /// What the node is to this eBGP peer: provider, customer, peer, rs or rs-client (RFC 9234).
+        /// Routes that leak are refused and not sent.
+        role: Option<At<Role>>,
+        /// No session with a peer that does not say its own role. Default: false.
+        #[schemars(extend("default" = false))]
+        role_strict: Option<At<bool>>,
+        /// How often the nodes' own AS may stand in a path of this peer, 0 to 10. Default: 0.
+        #[schemars(extend("default" = 0))]
+        allow_as_in: Option<At<Int<0, 10>>>,
+        /// Refuse paths of an eBGP peer that do not start with its AS. Default: true, but not towards a
+        /// route server (role: rs-client).
+        enforce_first_as: Option<At<bool>>,
+        /// Tell an eBGP peer our AS number where its own stands in a path. Default: false.
+        #[schemars(extend("default" = false))]
+        as_override: Option<At<bool>>,
+        /// Another AS number for the node towards this eBGP peer, as while an AS is renumbered (RFC 7705).
+        local_as: Option<At<LocalAs>>,
+        /// Take private AS numbers out of what an eBGP peer is told. true: where there are no others.
+        /// all: always. replace: put ours in their place. The peer's own stays. Default: false.
+        #[schemars(extend("default" = false))]
+        remove_private: Option<At<RemovePrivate>>,
+        /// The preference of this peer's paths that have none. Default: 100.
+        #[schemars(extend("default" = 100))]
+        default_local_pref: Option<At<Int<0, { u32::MAX }>>>,
+        /// The next hop that the peer is told. auto: the node, but for what is reflected inside the AS.
+        /// self: the node. unchanged: as it came, but for the node's own prefixes. Default: auto.
+        #[schemars(extend("default" = "auto"))]
+        next_hop: Option<At<NextHopRule>>,
+        /// Tell the peer the communities of a path. Default: true.
+        #[schemars(extend("default" = true))]
+        send_communities: Option<At<bool>>,
+        /// Take packets of this peer alone that have come over no more hops than these: true is 1, or a
+        /// number up to 254 (RFC 5082). The other side needs the same. Default: false.
+        #[schemars(extend("default" = false))]
+        ttl_security: Option<At<TtlSecurity>>,
+        /// How many prefixes of a family the peer may tell.
+        max_prefixes: Option<At<MaxPrefixes>>,
+    }
+}
+
+table! {
+    /// How many prefixes of a family a peer may tell.
+    MaxPrefixes {
+        /// So many. Default: any number.
+        r#in: Option<At<Int<1, { u32::MAX }>>>,
+        /// From this share of it on there is a warning in log and status. Default: 80%.
+        #[schemars(extend("default" = "80%"))]
+        warn: Option<At<Percent>>,
+        /// What happens when there are more. warn: nothing else. discard: those beyond are not taken.
+        /// restart: the session ends and comes back after `restart`. stop: it ends until the
+        /// configuration of the peer changes. Default: restart.
+        #[schemars(extend("default" = "restart"))]
+        action: Option<At<OverLimit>>,
+        /// How long the session is away then, 1s to 24h. Default: 5m.
+        #[schemars(extend("default" = "5m"))]
+        restart: Option<At<Duration>>,
+    }
+}
+
+table! {
+    /// Another AS number for the node (RFC 7705).
+    LocalAs {
+        /// What the peer knows the node by.
+        asn: At<Asn>,
+        /// Do not put it in front of the peer's paths. Default: false.
+        #[schemars(extend("default" = false))]
+        no_prepend: Option<At<bool>>,
+        /// Tell the peer this number alone, without bgp.asn behind it. Default: false.
+        #[schemars(extend("default" = false))]
+        replace_as: Option<At<bool>>,
     }
 }
 
@@ -457,7 +565,7 @@ mod tests {
             )+ };
         }
         same! {
-            Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer PolicySet Policy Rule Match PrefixMatch CommunityMatch AsPathMatch Length Changes CommunityChange Prepend Fib Ipam Gc Pool Reserved Claims Stickiness History Netmon Keeper
+            Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer PolicySet Policy Rule Match PrefixMatch CommunityMatch AsPathMatch Length Changes CommunityChange Prepend Fib Ipam Gc Pool Reserved Claims Stickiness History Netmon Keeper LocalAs MaxPrefixes Multipath MedRules
         }
         assert_eq!(keys_of(&schema), File::KEYS.iter().copied().collect());
         assert_eq!(tables.keys().map(String::as_str).collect::<BTreeSet<_>>(), seen);

@@ -1,7 +1,12 @@
 //! What one node ends up with: checked values, defaults filled in. The daemons see only this.
 
+mod options;
 mod policy;
 
+pub use options::{
+    LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule, OverLimit, RemovePrivate,
+    SessionOptions,
+};
 pub use policy::*;
 
 use mainstay_prefix::Prefix;
@@ -66,6 +71,8 @@ pub struct Bgp {
     /// Announced without an ipamd.
     pub originate: Vec<Prefix>,
     pub fib: Fib,
+    pub multipath: Multipath,
+    pub med: MedRules,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -139,6 +146,8 @@ pub struct PeerSession {
     pub multihop: Option<u8>,
     /// How the path to the peer is watched by BFD (RFC 5880), if it is.
     pub bfd: Option<Bfd>,
+    #[serde(flatten)]
+    pub options: SessionOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -1,6 +1,6 @@
 //! The words of the file: numbers, durations, addresses, names.
 
-use crate::model::{Family, Mode, Speaker};
+use crate::model::{self, Family, Mode, NextHopRule, OverLimit, Speaker};
 use crate::read::{Scalar, Wrong, wrong_word};
 use mainstay_prefix::{BadPrefix, ParsePrefixError, Prefix};
 use serde_json::json;
@@ -422,6 +422,81 @@ words! { Speaker, "bird, zebra or bgp":
     "bird" => Self::Bird,
     "zebra" => Self::Zebra,
     "bgp" => Self::Bgp,
+}
+
+words! { NextHopRule, "auto, self or unchanged":
+    "auto" => Self::Auto,
+    "self" => Self::OurSelf,
+    "unchanged" => Self::Unchanged,
+}
+
+/// What becomes of private AS numbers, if anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RemovePrivate(pub(crate) Option<model::RemovePrivate>);
+
+impl Scalar for RemovePrivate {
+    const WHAT: &'static str = "true, all, replace or false";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "false" => Ok(Self(None)),
+            "true" => Ok(Self(Some(model::RemovePrivate::Alone))),
+            "all" => Ok(Self(Some(model::RemovePrivate::All))),
+            "replace" => Ok(Self(Some(model::RemovePrivate::Replace))),
+            _ => Err(wrong_word(&["true", "all", "replace", "false"])),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"enum": [true, false, "all", "replace"]})
+    }
+}
+
+words! { OverLimit, "warn, discard, restart or stop":
+    "warn" => Self::Warn,
+    "discard" => Self::Discard,
+    "restart" => Self::Restart,
+    "stop" => Self::Stop,
+}
+
+/// `80%`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Percent(pub(crate) u8);
+
+impl Scalar for Percent {
+    const WHAT: &'static str = "a share such as 80%, 1% to 100%";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let number = text.strip_suffix('%').and_then(decimal).ok_or(Wrong::Kind)?;
+        let percent = u8::try_from(number).ok().filter(|n| (1..=100).contains(n));
+        percent.map(Self).ok_or(Wrong::Kind)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^([1-9][0-9]?|100)%$", "examples": ["80%"]})
+    }
+}
+
+/// How many hops away a peer may be, which is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TtlSecurity(pub(crate) Option<u8>);
+
+impl Scalar for TtlSecurity {
+    const WHAT: &'static str = "true, false or a number of hops, 1 to 254";
+    const PLAIN: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        match (text, decimal(text)) {
+            ("true", _) => Ok(Self(Some(1))),
+            ("false", _) => Ok(Self(None)),
+            (_, Some(hops @ 1..=254)) => Ok(Self(u8::try_from(hops).ok())),
+            _ => Err(Wrong::Kind),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1, "maximum": 254}]})
+    }
 }
 
 /// For how long an address is kept for its owner.

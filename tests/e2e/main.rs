@@ -27,6 +27,7 @@ mod pair;
 mod peer_config;
 mod refresh;
 mod restart_matrix;
+mod session_options;
 mod survival;
 mod takeover;
 mod whole_path;

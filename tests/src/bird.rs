@@ -47,6 +47,12 @@ impl Bird {
         bird
     }
 
+    /// Another configuration for the one that runs.
+    pub fn configure(&self, config: &str) {
+        self.dir.write("bird.conf", &format!("log stderr all;\n{config}"));
+        self.ask("configure").expect("BIRD takes another configuration");
+    }
+
     /// `birdc WORDS…`
     pub fn ask(&self, words: &str) -> Result<String, String> {
         self.ask_words(&words.split_whitespace().collect::<Vec<_>>())

@@ -20,7 +20,7 @@ const PER_SET: usize = 6;
 /// What a socket gives, and takes, at a time.
 const CHUNK: usize = 64 << 10;
 const FAMILY: Family = Family::Ipv4Unicast;
-const CONTEXT: Context = Context { four_octet_as: true, internal: false };
+const CONTEXT: Context = Context { four_octet_as: true, internal: false, ..Context::BARE };
 
 const OWN_ASN: Asn = Asn(64512);
 /// The peers by the last octet of their addresses: two that announce, one that is told.
@@ -164,6 +164,8 @@ fn config() -> SpeakerConfig {
         originate: Vec::new(),
         install: false,
         max_paths: 8,
+        multipath: bgp_core::config::Multipath::default(),
+        med: bgp_core::config::MedRules::default(),
     }
 }
 
@@ -183,6 +185,7 @@ fn peer(n: u8, import: PolicyName, export: PolicyName) -> PeerConfig {
             export,
             local_address: None,
             waits_for_bfd: false,
+            options: bgp_core::options::Options::default(),
         },
     }
 }

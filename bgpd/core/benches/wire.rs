@@ -10,7 +10,7 @@ use divan::{Bencher, black_box};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const PREFIXES: u32 = 300;
-const CONTEXT: Context = Context { four_octet_as: true, internal: true };
+const CONTEXT: Context = Context { four_octet_as: true, internal: true, ..Context::BARE };
 const FAMILIES: [Family; 2] = Family::ALL;
 
 fn main() {
@@ -33,25 +33,15 @@ fn prefixes(family: Family) -> Vec<Prefix> {
 
 fn attributes(family: Family) -> Attributes {
     let asns = [65001, 65002, 4_200_000_000].map(Asn).into();
+    let next_hop = match family {
+        Family::Ipv4Unicast => NextHop::V4([192, 0, 2, 1].into()),
+        Family::Ipv6Unicast => NextHop::V6 { global: [0x20; 16].into(), link_local: None },
+    };
     Attributes {
-        next_hop: match family {
-            Family::Ipv4Unicast => NextHop::V4([192, 0, 2, 1].into()),
-            Family::Ipv6Unicast => NextHop::V6 { global: [0x20; 16].into(), link_local: None },
-        },
-        origin: Origin::Igp,
         as_path: AsPath(vec![Segment { kind: SegmentKind::Sequence, asns }]),
-        med: None,
         local_pref: Some(100),
-        atomic_aggregate: false,
-        aggregator: None,
         communities: vec![65001 << 16 | 100, 65001 << 16 | 200],
-        extended_communities: Vec::new(),
-        large_communities: Vec::new(),
-        originator_id: None,
-        cluster_list: Vec::new(),
-        weight: 0,
-        partial: Partial::default(),
-        unknown: Vec::new(),
+        ..Attributes::bare(next_hop, Origin::Igp)
     }
 }
 

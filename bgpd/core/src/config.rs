@@ -1,5 +1,6 @@
 //! What a speaker is told to be. The shell makes it of the cluster's file.
 
+use crate::options::Options;
 use crate::types::{Asn, Family, Prefix, RouterId};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,34 @@ pub struct SpeakerConfig {
     pub install: bool,
     /// How many equal paths a route may use.
     pub max_paths: usize,
+    pub multipath: Multipath,
+    pub med: MedRules,
+}
+
+/// Which paths a route may use beside its best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Multipath {
+    /// So many at most, where the best one is an external peer's.
+    pub external: usize,
+    /// The same of internal ones.
+    pub internal: usize,
+    /// Also those by another neighbour AS, or inside the AS with another path of the same length.
+    pub relax: bool,
+}
+
+impl Default for Multipath {
+    fn default() -> Self {
+        Self { external: usize::MAX, internal: usize::MAX, relax: true }
+    }
+}
+
+/// How MEDs are compared (RFC 4271 §9.1.2.2 c).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MedRules {
+    /// Also between neighbours of different ASes.
+    pub always_compare: bool,
+    /// A path without one counts as the worst, and not as the best.
+    pub missing_as_worst: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +85,7 @@ pub struct SessionConfig {
     pub local_address: Option<IpAddr>,
     /// No session before BFD says that the path is up.
     pub waits_for_bfd: bool,
+    pub options: Options,
 }
 
 /// What we ask of a peer for our restarts, and grant it for its own (RFC 4724).

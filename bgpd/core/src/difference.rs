@@ -5,6 +5,8 @@
 //! 4271 §4.2) and what a connection stands on needs another session; it is forced only where the
 //! running one would be a session with somebody else, or lacks a family.
 
+mod options;
+
 use crate::config::{PeerConfig, RangeConfig, RestartConfig, SessionConfig, SpeakerConfig};
 use crate::types::{Family, Prefix};
 use std::collections::BTreeMap;
@@ -66,6 +68,7 @@ pub fn between(old: &SpeakerConfig, new: &SpeakerConfig) -> Vec<Change> {
     policies(old, new, &mut all);
     all.note("bgp.fib.install", old.install, new.install, Effect::AtOnce);
     all.note("bgp.max_paths", old.max_paths, new.max_paths, Effect::AtOnce);
+    options::choice(old, new, &mut all);
     all.list
 }
 
@@ -166,6 +169,7 @@ fn session(old: &SessionConfig, new: &SessionConfig, all: &mut Changes) {
         export,
         local_address,
         waits_for_bfd,
+        options,
     } = new;
     all.note("asn", old.asn, asn, Effect::Resets);
     all.note("families", named(&old.families), named(families), Effect::Resets);
@@ -180,6 +184,7 @@ fn session(old: &SessionConfig, new: &SessionConfig, all: &mut Changes) {
     all.note("route_reflector_client", old.route_reflector_client, client, Effect::AtOnce);
     all.note("import", &old.import, import, Effect::AtOnce);
     all.note("export", &old.export, export, Effect::AtOnce);
+    options::options(&old.options, options, all);
 }
 
 fn policies(old: &SpeakerConfig, new: &SpeakerConfig, all: &mut Changes) {

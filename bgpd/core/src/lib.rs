@@ -18,10 +18,12 @@ pub mod difference;
 pub mod event;
 mod fib;
 pub mod inject;
+pub mod options;
 mod peer;
 pub mod policy;
 pub mod report;
 mod rib;
+pub mod role;
 mod session;
 pub mod speaker;
 #[cfg(test)]

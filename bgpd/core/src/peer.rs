@@ -18,6 +18,7 @@ use crate::rib::policy::Filter;
 use crate::rib::{PerFamily, Source};
 use crate::session::Session;
 use crate::session::agree::{Agreed, PeerRestart};
+use crate::speaker::limits::{Bar, Level};
 use crate::speaker::refresh::Refreshing;
 use crate::types::{Asn, ConnId, Family, PeerId, RouterId};
 use crate::view::Counters;
@@ -65,6 +66,11 @@ pub(crate) struct Peer {
     pub(crate) end_of_rib: PerFamily<bool>,
     pub(crate) refreshing: PerFamily<Refreshing>,
     pub(crate) path: Path,
+    /// It has told too much: until then it is neither dialled nor let in.
+    pub(crate) bar: Option<Bar>,
+    pub(crate) levels: PerFamily<Level>,
+    /// Prefixes of this session that were not kept.
+    pub(crate) discarded: PerFamily<u64>,
 
     pub(crate) history: History,
 }
@@ -151,6 +157,9 @@ impl Peer {
             end_of_rib: PerFamily::default(),
             refreshing: PerFamily::default(),
             path: Path::Unknown,
+            bar: None,
+            levels: PerFamily::default(),
+            discarded: PerFamily::default(),
             history: History::new(now),
         }
     }
@@ -209,7 +218,8 @@ impl Peer {
 
     /// Nobody would miss it: a dynamic peer without connection and without routes.
     pub(crate) fn is_over(&self) -> bool {
-        self.range.is_some() && self.sessions.is_empty() && self.stale() == 0
+        let idle = self.sessions.is_empty() && !self.is_barred();
+        self.range.is_some() && idle && self.stale() == 0
     }
 
     /// As RFC 4271 §8.2.2 calls it: that of the session that is furthest.
@@ -218,7 +228,7 @@ impl Peer {
         match furthest {
             Some(name) => name,
             None if self.dialling.is_some() => "Connect",
-            None if self.idle_until.is_some() => "Idle",
+            None if self.idle_until.is_some() || self.is_barred() => "Idle",
             None => "Active",
         }
     }
@@ -233,6 +243,7 @@ impl Peer {
             && self.sessions.is_empty()
             && self.dialling.is_none()
             && self.idle_until.is_none()
+            && !self.is_barred()
             && !self.waits_for_bfd();
         self.redial_at.filter(|_| may)
     }
@@ -241,6 +252,9 @@ impl Peer {
     pub(crate) fn refuses(&self) -> Option<&'static str> {
         if self.idle_until.is_some() {
             return Some("held off after an error");
+        }
+        if self.is_barred() {
+            return Some("it has told more prefixes than max_prefixes.in");
         }
         let opening = |s: &&Session| !s.conn.is_dialled() && !s.is_established();
         if self.sessions.iter().find(opening).is_some() || self.sessions.len() > 1 {
@@ -264,6 +278,7 @@ impl Peer {
             .chain(refreshes)
             .chain(long_lived)
             .chain([self.dial_at(), self.idle_until, self.stale_until].into_iter().flatten())
+            .chain(self.barred_until())
             .min()
     }
 
@@ -306,6 +321,7 @@ impl Peer {
     pub(crate) fn forgive(&mut self, now: Instant) {
         self.failures = 0;
         self.idle_until = None;
+        self.bar = None;
         self.redial_at = Some(now);
     }
 

@@ -78,6 +78,14 @@ pub enum Report {
         name: String,
         family: Family,
     },
+    /// The peer tells nearly as many prefixes as it may, or more.
+    PrefixLimit {
+        peer: PeerId,
+        name: String,
+        family: Family,
+        most: u32,
+        exceeded: bool,
+    },
     /// The peer has asked for everything again (RFC 2918).
     RouteRefreshed {
         peer: PeerId,

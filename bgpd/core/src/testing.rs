@@ -57,6 +57,7 @@ pub(crate) fn source(peer: u8, kind: Kind) -> Source {
         asn: Asn(65000),
         router_id: router_id(peer),
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, peer)),
+        med: crate::config::MedRules::default(),
         name: if kind == Kind::Local { "".into() } else { format!("p{peer}").into() },
         role: None,
         interface: None,
@@ -104,5 +105,6 @@ pub(crate) fn session_config(asn: u32) -> crate::config::SessionConfig {
         export: crate::config::PolicyName::All,
         local_address: None,
         waits_for_bfd: false,
+        options: crate::options::Options::default(),
     }
 }

@@ -22,8 +22,12 @@ fn broken_messages_do_no_harm() {
     let mut tally = Tally::default();
     for _ in 0..MESSAGES {
         let bytes = random.broken_message(&samples);
-        let context =
-            Context { four_octet_as: random.below(2) == 0, internal: random.below(2) == 0 };
+        let context = Context {
+            four_octet_as: random.below(2) == 0,
+            internal: random.below(2) == 0,
+            extended_messages: random.below(2) == 0,
+            extended_next_hop: random.below(2) == 0,
+        };
         try_one(&bytes, &context, &mut tally);
     }
     println!("{tally:?}");
@@ -40,7 +44,7 @@ fn messages_made_to_waste_memory_do_not() {
         (many_capabilities(), 2 * UPDATE_LIMIT),
     ] {
         for four_octet_as in [true, false] {
-            let context = Context { four_octet_as, internal: true };
+            let context = Context { four_octet_as, internal: true, ..Context::BARE };
             let (_, peak) = peak(|| decode(&bytes, &context).map(|_| ()));
             assert!(peak <= limit, "{peak}");
         }

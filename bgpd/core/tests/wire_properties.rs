@@ -9,10 +9,11 @@ use bgp_core::types::Family;
 use bgp_core::wire::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use wire_support::strategies::{any_open, asn, narrow_asn, segments, table};
+use wire_support::strategies::{any_open, asn, narrow_asn, newer_capability, segments, wide_table};
 
-fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
+fn frames(bytes: &[u8], context: &Context) -> Vec<Vec<u8>> {
     let mut framer = Framer::new();
+    framer.follow(context);
     framer.push(bytes);
     drain(&mut framer).0
 }
@@ -33,7 +34,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn announced_routes_are_read_as_they_were((context, attributes, prefixes) in table()) {
+    fn announced_routes_are_read_as_they_were((context, attributes, prefixes) in wide_table()) {
         let family = Family::of(&prefixes[0]);
         let mut bytes = Vec::new();
         let mut rest = prefixes.as_slice();
@@ -47,8 +48,8 @@ proptest! {
             rest = &rest[count..];
         }
         let mut read = Vec::new();
-        for frame in frames(&bytes) {
-            prop_assert!(frame.len() <= MAX_LEN);
+        for frame in frames(&bytes, &context) {
+            prop_assert!(frame.len() <= context.longest());
             let Message::Update(update) = decode(&frame, &context).unwrap() else { panic!() };
             prop_assert_eq!(&update.fault, &None);
             prop_assert_eq!(update.attributes.as_ref(), Some(&attributes));
@@ -60,14 +61,15 @@ proptest! {
             read.extend(announced[0].nlri);
             // The message was full, or the last one.
             let next = prefixes.get(read.len());
-            let need = next.map_or(MAX_LEN, |p| 1 + usize::from(p.len()).div_ceil(8));
-            prop_assert!(frame.len() + need > MAX_LEN);
+            let longest = context.longest();
+            let need = next.map_or(longest, |p| 1 + usize::from(p.len()).div_ceil(8));
+            prop_assert!(frame.len() + need > longest);
         }
         prop_assert_eq!(read, prefixes);
     }
 
     #[test]
-    fn withdrawn_routes_are_read_as_they_were((context, _, prefixes) in table()) {
+    fn withdrawn_routes_are_read_as_they_were((context, _, prefixes) in wide_table()) {
         let family = Family::of(&prefixes[0]);
         let mut bytes = Vec::new();
         let mut rest = prefixes.as_slice();
@@ -77,7 +79,7 @@ proptest! {
             rest = &rest[count..];
         }
         let mut read = Vec::new();
-        for frame in frames(&bytes) {
+        for frame in frames(&bytes, &context) {
             let Message::Update(update) = decode(&frame, &context).unwrap() else { panic!() };
             prop_assert_eq!((&update.fault, &update.attributes), (&None, &None));
             prop_assert_eq!(update.end_of_rib, None);
@@ -87,10 +89,14 @@ proptest! {
     }
 
     #[test]
-    fn an_open_is_read_as_it_was(sent in any_open()) {
+    fn an_open_is_read_as_it_was(
+        mut sent in any_open(),
+        newer in vec(newer_capability(), 0..2),
+    ) {
+        sent.capabilities.extend(newer);
         let mut bytes = Vec::new();
         open(&sent, &mut bytes);
-        prop_assert_eq!(frames(&bytes).len(), 1);
+        prop_assert_eq!(frames(&bytes, &Context::BARE).len(), 1);
         prop_assert_eq!(decode(&bytes, &Context::default()), Ok(Message::Open(sent)));
     }
 
@@ -125,7 +131,7 @@ proptest! {
         new in segments(asn()),
     ) {
         let bytes = two_octet_update(&old, &new);
-        let context = Context { four_octet_as: false, internal: false };
+        let context = Context { four_octet_as: false, internal: false, ..Context::BARE };
         let Ok(Message::Update(update)) = decode(&bytes, &context) else { panic!() };
         let merged = update.attributes.unwrap().as_path;
         prop_assert_eq!(merged.length(), old.length());
@@ -168,7 +174,8 @@ fn path_octets(path: &AsPath, four: bool) -> Vec<u8> {
 
 /// All good messages in a row, and something else after them.
 fn stream() -> Vec<u8> {
-    let good = wire_support::samples().into_iter().filter(|s| frames(&s.bytes).len() == 1);
+    let good =
+        wire_support::samples().into_iter().filter(|s| frames(&s.bytes, &Context::BARE).len() == 1);
     let mut stream: Vec<u8> = good.flat_map(|s| s.bytes).collect();
     stream.extend([0xff; 15]);
     stream.extend([0xfe; 9]);

@@ -5,9 +5,9 @@
 use bgp_core::types::Family;
 use bgp_core::wire::{Context, HEADER_LEN, Message, decode};
 
-const EXTERNAL: Context = Context { four_octet_as: true, internal: false };
-const INTERNAL: Context = Context { four_octet_as: true, internal: true };
-const TWO_OCTET: Context = Context { four_octet_as: false, internal: false };
+const EXTERNAL: Context = Context { four_octet_as: true, internal: false, ..Context::BARE };
+const INTERNAL: Context = Context { four_octet_as: true, internal: true, ..Context::BARE };
+const TWO_OCTET: Context = Context { four_octet_as: false, internal: false, ..Context::BARE };
 
 const ORIGIN: &str = "400101 00";
 const AS_PATH: &str = "400206 0201 0000fde9";

@@ -185,6 +185,8 @@ fn transport(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
         all.note_of(name, ("password_file", Some(BOTH_SIDES)), files, Effect::AtOnce);
         let hops = (hops(old, session), hops(new, new_session));
         all.note_of(name, ("multihop", None), hops, Effect::AtOnce);
+        let secured = (security(session), security(new_session));
+        all.note_of(name, ("ttl_security", Some(BOTH_SIDES)), secured, Effect::AtOnce);
         let watched = (watched(session), watched(new_session));
         all.note_of(name, ("bfd", Some(NOTHING_BLINKS)), watched, Effect::AtOnce);
     }
@@ -221,7 +223,12 @@ fn key_file(session: &PeerSession) -> String {
 }
 
 fn hops(node: &NodeConfig, session: &PeerSession) -> String {
-    super::ttl(node.bgp.asn, session).map_or_else(|| "any".into(), |hops| hops.to_string())
+    let hops = (session.asn != node.bgp.asn).then(|| session.multihop.unwrap_or(1));
+    hops.map_or_else(|| "any".into(), |hops| hops.to_string())
+}
+
+fn security(session: &PeerSession) -> String {
+    session.options.ttl_security.map_or_else(|| "off".into(), |hops| hops.to_string())
 }
 
 fn link(peer: &Peer) -> &str {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod difference;
+mod options;
 mod policy;
 
 pub use difference::{Change, Effect, changes};
@@ -44,6 +45,8 @@ pub fn speaker(bgp: &config::Bgp) -> SpeakerConfig {
         originate: bgp.originate.clone(),
         install: bgp.fib.install,
         max_paths: MAX_PATHS,
+        multipath: options::multipath(&bgp.multipath),
+        med: options::med(&bgp.med),
     }
 }
 
@@ -78,6 +81,7 @@ fn session(s: &config::PeerSession) -> SessionConfig {
         export: policy_name(&s.export),
         local_address: s.local_address,
         waits_for_bfd: s.bfd.is_some_and(|bfd| bfd.strict),
+        options: options::options(&s.options),
     }
 }
 
@@ -112,7 +116,22 @@ fn policy_name(policy: &config::PolicyRef) -> PolicyName {
 /// is said to be further away (RFC 4271 §5.1.3; the practice of all routers). `None`: the host's
 /// default.
 #[must_use]
-pub fn ttl(asn: u32, session: &config::PeerSession) -> Option<u8> {
+pub fn hops(asn: u32, session: &config::PeerSession) -> Option<u8> {
     let external = session.asn != asn;
-    external.then(|| session.multihop.unwrap_or(1))
+    let far = || external.then(|| session.multihop.unwrap_or(1));
+    session.options.ttl_security.or_else(far)
+}
+
+/// What our packets begin with: all there is where the peer may look at what is left of it
+/// (RFC 5082 §3).
+#[must_use]
+pub fn ttl(asn: u32, session: &config::PeerSession) -> Option<u8> {
+    let secured = session.options.ttl_security.map(|_| u8::MAX);
+    secured.or_else(|| hops(asn, session))
+}
+
+/// What has to be left of the peer's, which begin with 255; 0: anything.
+#[must_use]
+pub fn least_ttl(session: &config::PeerSession) -> u8 {
+    session.options.ttl_security.map_or(0, |hops| 0u8.wrapping_sub(hops))
 }

@@ -93,6 +93,56 @@ fn each_change_of_the_file_is_told_with_what_it_does() {
 }
 
 #[test]
+fn options_of_a_session_are_told_with_what_they_do() {
+    for (from, to, line, effect) in [
+        (
+            "hold_time: 90s",
+            "extended_messages: false",
+            "bgp.peers tor: extended_messages true -> false",
+            Effect::NextSession,
+        ),
+        (
+            "hold_time: 90s",
+            "local_as: {asn: 65100}",
+            "bgp.peers tor: local_as none -> 65100",
+            Effect::Resets,
+        ),
+        (
+            "hold_time: 90s",
+            "role: customer",
+            "bgp.peers tor: role none -> customer",
+            Effect::AtOnce,
+        ),
+        (
+            "hold_time: 90s",
+            "remove_private: all",
+            "bgp.peers tor: remove_private none -> all",
+            Effect::AtOnce,
+        ),
+        (
+            "hold_time: 90s",
+            "max_prefixes: {in: 1000}",
+            "bgp.peers tor: max_prefixes none -> 1000 (warn 80%, restart 300s)",
+            Effect::AtOnce,
+        ),
+        (
+            "hold_time: 90s",
+            "ttl_security: true",
+            "bgp.peers tor: ttl_security off -> 1",
+            Effect::AtOnce,
+        ),
+        (
+            "metric: 32}",
+            "metric: 32}\n  multipath: {ebgp: 4}",
+            "bgp.multipath.ebgp any -> 4",
+            Effect::AtOnce,
+        ),
+    ] {
+        assert_eq!(after(from, to), [(line.to_owned(), effect)], "{to}");
+    }
+}
+
+#[test]
 fn the_same_file_has_no_difference_and_another_node_s_peers_are_not_ours() {
     assert_eq!(changes(&node(FILE), &node(FILE)), []);
     let other = "    - {name: far, select: {rack: r2}, address: 192.0.2.9, asn: 65009}\nipam:";

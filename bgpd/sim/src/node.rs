@@ -70,6 +70,8 @@ impl Node {
                 originate: Vec::new(),
                 install: true,
                 max_paths: 8,
+                multipath: bgp_core::config::Multipath::default(),
+                med: bgp_core::config::MedRules::default(),
             },
             speaker: None,
             deadline: None,
@@ -93,5 +95,6 @@ pub(crate) fn session(asn: Asn) -> SessionConfig {
         export: PolicyName::All,
         local_address: None,
         waits_for_bfd: false,
+        options: bgp_core::options::Options::default(),
     }
 }

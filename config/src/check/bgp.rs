@@ -1,5 +1,6 @@
 //! The speaker: timers, peers, policies.
 
+mod options;
 mod policy;
 
 use super::select::Selector;
@@ -151,6 +152,7 @@ fn peers(file: &File, bgp: &Bgp, log: &mut Log) {
         endpoint(bgp, peer, log);
         session(file, bgp, peer, log);
         not_yet(peer, log);
+        options::check(bgp, peer, log);
         if let Some(select) = &peer.select
             && selector.nodes(Some(select)).next().is_none()
         {

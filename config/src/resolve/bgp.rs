@@ -1,5 +1,7 @@
 //! One node's speaker.
 
+mod options;
+
 use super::policy::rules;
 use super::{families, family_list, labels, mode, selects};
 use crate::file::{self, BfdKey, File, ListenKey, Node};
@@ -9,7 +11,7 @@ use crate::model::{
 use crate::read::{At, Items};
 use crate::scalar::{Name, RouterId, TABLE_MAIN};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 const PORT: u16 = 179;
@@ -45,6 +47,8 @@ pub(crate) fn resolve(file: &File, name: &str, node: Option<&Node>) -> Bgp {
         policies: bgp.policies.items().iter().map(|p| (p.name.0.clone(), rules(bgp, p))).collect(),
         originate: bgp.originate.items().iter().map(|p| p.value).collect(),
         fib: fib(bgp),
+        multipath: options::multipath(Some(bgp)),
+        med: options::med(Some(bgp)),
     }
 }
 
@@ -61,6 +65,8 @@ fn silent(bgp: Option<&file::Bgp>, router_id: Ipv4Addr) -> Bgp {
         policies: BTreeMap::new(),
         originate: Vec::new(),
         fib: Fib { install: false, table: TABLE_MAIN, metric: METRIC, adopt: Vec::new() },
+        multipath: options::multipath(None),
+        med: options::med(None),
     }
 }
 
@@ -80,7 +86,7 @@ pub(crate) fn router_id(bgp: Option<&file::Bgp>, name: &str, node: Option<&Node>
         return *id;
     }
     match node.and_then(|n| n.address.as_ref()).map(|a| a.value) {
-        Some(std::net::IpAddr::V4(address)) => address,
+        Some(IpAddr::V4(address)) => address,
         _ => Ipv4Addr::from(fnv1a(name).max(1)),
     }
 }
@@ -209,6 +215,7 @@ fn session(file: &File, bgp: &file::Bgp, peer: &file::Peer) -> PeerSession {
             .filter(|_| !internal)
             .and_then(|hops| u8::try_from(hops.0).ok()),
         bfd: bfd(bgp, peer),
+        options: options::of(peer),
     }
 }
 
@@ -245,7 +252,7 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
         return Vec::new();
     }
     let port = listen(bgp).map_or(PORT, |listen| listen.port);
-    let session = || PeerSession {
+    let session = |address: IpAddr| PeerSession {
         asn: asn(bgp),
         passive: false,
         hold_time: value(&bgp.hold_time, HOLD_TIME),
@@ -258,14 +265,16 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
         local_address: None,
         multihop: None,
         bfd: None,
+        options: options::defaults(address.is_ipv6()),
     };
     let peer = |node: &At<Node>| {
+        let address = node.address.as_ref()?.value;
         Some(Peer {
             name: format!("mesh-{}", node.name.0),
-            address: node.address.as_ref()?.value,
+            address,
             interface: None,
             port,
-            session: session(),
+            session: session(address),
         })
     };
     file.nodes.items().iter().filter(|node| node.name.0 != name).filter_map(peer).collect()

@@ -7,8 +7,14 @@ use bgp_core::wire::{Attributes, Context, Framer, Message, Update, announce, dec
 /// rest is the stream.
 pub(crate) fn stream(bytes: &[u8]) {
     let [agreed, cut, stream @ ..] = bytes else { return };
-    let context = Context { four_octet_as: agreed & 1 != 0, internal: agreed & 2 != 0 };
+    let context = Context {
+        four_octet_as: agreed & 1 != 0,
+        internal: agreed & 2 != 0,
+        extended_messages: agreed & 4 != 0,
+        extended_next_hop: agreed & 8 != 0,
+    };
     let mut framer = Framer::new();
+    framer.follow(&context);
     for portion in stream.chunks(usize::from(*cut).max(1)) {
         framer.push(portion);
         loop {

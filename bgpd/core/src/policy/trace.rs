@@ -137,6 +137,7 @@ impl Sample {
             asn: self.attributes.as_path.first().unwrap_or(self.asn),
             router_id: RouterId(Ipv4Addr::UNSPECIFIED),
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            med: crate::config::MedRules::default(),
             name: self.peer.as_str().into(),
             role: self.role,
             interface: self.interface.as_deref().map(Into::into),

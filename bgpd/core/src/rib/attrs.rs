@@ -53,6 +53,8 @@ struct Head {
     reach: Reach,
     long_lived_stale: bool,
     graceful_shutdown: bool,
+    has_med: bool,
+    only_to_customer: bool,
 }
 
 /// No UPDATE holds more.
@@ -77,6 +79,8 @@ impl Attrs {
             reach: Reach::of(attributes),
             long_lived_stale: attributes.is_long_lived_stale(),
             graceful_shutdown: attributes.has_community(Community::GRACEFUL_SHUTDOWN),
+            has_med: attributes.med.is_some(),
+            only_to_customer: attributes.only_to_customer.is_some(),
         };
         Self(ThinArc::from_header_and_slice(head, packed))
     }
@@ -92,6 +96,15 @@ impl Attrs {
     /// 0 where there is none.
     pub(crate) fn med(&self) -> u32 {
         self.head().med
+    }
+
+    pub(crate) fn has_med(&self) -> bool {
+        self.head().has_med
+    }
+
+    /// RFC 9234 §5.
+    pub(crate) fn is_only_to_customer(&self) -> bool {
+        self.head().only_to_customer
     }
 
     /// The default where there is none.

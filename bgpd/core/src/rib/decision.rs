@@ -3,7 +3,7 @@
 //! Each step drops the paths that lose against another one still in; the outcome does not depend
 //! on the order in which they arrived. Where the RFC leaves a choice:
 //! - MED is compared among paths from the same neighbour AS only, all of them at once, and a
-//!   missing one counts as 0;
+//!   missing one counts as 0, unless the configuration has it otherwise;
 //! - there is no IGP on a node, so §9.1.2.2 e (interior cost) drops nothing;
 //! - the age of a path counts for nothing: restarts would not be repeatable.
 
@@ -142,6 +142,9 @@ fn keep_lowest_med(paths: &mut [Path]) -> usize {
     if paths.iter().all(|p| med(p) == 0) {
         return paths.len();
     }
+    if paths.first().is_some_and(|p| p.source.med.always_compare) {
+        return keep_least(paths, med);
+    }
     let lowest: Vec<(Option<Asn>, u32)> =
         paths.iter().map(|p| (p.attrs.first_as(), med(p))).collect();
     keep(paths, |_, p| {
@@ -165,7 +168,7 @@ fn keep(paths: &mut [Path], wanted: impl Fn(usize, &Path) -> bool) -> usize {
 }
 
 /// What an external peer says about our preferences is not read (RFC 4271 §5.1.5): what stands there
-/// is from our own policy. But that it is about to go is heard (RFC 8326 §4).
+/// is our own. But that it is about to go is heard (RFC 8326 §4).
 fn local_pref(path: &Path) -> u32 {
     match path.source.kind {
         Kind::External if path.attrs.is_shutting_down() => 0,
@@ -174,6 +177,9 @@ fn local_pref(path: &Path) -> u32 {
 }
 
 fn med(path: &Path) -> u32 {
+    if path.source.med.missing_as_worst && !path.attrs.has_med() {
+        return u32::MAX;
+    }
     path.attrs.med()
 }
 
@@ -184,6 +190,7 @@ fn router_id(path: &Path) -> RouterId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MedRules;
     use crate::rib::attrs::Attrs;
     use crate::testing::{PathSpec, path};
     use crate::wire::{Attributes, Origin};
@@ -223,6 +230,32 @@ mod tests {
         let a = PathSpec { peer: 1, as_path: vec![65001], med: Some(50), ..PathSpec::default() };
         let b = PathSpec { peer: 2, as_path: vec![65002], med: Some(5), ..PathSpec::default() };
         assert_eq!(duel(a, b), (1, "higher router ID"));
+    }
+
+    #[test]
+    fn med_may_be_compared_between_all_and_a_missing_one_be_the_worst() {
+        let best = |rules: MedRules, meds: [Option<u32>; 2]| {
+            let mut paths = [1u8, 2].map(|peer| {
+                let as_path = vec![65000 + u32::from(peer)];
+                let med = meds[usize::from(peer) - 1];
+                let mut path = path(&PathSpec { peer, as_path, med, ..PathSpec::default() });
+                std::sync::Arc::make_mut(&mut path.source).med = rules;
+                path
+            });
+            select(&mut paths);
+            paths[0].source.router_id
+        };
+        let (own, other) = (router_id_of(1), router_id_of(2));
+        let always = MedRules { always_compare: true, ..MedRules::default() };
+        assert_eq!(best(MedRules::default(), [Some(9), Some(5)]), own);
+        assert_eq!(best(always, [Some(9), Some(5)]), other);
+        assert_eq!(best(always, [None, Some(5)]), own);
+        let worst = MedRules { missing_as_worst: true, ..always };
+        assert_eq!(best(worst, [None, Some(5)]), other);
+    }
+
+    fn router_id_of(peer: u8) -> RouterId {
+        crate::testing::router_id(peer)
     }
 
     #[test]

@@ -6,8 +6,10 @@
 
 use super::decision::DEFAULT_LOCAL_PREF;
 use super::policy::Filter;
-use super::{Kind, Path, PerFamily};
+use super::{Kind, Path, PerFamily, rewrite};
+use crate::options::{NextHopRule, Options};
 use crate::policy::{Context, Draft, NextHopChange, Origins};
+use crate::role;
 use crate::types::{Asn, Family, NextHop, PeerId, Prefix, RouterId};
 use crate::wire::{Attributes, Community};
 use std::sync::Arc;
@@ -51,6 +53,10 @@ pub(crate) struct Exporter {
     /// The peer knows what long-lived stale paths are.
     pub(crate) long_lived: bool,
     pub(crate) presence: Presence,
+    pub(crate) peer_asn: Asn,
+    /// IPv4 prefixes may have IPv6 next hops (RFC 8950).
+    pub(crate) extended_next_hop: bool,
+    pub(crate) options: Options,
 }
 
 /// Why a peer is not told of a path.
@@ -68,6 +74,10 @@ pub(crate) enum Withheld {
     LongLivedStale,
     /// We have no address that the peer could reach.
     NoNextHop,
+    /// RFC 8950 §4.
+    NextHopFamily,
+    /// RFC 9234 §5.
+    OnlyToCustomer,
     Policy,
 }
 
@@ -82,6 +92,8 @@ impl Withheld {
             Self::NoExport => "community NO_EXPORT",
             Self::LongLivedStale => "stale for long, and the peer does not know what that is",
             Self::NoNextHop => "no address of this family on the peer's link",
+            Self::NextHopFamily => "its next hop is IPv6, which the peer does not take for IPv4",
+            Self::OnlyToCustomer => "only for customers, by the attribute OTC and the peer's role",
             Self::Policy => "refused by the export policy",
         }
     }
@@ -121,6 +133,8 @@ impl Exporter {
         withheld_if(for_long, Withheld::LongLivedStale)?;
         let unreachable = self.next_hop_self(path) && self.next_hops.get(family).is_none();
         withheld_if(unreachable, Withheld::NoNextHop)?;
+        withheld_if(!self.carries(family, path), Withheld::NextHopFamily)?;
+        withheld_if(!self.role_allows(path), Withheld::OnlyToCustomer)?;
         withheld_if(!self.filter.exports(path.source.kind), Withheld::Policy)
     }
 
@@ -184,10 +198,29 @@ impl Exporter {
         } else {
             self.stay(&mut attrs, path);
         }
+        if !self.options.send_communities {
+            attrs.communities.clear();
+            attrs.extended_communities.clear();
+            attrs.large_communities.clear();
+        }
         if self.presence == Presence::LastResort {
             self.step_back(&mut attrs);
         }
         attrs
+    }
+
+    fn carries(&self, family: Family, path: &Path) -> bool {
+        let own = self.next_hops.get(family).filter(|_| self.next_hop_self(path));
+        match (family, own.unwrap_or_else(|| path.attrs.next_hop())) {
+            (Family::Ipv4Unicast, NextHop::V6 { .. }) => self.extended_next_hop,
+            (Family::Ipv6Unicast, NextHop::V4(_)) => false,
+            _ => true,
+        }
+    }
+
+    fn role_allows(&self, path: &Path) -> bool {
+        let role = self.options.role.filter(|_| self.kind == Kind::External);
+        role.is_none_or(|role| role::may_leave(role, path.attrs.is_only_to_customer()))
     }
 
     /// RFC 8326 §4: who is inside goes by LOCAL_PREF, who is outside by the community.
@@ -201,7 +234,10 @@ impl Exporter {
     }
 
     fn leave(&self, attrs: &mut Attributes) {
-        attrs.as_path.prepend(self.own_asn, 1);
+        rewrite::outward(&self.options, self.own_asn, self.peer_asn, &mut attrs.as_path);
+        if let Some(role) = self.options.role {
+            role::mark_out(role, self.options.own_asn(self.own_asn), attrs);
+        }
         attrs.local_pref = None;
         attrs.originator_id = None;
         attrs.cluster_list.clear();
@@ -220,7 +256,11 @@ impl Exporter {
     }
 
     fn next_hop_self(&self, path: &Path) -> bool {
-        self.kind == Kind::External || !path.source.kind.is_internal()
+        match self.options.next_hop {
+            NextHopRule::Auto => self.kind == Kind::External || !path.source.kind.is_internal(),
+            NextHopRule::OurSelf => true,
+            NextHopRule::Unchanged => path.source.kind == Kind::Local,
+        }
     }
 
     fn communities_allow(&self, path: &Path) -> Result<(), Withheld> {
@@ -253,6 +293,9 @@ mod tests {
             filter: Filter::All,
             long_lived: false,
             presence: Presence::Full,
+            peer_asn: Asn(65009),
+            extended_next_hop: false,
+            options: Options::default(),
         }
     }
 
@@ -270,6 +313,21 @@ mod tests {
         assert_eq!(attrs.as_path.to_string(), "64512");
         assert_eq!(attrs.next_hop.to_string(), "192.0.2.100");
         assert_eq!((attrs.local_pref, attrs.med), (None, None));
+    }
+
+    #[test]
+    fn the_next_hop_is_ours_or_left_alone_as_asked() {
+        let told = |next_hop, to_kind, from_kind| {
+            let options = Options { next_hop, ..Options::default() };
+            let exporter = Exporter { options, ..to(to_kind) };
+            let attrs = exporter.attributes(Family::Ipv4Unicast, &from(from_kind));
+            attrs.next_hop.to_string()
+        };
+        let (own, theirs) = ("192.0.2.100", "192.0.2.1");
+        assert_eq!(told(NextHopRule::Unchanged, Kind::External, INSIDE), theirs);
+        assert_eq!(told(NextHopRule::Unchanged, Kind::External, Kind::Local), own);
+        assert_eq!(told(NextHopRule::OurSelf, CLIENT, INSIDE), own);
+        assert_eq!(told(NextHopRule::Auto, CLIENT, INSIDE), theirs);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use super::attrs::{Attrs, Interner};
 use super::policy::Filter;
-use super::{Kind, Source};
+use super::{Kind, Source, rewrite};
+use crate::options::Options;
 use crate::policy::{Context, Draft, Origins, Prepared};
 use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
 use crate::wire::{Attributes, Community};
@@ -20,6 +21,8 @@ pub(crate) enum Verdict {
     Policy,
     /// RFC 4271 §9.1.2: our AS is in the path.
     OwnAs,
+    /// RFC 9234 §5.
+    RouteLeak,
     /// RFC 4271 §6.3: an external peer's path must start with its AS.
     FirstAs,
     /// RFC 4456 §8: we have originated it.
@@ -43,6 +46,7 @@ impl Verdict {
             Self::Accepted => return None,
             Self::Policy => "refused by the import policy",
             Self::OwnAs => "own AS in the path",
+            Self::RouteLeak => "route leak: it is only for customers, by the attribute OTC",
             Self::FirstAs => "path does not start with the peer's AS",
             Self::OwnOriginator => "own originator ID",
             Self::OwnCluster => "own cluster ID in the cluster list",
@@ -63,13 +67,21 @@ pub(crate) struct Importer<'a> {
     pub(crate) filter: &'a Filter,
     pub(crate) source: &'a Source,
     pub(crate) origins: &'a dyn Origins,
+    pub(crate) options: &'a Options,
 }
 
 impl Importer<'_> {
     /// What prefixes with these attributes have to pass; `attributes` are the same, unpacked, but
     /// maybe for the next hop.
-    pub(crate) fn gate(&self, attrs: &Attrs, attributes: &Attributes, family: Family) -> Gate {
-        let checked = self.check(attributes, attrs.next_hop());
+    pub(crate) fn gate(
+        &self,
+        came: &Attrs,
+        attributes: &Attributes,
+        family: Family,
+        interner: &mut Interner,
+    ) -> Gate {
+        let attrs = self.take(came, attributes, interner);
+        let checked = self.check(attributes, came.next_hop());
         let way = match (checked, self.filter.program()) {
             (Verdict::Accepted, None) => Way::Plain,
             (Verdict::Accepted, Some(program)) => {
@@ -79,7 +91,7 @@ impl Importer<'_> {
             }
             (refused, _) => Way::Closed(refused),
         };
-        Gate { attrs: attrs.clone(), family, way }
+        Gate { _came: came.clone(), attrs, family, way }
     }
 
     fn context(&self, family: Family) -> Context<'_> {
@@ -88,11 +100,15 @@ impl Importer<'_> {
 
     /// What holds for every prefix with these attributes and that next hop.
     pub(crate) fn check(&self, attrs: &Attributes, next_hop: NextHop) -> Verdict {
-        if attrs.as_path.contains(self.own_asn) {
+        if rewrite::has_been_here(self.options, self.own_asn, &attrs.as_path) {
             return Verdict::OwnAs;
         }
-        if self.kind == Kind::External && attrs.as_path.first() != Some(self.peer_asn) {
+        let starts_with_peer = attrs.as_path.first() == Some(self.peer_asn);
+        if self.kind == Kind::External && self.options.enforce_first_as && !starts_with_peer {
             return Verdict::FirstAs;
+        }
+        if rewrite::is_leak(self.options, self.kind, self.peer_asn, attrs) {
+            return Verdict::RouteLeak;
         }
         if self.kind.is_internal() {
             if attrs.originator_id == Some(self.own_id) {
@@ -111,6 +127,12 @@ impl Importer<'_> {
         }
     }
 
+    /// As what a path with these attributes counts here.
+    fn take(&self, came: &Attrs, attributes: &Attributes, interner: &mut Interner) -> Attrs {
+        let taken = rewrite::inward(self.options, self.kind, self.peer_asn, attributes);
+        taken.map_or_else(|| came.clone(), |attrs| interner.intern_with(&attrs, came.next_hop()))
+    }
+
     fn is_own(&self, next_hop: &NextHop) -> bool {
         self.own_addresses.contains(&next_hop.addr())
     }
@@ -119,6 +141,9 @@ impl Importer<'_> {
 /// What prefixes with one set of attributes have to pass, and as what they do.
 #[derive(Debug)]
 pub(crate) struct Gate {
+    /// Kept, so that its address cannot come to mean others.
+    _came: Attrs,
+    /// As they count here.
     attrs: Attrs,
     family: Family,
     way: Way,
@@ -193,9 +218,9 @@ impl<'a> Judge<'a> {
             self.gates.clear();
         }
         let family = Family::of(prefix);
-        // The gate keeps the attributes, so that their address cannot come to mean others.
         let gate = self.gates.entry((family, attrs.packed().as_ptr()));
-        let gate = gate.or_insert_with(|| self.importer.gate(attrs, &attrs.unpack(), family));
+        let gate =
+            gate.or_insert_with(|| self.importer.gate(attrs, &attrs.unpack(), family, interner));
         gate.admit(prefix, &self.importer, interner)
     }
 }
@@ -217,6 +242,7 @@ mod tests {
             filter: &Filter::Node,
             source: &source(1, kind),
             origins: &NoOrigins,
+            options: &Options::default(),
         };
         let mut judge = Judge::new(importer);
         let attrs = Attrs::lone(attrs);

@@ -5,7 +5,8 @@
 
 use super::decision;
 use super::numbers::{Numbers, PrefixId};
-use super::{Path, PerFamily};
+use super::{Kind, Path, PerFamily};
+use crate::config::Multipath;
 use crate::types::{Family, NextHop, PeerId, Prefix};
 use std::collections::VecDeque;
 
@@ -79,21 +80,34 @@ impl Route {
         Self(Paths::Others(Some(Box::new(Several { paths, equal }))))
     }
 
-    /// The best path and those as good as it, `max` at most, each with another next hop.
-    pub(crate) fn used(&self, max: usize) -> impl Iterator<Item = &Path> {
+    /// The best path and those as good as it that may be used beside it, `max` at most, each with
+    /// another next hop.
+    pub(crate) fn used(&self, max: usize, rules: Multipath) -> impl Iterator<Item = &Path> {
         let equal = self.paths().get(..self.equal()).unwrap_or_default();
-        let distinct = equal.iter().enumerate().filter(|(i, path)| {
+        let best = self.best();
+        let distinct = equal.iter().enumerate().filter(move |(i, path)| {
             let before = equal.get(..*i).unwrap_or_default();
-            !before.iter().any(|p| p.attrs.next_hop() == path.attrs.next_hop())
+            let fits = best.is_some_and(|best| rules.relax || goes_alike(best, path));
+            fits && !before.iter().any(|p| p.attrs.next_hop() == path.attrs.next_hop())
         });
-        distinct.map(|(_, path)| path).take(max)
+        let internal = best.is_some_and(|best| best.source.kind.is_internal());
+        let most = if internal { rules.internal } else { rules.external };
+        distinct.map(|(_, path)| path).take(max.min(most))
     }
 
     /// Sorted.
-    pub(crate) fn next_hops(&self, max: usize) -> Vec<NextHop> {
-        let mut hops: Vec<_> = self.used(max).map(|p| p.attrs.next_hop()).collect();
+    pub(crate) fn next_hops(&self, max: usize, rules: Multipath) -> Vec<NextHop> {
+        let mut hops: Vec<_> = self.used(max, rules).map(|p| p.attrs.next_hop()).collect();
         hops.sort_unstable();
         hops
+    }
+}
+
+/// By the same neighbour AS; inside the AS, by the same path.
+fn goes_alike(best: &Path, other: &Path) -> bool {
+    match best.source.kind {
+        Kind::External => best.source.asn == other.source.asn,
+        _ => best.attrs.unpack().as_path == other.attrs.unpack().as_path,
     }
 }
 
@@ -308,10 +322,25 @@ mod tests {
         let end = rib.journal().end();
         rib.set(p, path(&PathSpec { peer: 2, ..PathSpec::default() }));
         assert_eq!(rib.journal().end(), end);
-        assert_eq!(rib.at(p).unwrap().next_hops(8).len(), 2);
-        assert_eq!(rib.at(p).unwrap().next_hops(1).len(), 1);
+        assert_eq!(rib.at(p).unwrap().next_hops(8, Multipath::default()).len(), 2);
+        assert_eq!(rib.at(p).unwrap().next_hops(1, Multipath::default()).len(), 1);
         rib.remove(p, Some(PeerId(1)));
         assert_eq!(rib.journal().end(), end + 1);
+    }
+
+    #[test]
+    fn paths_side_by_side_are_as_many_and_as_alike_as_asked() {
+        let mut rib = LocRib::default();
+        let p = rib.number(&prefix("10.0.0.0/8"));
+        for (peer, asn) in [(1, 65001), (2, 65001), (3, 65002), (4, 65003)] {
+            let mut path = path(&PathSpec { peer, as_path: vec![asn], ..PathSpec::default() });
+            std::sync::Arc::make_mut(&mut path.source).asn = crate::types::Asn(asn);
+            rib.set(p, path);
+        }
+        let used = |rules| rib.at(p).unwrap().next_hops(16, rules).len();
+        assert_eq!(used(Multipath::default()), 4);
+        assert_eq!(used(Multipath { external: 3, internal: 1, relax: true }), 3);
+        assert_eq!(used(Multipath { relax: false, ..Multipath::default() }), 2);
     }
 
     proptest! {
@@ -354,7 +383,7 @@ mod tests {
                 prop_assert_eq!(ours.equal(), route.equal());
                 let from = |r: &Route| r.paths().iter().map(|p| p.source.peer).collect::<Vec<_>>();
                 prop_assert_eq!(from(ours), from(route));
-                prop_assert_eq!(ours.next_hops(8), route.next_hops(8));
+                prop_assert_eq!(ours.next_hops(8, Multipath::default()), route.next_hops(8, Multipath::default()));
             }
         }
     }

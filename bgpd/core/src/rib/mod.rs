@@ -17,9 +17,11 @@ pub(crate) mod loc_rib;
 pub(crate) mod numbers;
 pub(crate) mod policy;
 pub(crate) mod prefix_map;
+pub(crate) mod rewrite;
 pub(crate) mod sparse;
 pub mod told;
 
+use crate::config::MedRules;
 use crate::types::{Asn, Family, PeerId, Protocol, Role, RouterId};
 use attrs::Attrs;
 use std::net::IpAddr;
@@ -40,6 +42,8 @@ pub(crate) struct Source {
     /// Over which the peer is reached.
     pub(crate) interface: Option<Arc<str>>,
     pub(crate) protocol: Protocol,
+    /// The same of all sources, for the decision process.
+    pub(crate) med: MedRules,
 }
 
 /// What a neighbour is to us; also what we are ourselves.

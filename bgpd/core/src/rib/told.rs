@@ -173,6 +173,7 @@ pub(crate) fn each(
     mut take: impl FnMut(&Message<'_>),
 ) -> Result<(), BadRecord> {
     let mut framer = wire::Framer::new();
+    framer.follow(context);
     framer.push(messages);
     while let Some(frame) = framer.next().map_err(|_| BadRecord::Message)? {
         match wire::decode(frame, context) {
@@ -233,7 +234,7 @@ mod tests {
     use crate::testing::{attributes, prefix};
     use proptest::prelude::*;
 
-    const CONTEXT: Context = Context { four_octet_as: true, internal: false };
+    const CONTEXT: Context = Context { four_octet_as: true, internal: false, ..Context::BARE };
 
     #[test]
     fn a_replayed_log_is_what_the_peer_holds() {

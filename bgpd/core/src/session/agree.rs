@@ -1,10 +1,12 @@
 //! What we put into an OPEN, and what the two OPENs make of each other (RFC 4271 §4.2, §6.2;
 //! RFC 5492).
 
+use crate::options::Options;
+use crate::role;
 use crate::types::{Asn, Family, RouterId};
 use crate::wire::{
-    Capability, Context, GracefulFamily, GracefulRestart, LongLivedFamily, Notification, Open,
-    cease,
+    Capability, Context, ExtendedNextHop, GracefulFamily, GracefulRestart, LongLivedFamily,
+    Notification, Open, cease,
 };
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ pub(crate) struct Offer {
     pub(crate) hold_time: Duration,
     pub(crate) families: Vec<Family>,
     pub(crate) restart: Option<RestartOffer>,
+    pub(crate) options: Options,
 }
 
 /// What we may truthfully say of ourselves (RFC 4724 §3, §4.1).
@@ -129,6 +132,12 @@ impl Offer {
         capabilities.push(Capability::RouteRefresh);
         capabilities.push(Capability::EnhancedRouteRefresh);
         capabilities.push(Capability::FourOctetAs(self.asn));
+        capabilities.extend(self.options.extended_messages.then_some(Capability::ExtendedMessage));
+        let ipv4 = self.families.contains(&Family::Ipv4Unicast);
+        let next_hop = (ipv4 && self.options.extended_next_hop)
+            .then(|| Capability::ExtendedNextHop(vec![ExtendedNextHop::IPV4]));
+        capabilities.extend(next_hop);
+        capabilities.extend(self.options.role.map(|role| Capability::Role(role.wire())));
         capabilities.extend(self.restart.map(|r| self.graceful_restart(r)));
         capabilities.extend(self.restart.and_then(|r| self.long_lived(r)));
         Open {
@@ -181,6 +190,10 @@ pub(crate) fn agree(ours: &Open, theirs: &Open, peer_asn: Asn) -> Result<Agreed,
     let spoken = theirs.families();
     let families: Vec<Family> =
         ours.families().into_iter().filter(|f| spoken.contains(f)).collect();
+    if !role::fit(ours, theirs) {
+        return Err(Notification::ROLE_MISMATCH);
+    }
+    let both = |capability| [ours, theirs].iter().all(|o| o.has(&capability));
     // Lesser differences are lived with (RFC 5492 §3); without a family there is no point.
     if families.is_empty() {
         return Err(Notification::UNSUPPORTED_CAPABILITY);
@@ -191,9 +204,11 @@ pub(crate) fn agree(ours: &Open, theirs: &Open, peer_asn: Asn) -> Result<Agreed,
         context: Context {
             four_octet_as: theirs.four_octet_as().is_some(),
             internal: ours.asn == peer_asn,
+            extended_messages: both(Capability::ExtendedMessage),
+            extended_next_hop: [ours, theirs].iter().all(|o| o.has_extended_next_hop()),
         },
         refresh: theirs.has(&Capability::RouteRefresh),
-        enhanced_refresh: [ours, theirs].iter().all(|o| o.has(&Capability::EnhancedRouteRefresh)),
+        enhanced_refresh: both(Capability::EnhancedRouteRefresh),
         restart: peer_restart(ours, theirs, &families),
         families,
         theirs: theirs.clone(),
@@ -226,6 +241,7 @@ fn long_lived(open: &Open, families: &[Family]) -> Vec<LongLived> {
 mod tests {
     use super::*;
     use crate::testing::router_id;
+    use crate::types::Role;
 
     fn offer() -> Offer {
         Offer {
@@ -241,6 +257,7 @@ mod tests {
                 notification: true,
                 long_lived: Duration::from_secs(3600),
             }),
+            options: Options::default(),
         }
     }
 
@@ -290,6 +307,46 @@ mod tests {
         let twin = Open { asn: Asn(64512), router_id: router_id(1), ..theirs() };
         assert_eq!(meet(&inside, &twin), Err(Notification::BAD_BGP_IDENTIFIER));
         assert!(meet(&offer(), &Open { router_id: router_id(1), ..theirs() }).is_ok());
+    }
+
+    #[test]
+    fn long_messages_need_the_capability_on_both_sides() {
+        assert_eq!(meet(&offer(), &theirs()).unwrap().context.longest(), 65535);
+        let options = Options { extended_messages: false, ..Options::default() };
+        let short = Offer { options, ..offer() };
+        assert_eq!(meet(&short, &theirs()).unwrap().context.longest(), 4096);
+        assert_eq!(
+            meet(&offer(), &short.message()).map(|a| a.context.longest()),
+            Err(Notification::BAD_PEER_AS)
+        );
+    }
+
+    #[test]
+    fn ipv6_next_hops_of_ipv4_prefixes_need_the_capability_on_both_sides() {
+        let agreed = |ours: bool, theirs_too: bool| {
+            let with = |extended_next_hop| {
+                let options = Options { extended_next_hop, ..Options::default() };
+                Offer { options, ..offer() }
+            };
+            let peer = Offer { asn: Asn(65001), router_id: router_id(2), ..with(theirs_too) };
+            meet(&with(ours), &peer.message()).unwrap().context.extended_next_hop
+        };
+        assert!(agreed(true, true) && !agreed(true, false) && !agreed(false, true));
+    }
+
+    #[test]
+    fn roles_that_do_not_fit_are_refused() {
+        let meet = |ours: Option<Role>, theirs: Option<Role>| {
+            let with = |role| Offer { options: Options { role, ..Options::default() }, ..offer() };
+            let peer = Offer { asn: Asn(65001), router_id: router_id(2), ..with(theirs) };
+            meet(&with(ours), &peer.message()).map(|_| ())
+        };
+        assert_eq!(meet(Some(Role::Provider), Some(Role::Customer)), Ok(()));
+        assert_eq!(meet(Some(Role::Provider), None), Ok(()));
+        assert_eq!(meet(None, Some(Role::Provider)), Ok(()));
+        let mismatch = Err(Notification::ROLE_MISMATCH);
+        assert_eq!(meet(Some(Role::Provider), Some(Role::Provider)), mismatch);
+        assert_eq!(meet(Some(Role::RouteServer), Some(Role::Peer)), mismatch);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod timers;
 
 use crate::event::Link;
 use crate::report::Cause;
+use crate::role;
 use crate::types::{Asn, ConnId};
 use crate::wire::{
     self, AfiSafi, Context, DecodeError, Framer, Message, Notification, Open, RefreshMark,
@@ -32,6 +33,8 @@ pub(crate) struct Session {
     /// What we said.
     pub(crate) ours: Open,
     peer_asn: Asn,
+    /// The peer has to say its role (RFC 9234 §4.2).
+    role_strict: bool,
 }
 
 #[derive(Debug)]
@@ -101,6 +104,7 @@ impl Session {
             since: now,
             ours,
             peer_asn: offer.peer_asn,
+            role_strict: offer.options.role_strict,
         }
     }
 
@@ -129,6 +133,7 @@ impl Session {
             since: now.checked_sub(age).unwrap_or(now),
             ours,
             peer_asn: agreed.theirs.asn,
+            role_strict: false,
             state: State::Established(agreed),
         }
     }
@@ -136,12 +141,10 @@ impl Session {
     pub(crate) fn step(&mut self, input: Input<'_, '_>, now: Instant) -> Step {
         use Message::{Keepalive, Notification as Notified, RouteRefresh, Update};
         match (&self.state, input) {
-            (State::OpenSent, Input::Message(Message::Open(open))) => {
-                match agree(&self.ours, open, self.peer_asn) {
-                    Ok(agreed) => self.confirm(agreed, now),
-                    Err(refusal) => self.fail(refusal),
-                }
-            }
+            (State::OpenSent, Input::Message(Message::Open(open))) => match self.agree(open) {
+                Ok(agreed) => self.confirm(agreed, now),
+                Err(refusal) => self.fail(refusal),
+            },
             (State::OpenConfirm(agreed), Input::Message(Keepalive)) => {
                 let agreed = agreed.clone();
                 self.enter(State::Established(agreed), now);
@@ -182,6 +185,14 @@ impl Session {
             }
             (_, Input::Due(Timer::SendHold)) => self.fail(Notification::SEND_HOLD_TIMER_EXPIRED),
         }
+    }
+
+    fn agree(&self, theirs: &Open) -> Result<Agreed, Notification> {
+        let agreed = agree(&self.ours, theirs, self.peer_asn)?;
+        if self.role_strict && !role::is_said(theirs) {
+            return Err(Notification::ROLE_MISMATCH);
+        }
+        Ok(agreed)
     }
 
     /// What both sides have agreed on; `None` before the peer's OPEN.

@@ -8,7 +8,7 @@ use crate::rib::Kind;
 use crate::session::agree::{Offer, RestartOffer};
 use crate::session::timers::Timer;
 use crate::session::{Input, Session, State, Step};
-use crate::types::{ConnId, PeerId};
+use crate::types::{Asn, ConnId, PeerId};
 use crate::wire::{self, Notification, cease};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ impl Speaker {
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.leave_idle(now);
+        peer.lift_bar(now);
         if peer.wants_to_dial(now) {
             self.dial(id, out);
         }
@@ -183,13 +184,19 @@ impl Speaker {
             forwarding: self.forwarding_kept(peer),
         });
         Offer {
-            asn: self.config.asn,
+            asn: self.own_asn(peer),
             router_id: self.config.router_id,
             peer_asn: peer.settings.asn,
             hold_time: peer.settings.hold_time,
             families: peer.settings.families.clone(),
             restart,
+            options: peer.settings.options.clone(),
         }
+    }
+
+    /// What the peer knows us by.
+    pub(super) fn own_asn(&self, peer: &Peer) -> Asn {
+        peer.settings.options.own_asn(self.config.asn)
     }
 
     pub(super) fn kind_of(&self, peer: &Peer) -> Kind {
@@ -203,7 +210,8 @@ impl Speaker {
 
     /// The OPENs of this connection agree; another one may be further (RFC 4271 §6.8).
     pub(super) fn opened(&mut self, id: PeerId, conn: ConnId, now: Instant, out: &mut Vec<Action>) {
-        let own = (self.config.router_id, self.config.asn);
+        let own_asn = self.peers.get(&id).map_or(self.config.asn, |peer| self.own_asn(peer));
+        let own = (self.config.router_id, own_asn);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(agreed) = peer.session(conn).and_then(Session::agreed) else { return };
         let theirs = (agreed.router_id, peer.settings.asn);

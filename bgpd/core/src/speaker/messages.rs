@@ -8,7 +8,7 @@ use crate::rib::PerFamily;
 use crate::rib::adj_out::Sending;
 use crate::session::{Input, Session, Step};
 use crate::types::{ConnId, Family, PeerId};
-use crate::wire::{self, DecodeError, Message};
+use crate::wire::{self, Context, DecodeError, Message};
 use std::time::Instant;
 
 impl Speaker {
@@ -25,6 +25,7 @@ impl Speaker {
         framer.push(bytes);
         // A message may end the session; then the rest of its bytes means nothing.
         while let Some(context) = self.session_mut(conn).map(|s| s.context()) {
+            framer.follow(&context);
             match framer.next() {
                 Ok(Some(frame)) => match wire::decode(frame, &context) {
                     Ok(message) => self.message(id, conn, &message, now, out),
@@ -92,8 +93,9 @@ impl Speaker {
     }
 
     /// Appends what is to be sent next on this connection: whole messages, at least one if there
-    /// is one, about `room` bytes at most (a message more than that, 4096 bytes). True: there is
-    /// more; false: nothing is left until the next [`Action::Wake`].
+    /// is one, about `room` bytes at most (a message more than that: see
+    /// [`context`](Self::context)). True: there is more; false: nothing is left until the next
+    /// [`Action::Wake`].
     pub fn pull(&mut self, conn: ConnId, now: Instant, room: usize, out: &mut Vec<u8>) -> bool {
         if let Some(farewell) = self.closing.remove(&conn) {
             out.extend(farewell);
@@ -117,6 +119,13 @@ impl Speaker {
             }
         }
         more
+    }
+
+    /// What this connection's messages are read and written by, as far as it is agreed on.
+    #[must_use]
+    pub fn context(&self, conn: ConnId) -> Context {
+        let peer = self.peer_of(conn).and_then(|id| self.peers.get(&id));
+        peer.and_then(|p| p.session(conn)).map_or(Context::BARE, Session::context)
     }
 
     /// The families of which everything has been told again on this connection since this was last

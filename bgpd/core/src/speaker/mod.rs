@@ -5,6 +5,7 @@
 //! - `messages`: bytes to messages to what they mean
 //! - `routes`: UPDATEs into the RIBs, own prefixes, the FIB
 //! - `refresh`: everything told again, in both roles (RFC 2918, RFC 7313)
+//! - `limits`: how much a peer may tell
 //! - `restart`: graceful restart in both roles (RFC 4724)
 //! - `survive`: sessions of an earlier process
 //! - `long_lived`: what is stale for longer (RFC 9494)
@@ -27,6 +28,7 @@ mod connections;
 mod drain;
 mod explain;
 mod inject;
+pub(crate) mod limits;
 mod long_lived;
 mod messages;
 mod policies;

@@ -32,6 +32,10 @@ impl Speaker {
         }
         self.change_peers(&old, &resets, now, out);
         self.change_ranges(&old, &resets, now, out);
+        if old.med != self.config.med {
+            let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.requalify(id, out));
+        }
         self.change_policies(out);
         self.originate(now, out);
         self.change_fib(&old, out);
@@ -76,7 +80,10 @@ impl Speaker {
     ) {
         self.change_settings(id, &new.session);
         if resets.peers.contains(&new.name) {
-            let hard = old.session.asn != new.session.asn || old.address != new.address;
+            let asn = |peer: &PeerConfig| peer.session.options.local_as.map(|local| local.asn);
+            let hard = old.session.asn != new.session.asn
+                || old.address != new.address
+                || asn(old) != asn(new);
             self.reset(id, hard, now, out);
         }
         if old.address != new.address {
@@ -91,8 +98,24 @@ impl Speaker {
                 peer.forgive(now);
             }
         }
-        if old.session.route_reflector_client != new.session.route_reflector_client {
+        self.change_rules(id, &old.session, &new.session, out);
+    }
+
+    /// Other rules for the routes of a session that goes on.
+    fn change_rules(
+        &mut self,
+        id: PeerId,
+        old: &SessionConfig,
+        new: &SessionConfig,
+        out: &mut Vec<Action>,
+    ) {
+        let client = old.route_reflector_client != new.route_reflector_client;
+        if client || old.options != new.options {
             self.requalify(id, out);
+        }
+        // What is kept of one that is away.
+        if old.options != new.options && self.peers.get(&id).is_some_and(|p| p.up.is_none()) {
+            self.judge_again(id, true, out);
         }
     }
 
@@ -134,12 +157,13 @@ impl Speaker {
                     continue;
                 }
                 self.change_settings(id, &range.session);
+                if let Some(peer) = self.peers.get_mut(&id).filter(|_| before != range) {
+                    peer.forgive(now);
+                }
                 if resets.peers.contains(&range.name) {
                     self.reset(id, before.session.asn != range.session.asn, now, out);
                 }
-                if before.session.route_reflector_client != range.session.route_reflector_client {
-                    self.requalify(id, out);
-                }
+                self.change_rules(id, &before.session, &range.session, out);
             }
         }
         for range in old.ranges.iter().filter(|r| !new.iter().any(|n| n.name == r.name)) {
@@ -159,7 +183,10 @@ impl Speaker {
         if old.install != install {
             self.fib.set_install(install, out);
         }
-        if old.install != install || old.max_paths != self.config.max_paths {
+        if old.install != install
+            || old.max_paths != self.config.max_paths
+            || old.multipath != self.config.multipath
+        {
             let all: Vec<_> = self.rib.ids().collect();
             let mut tables = self.tables(out);
             for id in all {
@@ -215,7 +242,7 @@ impl Speaker {
     }
 
     /// `hard`: also a peer that keeps routes across NOTIFICATIONs is not to keep them (RFC 8538 §3.1).
-    fn end_all(
+    pub(super) fn end_all(
         &mut self,
         id: PeerId,
         why: &Notification,

@@ -94,6 +94,8 @@ impl Speaker {
         peer.adj_out.start(&self.rib, &agreed.families);
         peer.end_of_rib = Default::default();
         peer.refreshing = Default::default();
+        peer.levels = Default::default();
+        peer.discarded = Default::default();
         peer.history.established += 1;
         peer.history.last_error = None;
         peer.history.restart.clone_from(&agreed.restart);

@@ -1,7 +1,7 @@
 //! UPDATEs into the RIBs, own prefixes, and from the Loc-RIB to the FIB.
 
 use super::Speaker;
-use crate::config::{SessionConfig, SpeakerConfig};
+use crate::config::{Multipath, SessionConfig, SpeakerConfig};
 use crate::event::{Action, Link};
 use crate::fib::Fib;
 use crate::peer::{Peer, Up};
@@ -14,8 +14,8 @@ use crate::rib::loc_rib::{Change, LocRib};
 use crate::rib::numbers::PrefixId;
 use crate::rib::policy::Filter;
 use crate::rib::{Kind, Path, PerFamily, Source};
-use crate::types::{Family, NextHop, PeerId, Prefix, Protocol};
-use crate::wire::{Attributes, Origin, Update};
+use crate::types::{Family, NextHop, PeerId, Prefix, Protocol, Role};
+use crate::wire::{Attributes, Context, Origin, Update};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub(super) struct Tables<'a> {
     pub(super) rib: &'a mut LocRib,
     pub(super) fib: &'a mut Fib,
     pub(super) max_paths: usize,
+    pub(super) multipath: Multipath,
     pub(super) own: &'a BTreeSet<IpAddr>,
     pub(super) out: &'a mut Vec<Action>,
 }
@@ -56,7 +57,8 @@ impl Tables<'_> {
         }
         let Some(prefix) = self.rib.prefix(id) else { return };
         let ours = self.rib.at(id).filter(|r| r.best().is_some_and(Path::is_installable));
-        let mut hops = ours.map(|r| r.next_hops(self.max_paths)).unwrap_or_default();
+        let mut hops =
+            ours.map(|r| r.next_hops(self.max_paths, self.multipath)).unwrap_or_default();
         hops.retain(|hop| !self.own.contains(&hop.addr()));
         self.fib.want(prefix, &hops, self.out);
     }
@@ -76,6 +78,7 @@ impl Speaker {
             rib: &mut self.rib,
             fib: &mut self.fib,
             max_paths: self.config.max_paths.max(1),
+            multipath: self.config.multipath,
             own: &self.own_addresses,
             out,
         }
@@ -88,7 +91,8 @@ impl Speaker {
     ) -> Option<Parts<'a>> {
         let Self { peers, interner, config, rib, fib, own_addresses: own, .. } = self;
         let max_paths = config.max_paths.max(1);
-        let tables = Tables { rib, fib, max_paths, own, out };
+        let multipath = config.multipath;
+        let tables = Tables { rib, fib, max_paths, multipath, own, out };
         Some(Parts { peer: peers.get_mut(&id)?, interner, config, tables })
     }
 
@@ -104,6 +108,7 @@ impl Speaker {
         if let Some(attributes) = &update.attributes {
             self.announce(id, update, attributes, now, out);
         }
+        self.heed_limits(id, now, out);
         if let Some(fault) = &update.fault
             && let Some(peer) = self.peers.get(&id)
         {
@@ -152,10 +157,15 @@ impl Speaker {
                 continue;
             }
             let attrs = interner.intern_with(attributes, section.next_hop);
-            let mut gate = importer.gate(&attrs, attributes, section.family);
+            let mut gate = importer.gate(&attrs, attributes, section.family, interner);
+            let (room, discarded) = (peer.room(), peer.discarded.get_mut(section.family));
             let adj_in = peer.adj_in.get_mut(section.family);
             for prefix in section.nlri {
                 let number = tables.rib.number(&prefix);
+                if adj_in.len() >= room && adj_in.get(number).is_none() {
+                    *discarded += 1;
+                    continue;
+                }
                 let admitted = gate.admit(&prefix, &importer, interner);
                 let verdict = admitted.as_ref().map_or_else(|no| *no, |_| Verdict::Accepted);
                 let was = adj_in.set(number, attrs.clone(), verdict, now);
@@ -210,6 +220,7 @@ impl Speaker {
             asn: self.config.asn,
             router_id: self.config.router_id,
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            med: self.config.med,
             name: "".into(),
             role: None,
             interface: None,
@@ -250,8 +261,9 @@ impl Speaker {
             asn: peer.settings.asn,
             router_id: agreed.router_id,
             address: peer.address,
+            med: self.config.med,
             name: peer.name.as_str().into(),
-            role: None,
+            role: peer.settings.options.role.map(Role::counterpart),
             interface: session.link.interface.as_deref().map(Into::into),
             protocol: Protocol::Bgp,
         });
@@ -260,11 +272,14 @@ impl Speaker {
             kind,
             own_asn: self.config.asn,
             own_id: self.config.router_id,
-            next_hops: PerFamily::new(|f| own_next_hop(f, &session.link, kind)),
+            next_hops: PerFamily::new(|f| own_next_hop(f, &session.link, kind, &agreed.context)),
             families: PerFamily::new(|f| agreed.families.contains(&f)),
             filter: peer.export.clone(),
             long_lived: agreed.hears_long_lived(),
             presence: self.drain.presence(),
+            peer_asn: peer.settings.asn,
+            extended_next_hop: agreed.context.extended_next_hop,
+            options: peer.settings.options.clone(),
         };
         Some(Up { conn, source, exporter })
     }
@@ -273,7 +288,7 @@ impl Speaker {
 /// `rules`: the peer's settings and its import policy.
 pub(super) fn importer<'a>(
     config: &SpeakerConfig,
-    rules: (&SessionConfig, &'a Filter),
+    rules: (&'a SessionConfig, &'a Filter),
     source: &'a Source,
     own_addresses: &'a BTreeSet<IpAddr>,
 ) -> Importer<'a> {
@@ -286,15 +301,19 @@ pub(super) fn importer<'a>(
         filter: rules.1,
         source,
         origins: &NoOrigins,
+        options: &rules.0.options,
     }
 }
 
 /// Ourselves, as a peer on this link may reach us (RFC 4271 §5.1.3, RFC 2545 §3).
-fn own_next_hop(family: Family, link: &Link, kind: Kind) -> Option<NextHop> {
+fn own_next_hop(family: Family, link: &Link, kind: Kind, context: &Context) -> Option<NextHop> {
+    let ipv4 = || link.ipv4.map(NextHop::V4);
     match family {
         Family::Ipv4Unicast => match link.local.ip() {
             IpAddr::V4(own) => Some(NextHop::V4(own)),
-            IpAddr::V6(_) => link.ipv4.map(NextHop::V4),
+            // RFC 8950 §4: packets go the way that the session goes.
+            IpAddr::V6(_) if context.extended_next_hop => own_ipv6(link, kind).or_else(ipv4),
+            IpAddr::V6(_) => ipv4(),
         },
         Family::Ipv6Unicast => own_ipv6(link, kind),
     }

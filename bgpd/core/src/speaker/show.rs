@@ -28,8 +28,13 @@ impl Speaker {
             fib: self.fib.view(),
             restarting: self.start.restarting && !self.recovery.is_over(),
             drain: self.drain_view(),
-            warnings: self.peers.values().filter_map(slow_restart).collect(),
+            warnings: self.warnings(),
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let slow = self.peers.values().filter_map(slow_restart);
+        slow.chain(self.peers.values().flat_map(Peer::limit_warnings)).collect()
     }
 
     /// Ordered by name.
@@ -51,7 +56,7 @@ impl Speaker {
             name: peer.name.clone(),
             address: peer.address,
             local_address: session.map(|s| s.link.local.ip()),
-            local_asn: self.config.asn,
+            local_asn: self.own_asn(peer),
             remote_asn: peer.settings.asn,
             state: peer.state(),
             in_state: now.saturating_duration_since(peer.history.state_since),
@@ -91,7 +96,8 @@ impl Speaker {
     }
 
     fn is_used(&self, route: &Route, path: &Path) -> bool {
-        path.is_installable() && route.used(self.config.max_paths.max(1)).any(|p| p == path)
+        path.is_installable()
+            && route.used(self.config.max_paths.max(1), self.config.multipath).any(|p| p == path)
     }
 
     fn path_view(&self, prefix: &Prefix, path: &Path, now: Instant) -> PathView {

@@ -214,7 +214,7 @@ impl Speaker {
 
     /// Whether it was a session between the two that are configured now.
     fn is_between(&self, peer: &Peer, ours: &Open, theirs: &Open) -> bool {
-        self.config.asn == ours.asn && peer.settings.asn == theirs.asn
+        self.own_asn(peer) == ours.asn && peer.settings.asn == theirs.asn
     }
 
     fn go_on(

@@ -50,6 +50,20 @@ impl AsPath {
         self.0.last().filter(|s| s.kind == SegmentKind::Sequence)?.asns.last().copied()
     }
 
+    /// Only these numbers stay.
+    pub fn retain(&mut self, wanted: impl Fn(Asn) -> bool) {
+        for segment in &mut self.0 {
+            segment.asns.retain(|asn| wanted(*asn));
+        }
+        self.0.retain(|segment| !segment.asns.is_empty());
+    }
+
+    /// Puts another number in the place of each of these.
+    pub fn replace(&mut self, which: impl Fn(Asn) -> bool, by: Asn) {
+        let asns = self.0.iter_mut().flat_map(|segment| &mut segment.asns);
+        asns.filter(|asn| which(**asn)).for_each(|asn| *asn = by);
+    }
+
     pub fn asns(&self) -> impl Iterator<Item = Asn> {
         self.0.iter().flat_map(|s| s.asns.iter().copied())
     }

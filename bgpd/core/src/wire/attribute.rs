@@ -19,6 +19,8 @@ pub(super) const EXTENDED_COMMUNITIES: u8 = 16;
 pub(super) const AS4_PATH: u8 = 17;
 pub(super) const AS4_AGGREGATOR: u8 = 18;
 pub(super) const LARGE_COMMUNITIES: u8 = 32;
+/// RFC 9234 §5.
+pub(super) const ONLY_TO_CUSTOMER: u8 = 35;
 
 pub(super) const OPTIONAL: u8 = 0x80;
 pub(super) const TRANSITIVE: u8 = 0x40;
@@ -33,7 +35,7 @@ pub(super) const fn flags(code: u8) -> Option<u8> {
             OPTIONAL
         }
         AGGREGATOR | COMMUNITIES | EXTENDED_COMMUNITIES | AS4_PATH | AS4_AGGREGATOR
-        | LARGE_COMMUNITIES => OPTIONAL | TRANSITIVE,
+        | LARGE_COMMUNITIES | ONLY_TO_CUSTOMER => OPTIONAL | TRANSITIVE,
         _ => return None,
     })
 }
@@ -45,6 +47,7 @@ impl Partial {
             COMMUNITIES => self.communities,
             EXTENDED_COMMUNITIES => self.extended_communities,
             LARGE_COMMUNITIES => self.large_communities,
+            ONLY_TO_CUSTOMER => self.only_to_customer,
             _ => false,
         }
     }
@@ -56,6 +59,7 @@ impl Partial {
             COMMUNITIES => self.communities = is_partial,
             EXTENDED_COMMUNITIES => self.extended_communities = is_partial,
             LARGE_COMMUNITIES => self.large_communities = is_partial,
+            ONLY_TO_CUSTOMER => self.only_to_customer = is_partial,
             _ => {}
         }
     }
@@ -79,6 +83,7 @@ pub(super) const fn name(code: u8) -> &'static str {
         AS4_PATH => "AS4_PATH",
         AS4_AGGREGATOR => "AS4_AGGREGATOR",
         LARGE_COMMUNITIES => "LARGE_COMMUNITIES",
+        ONLY_TO_CUSTOMER => "ONLY_TO_CUSTOMER",
         _ => "unknown attribute",
     }
 }

@@ -124,9 +124,12 @@ impl<'a> AttributeList<'a> {
                 to.extended_communities = items(attribute, |b| u64::from_be_bytes(*b))?;
             }
             code::LARGE_COMMUNITIES => to.large_communities = large_communities(attribute)?,
+            code::ONLY_TO_CUSTOMER => {
+                to.only_to_customer = Some(Asn(u32::from_be_bytes(fixed(attribute)?)));
+            }
             code::AS4_PATH => self.as4_path = Some(as_path(attribute, true, Confed::Drop)?),
             code::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(attribute, true)?),
-            code::MP_REACH_NLRI => self.reach = reach(attribute)?,
+            code::MP_REACH_NLRI => self.reach = reach(attribute, &self.context)?,
             code::MP_UNREACH_NLRI => self.unreach = unreach(attribute)?,
             _ => self.unknown(attribute)?,
         }
@@ -238,14 +241,14 @@ fn large_communities(attribute: &Attribute<'_>) -> Result<Vec<[u32; 3]>, Flaw> {
 }
 
 /// RFC 4760 §3; nothing if we do not know the family.
-fn reach<'a>(attribute: &Attribute<'a>) -> Result<Option<Announced<'a>>, Flaw> {
+fn reach<'a>(attribute: &Attribute<'a>, context: &Context) -> Result<Option<Announced<'a>>, Flaw> {
     let mut reader = Reader::new(attribute.value);
     let fields = (reader.u16(), reader.u8(), reader.after_u8(), reader.u8());
     let (Some(afi), Some(safi), Some(next_hop), Some(_reserved)) = fields else {
         return Err(Flaw::malformed(attribute, 9, "is cut short"));
     };
     let Some(family) = (AfiSafi { afi, safi }).family() else { return Ok(None) };
-    let next_hop = next_hop::read(family, next_hop)
+    let next_hop = next_hop::read(family, next_hop, context.extended_next_hop)
         .ok_or_else(|| Flaw::malformed(attribute, 9, "has a next hop of the wrong length"))?;
     let nlri = Nlri::check(family, reader.rest())
         .map_err(|why| Flaw::malformed(attribute, 9, &format!("is wrong: {why}")))?;

@@ -3,13 +3,18 @@
 use super::notification::DecodeError;
 use super::open::malformed;
 use super::reader::Reader;
-use super::types::{AfiSafi, Capability, GracefulFamily, GracefulRestart, LongLivedFamily};
+use super::types::{
+    AfiSafi, Capability, ExtendedNextHop, GracefulFamily, GracefulRestart, LongLivedFamily,
+};
 use crate::types::Asn;
+use crate::types::Role;
 use std::fmt;
 
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
+const EXTENDED_NEXT_HOP: u8 = 5;
 const EXTENDED_MESSAGE: u8 = 6;
+const ROLE: u8 = 9;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
@@ -29,6 +34,8 @@ impl Capability {
             Self::RouteRefresh => ROUTE_REFRESH,
             Self::EnhancedRouteRefresh => ENHANCED_ROUTE_REFRESH,
             Self::ExtendedMessage => EXTENDED_MESSAGE,
+            Self::ExtendedNextHop(_) => EXTENDED_NEXT_HOP,
+            Self::Role(_) => ROLE,
             Self::FourOctetAs(_) => FOUR_OCTET_AS,
             Self::GracefulRestart(_) => GRACEFUL_RESTART,
             Self::LongLived(_) => LONG_LIVED,
@@ -43,11 +50,11 @@ impl Capability {
             MULTIPROTOCOL => "multiprotocol",
             ROUTE_REFRESH => "route-refresh",
             3 => "outbound-route-filtering",
-            5 => "extended-next-hop",
+            EXTENDED_NEXT_HOP => "extended-next-hop",
             EXTENDED_MESSAGE => "extended-message",
             7 => "bgpsec",
             8 => "multiple-labels",
-            9 => "role",
+            ROLE => "role",
             GRACEFUL_RESTART => "graceful-restart",
             FOUR_OCTET_AS => "four-octet-as",
             67 => "dynamic",
@@ -72,6 +79,13 @@ impl fmt::Display for Capability {
             Self::Multiprotocol(family) => write!(f, " {family}"),
             Self::FourOctetAs(asn) => write!(f, " {asn}"),
             Self::GracefulRestart(restart) => write!(f, " {restart}"),
+            Self::ExtendedNextHop(families) => {
+                families.iter().try_for_each(|family| write!(f, " {family}"))
+            }
+            Self::Role(value) => match Role::from_wire(*value) {
+                Some(role) => write!(f, " {role}"),
+                None => write!(f, " {value}"),
+            },
             Self::LongLived(families) => {
                 families.iter().try_for_each(|family| write!(f, " {family}"))
             }
@@ -93,6 +107,22 @@ impl fmt::Display for GracefulRestart {
             write!(f, " {family}{}", if *forwarding { " forwarding" } else { "" })?;
         }
         Ok(())
+    }
+}
+
+/// `ipv4-unicast via ipv6`
+impl fmt::Display for ExtendedNextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { afi, safi, next_hop_afi } = *self;
+        match u8::try_from(safi) {
+            Ok(safi) => AfiSafi { afi, safi }.fmt(f)?,
+            Err(_) => write!(f, "afi {afi} safi {safi}")?,
+        }
+        match next_hop_afi {
+            1 => f.write_str(" via ipv4"),
+            2 => f.write_str(" via ipv6"),
+            other => write!(f, " via afi {other}"),
+        }
     }
 }
 
@@ -139,6 +169,8 @@ fn decode(code: u8, value: &[u8]) -> Option<Capability> {
         ENHANCED_ROUTE_REFRESH => Capability::EnhancedRouteRefresh,
         EXTENDED_MESSAGE => Capability::ExtendedMessage,
         FOUR_OCTET_AS => Capability::FourOctetAs(Asn(reader.u32()?)),
+        ROLE => Capability::Role(reader.u8()?),
+        EXTENDED_NEXT_HOP => return extended_next_hop(value).map(Capability::ExtendedNextHop),
         GRACEFUL_RESTART => return graceful_restart(reader).map(Capability::GracefulRestart),
         LONG_LIVED => return long_lived(value).map(Capability::LongLived),
         _ => return Some(Capability::Unknown { code, value: value.to_vec() }),
@@ -159,6 +191,15 @@ fn graceful_restart(mut reader: Reader<'_>) -> Option<GracefulRestart> {
         time: head & TIME,
         families: entries.iter().map(family).collect(),
     })
+}
+
+fn extended_next_hop(value: &[u8]) -> Option<Vec<ExtendedNextHop>> {
+    let (entries, []) = value.as_chunks::<6>() else { return None };
+    let family = |[a, b, c, d, e, f]: &[u8; 6]| {
+        let [afi, safi, next_hop_afi] = [[*a, *b], [*c, *d], [*e, *f]].map(u16::from_be_bytes);
+        ExtendedNextHop { afi, safi, next_hop_afi }
+    };
+    Some(entries.iter().map(family).collect())
 }
 
 fn long_lived(value: &[u8]) -> Option<Vec<LongLivedFamily>> {
@@ -183,6 +224,8 @@ pub(super) fn encode(capability: &Capability, out: &mut Vec<u8>) {
         Capability::FourOctetAs(asn) => out.extend(asn.0.to_be_bytes()),
         Capability::GracefulRestart(restart) => put_graceful_restart(restart, out),
         Capability::LongLived(families) => put_long_lived(families, out),
+        Capability::ExtendedNextHop(families) => put_extended_next_hop(families, out),
+        Capability::Role(value) => out.push(*value),
         Capability::Unknown { value, .. } => out.extend(value.iter().take(255)),
         Capability::RouteRefresh
         | Capability::EnhancedRouteRefresh
@@ -203,6 +246,13 @@ fn put_graceful_restart(restart: &GracefulRestart, out: &mut Vec<u8>) {
     for GracefulFamily { family, forwarding } in restart.families.iter().take(MOST) {
         out.extend(family.afi.to_be_bytes());
         out.extend([family.safi, if *forwarding { FORWARDING } else { 0 }]);
+    }
+}
+
+fn put_extended_next_hop(families: &[ExtendedNextHop], out: &mut Vec<u8>) {
+    const MOST: usize = 255 / 6;
+    for ExtendedNextHop { afi, safi, next_hop_afi } in families.iter().take(MOST) {
+        [afi, safi, next_hop_afi].iter().for_each(|code| out.extend(code.to_be_bytes()));
     }
 }
 

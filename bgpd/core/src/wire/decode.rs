@@ -12,7 +12,8 @@ use super::{open, update};
 /// [`Update::fault`](super::Update::fault).
 pub fn decode<'a>(frame: &'a [u8], context: &Context) -> Result<Message<'a>, DecodeError> {
     let whole = u16::try_from(frame.len()).unwrap_or(u16::MAX);
-    let header = Header::read(frame)?.filter(|h| h.length == frame.len());
+    let header =
+        Header::read(frame, context.extended_messages)?.filter(|h| h.length == frame.len());
     let Some((header, body)) = header.zip(frame.get(HEADER_LEN..)) else {
         return Err(frame::bad_length(whole, "message has another length than its header says"));
     };

@@ -71,7 +71,7 @@ pub fn end_of_rib(family: Family, out: &mut Vec<u8>) {
 /// One UPDATE that announces as many of `prefixes`, from the first on, as fit; how many that is.
 ///
 /// It is 0, and nothing is written, if `prefixes` is empty, the attributes leave no room, or the
-/// next hop or the first prefix is not of `family`.
+/// next hop or the first prefix is none that `family` has in this session.
 pub fn announce(
     context: &Context,
     family: Family,
@@ -83,7 +83,11 @@ pub fn announce(
     let count = match (family, attributes.next_hop) {
         (Family::Ipv4Unicast, NextHop::V4(_)) => announce_v4(context, attributes, prefixes, out),
         (Family::Ipv6Unicast, NextHop::V6 { .. }) => {
-            announce_reach(context, attributes, prefixes, out)
+            announce_reach(context, family, attributes, prefixes, out)
+        }
+        // RFC 8950 §4.
+        (Family::Ipv4Unicast, NextHop::V6 { .. }) if context.extended_next_hop => {
+            announce_reach(context, family, attributes, prefixes, out)
         }
         _ => 0,
     };
@@ -120,7 +124,7 @@ pub(super) fn announce_octets(
 }
 
 fn put_announcement(
-    _context: &Context,
+    context: &Context,
     attributes: impl FnOnce(&mut Vec<u8>),
     prefixes: &[Prefix],
     out: &mut Vec<u8>,
@@ -131,7 +135,7 @@ fn put_announcement(
     let list = out.len();
     attributes(out);
     set_length(list - 2, out);
-    let count = put_prefixes(Family::Ipv4Unicast, prefixes, start + MAX_LEN, out);
+    let count = put_prefixes(Family::Ipv4Unicast, prefixes, start + context.longest(), out);
     end(message, out);
     count
 }
@@ -140,11 +144,11 @@ fn put_announcement(
 /// after them (RFC 7606 §5.1). It is written last, into the room the others leave.
 fn announce_reach(
     context: &Context,
+    family: Family,
     attributes: &Attributes,
     prefixes: &[Prefix],
     out: &mut Vec<u8>,
 ) -> usize {
-    let family = Family::Ipv6Unicast;
     let start = out.len();
     let message = begin(frame::UPDATE, out);
     out.extend([0; 4]);
@@ -161,7 +165,7 @@ fn announce_reach(
         *octet = u8::try_from(next_hop_length).unwrap_or(u8::MAX);
     }
     out.push(0);
-    let count = put_prefixes(family, prefixes, start + MAX_LEN, out);
+    let count = put_prefixes(family, prefixes, start + context.longest(), out);
     set_length(value - 2, out);
     set_length(list - 2, out);
     if let Some(both) = out.get_mut(list..) {
@@ -174,7 +178,7 @@ fn announce_reach(
 /// One UPDATE that withdraws as many of `prefixes`, from the first on, as fit; how many that is.
 /// It is 0, and nothing is written, if there are none or the first is not of `family`.
 pub fn withdraw(
-    _context: &Context,
+    context: &Context,
     family: Family,
     prefixes: &[Prefix],
     out: &mut Vec<u8>,
@@ -186,7 +190,7 @@ pub fn withdraw(
             out.extend([0; 2]);
             let list = out.len();
             // Two octets stay for the length of the attributes, of which there are none.
-            let count = put_prefixes(family, prefixes, start + MAX_LEN - 2, out);
+            let count = put_prefixes(family, prefixes, start + context.longest() - 2, out);
             set_length(list - 2, out);
             out.extend([0; 2]);
             count
@@ -195,7 +199,7 @@ pub fn withdraw(
             out.extend([0; 4]);
             let list = out.len();
             put_unreach_head(family, out);
-            let count = put_prefixes(family, prefixes, start + MAX_LEN, out);
+            let count = put_prefixes(family, prefixes, start + context.longest(), out);
             set_length(list + 2, out);
             set_length(list - 2, out);
             count
@@ -249,7 +253,7 @@ mod tests {
     use super::super::types::{Origin, RawAttribute};
     use super::*;
 
-    const CONTEXT: Context = Context { four_octet_as: true, internal: false };
+    const CONTEXT: Context = Context { four_octet_as: true, internal: false, ..Context::BARE };
 
     fn attributes(next_hop: NextHop) -> Attributes {
         Attributes::bare(next_hop, Origin::Igp)

@@ -2,7 +2,7 @@
 
 use super::notification::DecodeError;
 use super::reader::Reader;
-use super::types::{HEADER_LEN, MAX_LEN, Notification};
+use super::types::{Context, HEADER_LEN, MAX_EXTENDED_LEN, MAX_LEN, Notification};
 
 pub(super) const OPEN: u8 = 1;
 pub(super) const UPDATE: u8 = 2;
@@ -18,12 +18,18 @@ pub struct Framer {
     buffer: Vec<u8>,
     /// Octets before this have been given out.
     start: usize,
+    extended: bool,
 }
 
 impl Framer {
     #[must_use]
     pub const fn new() -> Self {
-        Self { buffer: Vec::new(), start: 0 }
+        Self { buffer: Vec::new(), start: 0, extended: false }
+    }
+
+    /// From the next message on it may be as long as the session has it now.
+    pub const fn follow(&mut self, context: &Context) {
+        self.extended = context.extended_messages;
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -37,7 +43,7 @@ impl Framer {
     #[allow(clippy::should_implement_trait, reason = "an Iterator cannot lend its items")]
     pub fn next(&mut self) -> Result<Option<&[u8]>, DecodeError> {
         let pending = self.buffer.get(self.start..).unwrap_or_default();
-        let length = match Header::read(pending)? {
+        let length = match Header::read(pending, self.extended)? {
             Some(header) if header.length <= pending.len() => header.length,
             _ => {
                 self.release();
@@ -66,16 +72,17 @@ impl Framer {
 }
 
 /// How many of these octets, which begin a message, can be made sense of now: whole messages, or
-/// all if one of them does not begin as it must.
+/// all if the first does not begin as it must. Those before such a one come first: they may be what
+/// makes it right.
 #[must_use]
-pub fn ripe(bytes: &[u8]) -> usize {
+pub fn ripe(bytes: &[u8], context: &Context) -> usize {
     let mut at = 0;
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
-        match Header::read(rest) {
+        match Header::read(rest, context.extended_messages) {
             Ok(Some(header)) if header.length <= rest.len() => at += header.length,
-            Ok(_) => return at,
-            Err(_) => return bytes.len(),
+            Err(_) if at == 0 => return bytes.len(),
+            _ => return at,
         }
     }
 }
@@ -89,7 +96,7 @@ pub(super) struct Header {
 
 impl Header {
     /// `None`: not all of it is there yet.
-    pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, DecodeError> {
+    pub(super) fn read(bytes: &[u8], extended: bool) -> Result<Option<Self>, DecodeError> {
         let mut reader = Reader::new(bytes);
         let (Some(marker), Some(length), Some(kind)) =
             (reader.array::<16>(), reader.u16(), reader.u8())
@@ -102,19 +109,21 @@ impl Header {
                 "message does not start with the marker",
             ));
         }
-        check_length(kind, length)?;
+        check_length(kind, length, extended)?;
         Ok(Some(Self { length: length.into(), kind }))
     }
 }
 
-fn check_length(kind: u8, length: u16) -> Result<(), DecodeError> {
+fn check_length(kind: u8, length: u16, extended: bool) -> Result<(), DecodeError> {
+    let longest = if extended { MAX_EXTENDED_LEN } else { MAX_LEN };
     let bounds = match kind {
+        // RFC 8654 §3: it comes before anything is agreed on.
         OPEN => 29..=MAX_LEN,
-        UPDATE => 23..=MAX_LEN,
-        NOTIFICATION => 21..=MAX_LEN,
+        UPDATE => 23..=longest,
+        NOTIFICATION => 21..=longest,
         KEEPALIVE => HEADER_LEN..=HEADER_LEN,
         // Its own error code tells a wrong length (RFC 7313 §5).
-        _ => HEADER_LEN..=MAX_LEN,
+        _ => HEADER_LEN..=longest,
     };
     if !bounds.contains(&length.into()) {
         return Err(bad_length(length, &format!("{} message has the length {length}", name(kind))));
@@ -168,12 +177,32 @@ mod tests {
     #[test]
     fn ripe_are_whole_messages_and_what_begins_none() {
         let two = KEEPALIVES.repeat(2);
-        assert_eq!((ripe(&[]), ripe(&two), ripe(&two[..37])), (0, 38, 19));
+        let short = |bytes: &[u8]| ripe(bytes, &Context::BARE);
+        assert_eq!((short(&[]), short(&two), short(&two[..37])), (0, 38, 19));
         let mut bad = two.clone();
         bad[19] = 0;
-        assert_eq!(ripe(&bad), 38, "the whole of it, to be refused");
+        assert_eq!(
+            (short(&bad), short(&bad[19..])),
+            (19, 19),
+            "the good first, then what is refused"
+        );
         let long = [&[0xff; 16][..], &[0xff, 0xff, 2]].concat();
-        assert_eq!(ripe(&long), 19, "not waited for");
+        assert_eq!(short(&long), 19, "not waited for");
+        let extended = Context { extended_messages: true, ..Context::BARE };
+        assert_eq!(ripe(&long, &extended), 0, "waited for");
+    }
+
+    #[test]
+    fn a_long_message_is_taken_once_both_sides_have_said_so() {
+        let mut long = [&MARKER[..], &[0xff, 0xff, UPDATE]].concat();
+        long.resize(MAX_EXTENDED_LEN, 0);
+        let mut framer = Framer::new();
+        framer.push(&KEEPALIVES);
+        framer.push(&long);
+        assert_eq!(framer.next(), Ok(Some(&KEEPALIVES[..])));
+        assert!(framer.next().is_err());
+        framer.follow(&Context { extended_messages: true, ..Context::BARE });
+        assert_eq!(framer.next().map(|m| m.map(<[u8]>::len)), Ok(Some(MAX_EXTENDED_LEN)));
     }
 
     #[test]
@@ -192,15 +221,17 @@ mod tests {
             [(OPEN, 29, 4096), (UPDATE, 23, 4096), (NOTIFICATION, 21, 4096), (KEEPALIVE, 19, 19)];
         for (kind, least, most) in bounds {
             for length in [0, 18, least - 1, most + 1, 65535] {
-                let error = check_length(kind, length).unwrap_err();
+                let error = check_length(kind, length, false).unwrap_err();
                 let expected = Notification::BAD_MESSAGE_LENGTH.with_data(&length.to_be_bytes());
                 assert_eq!(error.notification, expected, "{kind} {length}");
             }
-            assert!(check_length(kind, least).is_ok() && check_length(kind, most).is_ok());
+            let fits = |length, extended| check_length(kind, length, extended).is_ok();
+            assert!(fits(least, false) && fits(most, false));
+            assert_eq!(fits(65535, true), [UPDATE, NOTIFICATION].contains(&kind), "{kind}");
         }
         for kind in [0, 6, 255] {
             let expected = Notification::BAD_MESSAGE_TYPE.with_data(&[kind]);
-            assert_eq!(check_length(kind, 19).unwrap_err().notification, expected);
+            assert_eq!(check_length(kind, 19, false).unwrap_err().notification, expected);
         }
     }
 }

@@ -3,14 +3,13 @@
 use crate::types::{Family, NextHop};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// By family (RFC 4760 §3, RFC 2545 §3); `None`: the length is none of the family's.
-pub(super) fn read(family: Family, bytes: &[u8]) -> Option<NextHop> {
-    match family {
-        Family::Ipv4Unicast => {
-            let octets: [u8; 4] = bytes.try_into().ok()?;
-            Some(NextHop::V4(octets.into()))
-        }
-        Family::Ipv6Unicast => {
+/// By family (RFC 4760 §3, RFC 2545 §3), or by length where that was agreed on (`extended`, RFC 8950
+/// §3); `None`: the length is none of the family's.
+pub(super) fn read(family: Family, bytes: &[u8], extended: bool) -> Option<NextHop> {
+    match (family, <[u8; 4]>::try_from(bytes)) {
+        (Family::Ipv4Unicast, Ok(octets)) => Some(NextHop::V4(octets.into())),
+        (Family::Ipv4Unicast, Err(_)) if !extended => None,
+        _ => {
             let (global, rest) = bytes.split_first_chunk::<16>()?;
             let second: Option<Ipv6Addr> = match rest {
                 [] => None,
@@ -72,7 +71,7 @@ mod tests {
     }
 
     fn seen(addrs: &[&str]) -> String {
-        format!("{:?}", read(Family::Ipv6Unicast, &octets(addrs)).unwrap())
+        format!("{:?}", read(Family::Ipv6Unicast, &octets(addrs), false).unwrap())
     }
 
     #[test]
@@ -90,9 +89,20 @@ mod tests {
     #[test]
     fn other_lengths_are_refused() {
         for length in [0, 4, 12, 15, 17, 24, 31, 33, 48] {
-            assert_eq!(read(Family::Ipv6Unicast, &vec![0x20; length]), None, "{length}");
+            assert_eq!(read(Family::Ipv6Unicast, &vec![0x20; length], true), None, "{length}");
         }
-        assert_eq!(read(Family::Ipv4Unicast, &[0; 16]), None);
+        assert_eq!(read(Family::Ipv4Unicast, &[0; 16], false), None);
+    }
+
+    #[test]
+    fn an_ipv4_prefix_may_have_an_ipv6_next_hop_once_that_is_agreed_on() {
+        let seen =
+            |bytes: &[u8]| read(Family::Ipv4Unicast, bytes, true).map(|hop| format!("{hop:?}"));
+        assert_eq!(seen(&[192, 0, 2, 1]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(seen(&octets(&["2001:db8::1"])).as_deref(), Some("2001:db8::1"));
+        let both = octets(&["2001:db8::1", "fe80::1"]);
+        assert_eq!(seen(&both).as_deref(), Some("2001:db8::1+fe80::1"));
+        assert_eq!(seen(&both[..24]), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! NOTIFICATION codes, their names, and the errors that carry them.
 
 use super::reader::Reader;
-use super::types::Notification;
+use super::types::{AfiSafi, Notification};
 
 /// What a peer sent cannot be understood, and RFC 7606 does not save the session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,8 @@ impl Notification {
     pub const UNSUPPORTED_OPTIONAL_PARAMETER: Self = Self::bare(2, 4);
     pub const UNACCEPTABLE_HOLD_TIME: Self = Self::bare(2, 6);
     pub const UNSUPPORTED_CAPABILITY: Self = Self::bare(2, 7);
+    /// RFC 9234 §4.2.
+    pub const ROLE_MISMATCH: Self = Self::bare(2, 11);
     pub const HOLD_TIMER_EXPIRED: Self = Self::bare(4, 0);
     pub const FSM_ERROR: Self = Self::bare(5, 0);
     /// RFC 6608 §3, as the two below.
@@ -116,6 +118,7 @@ impl Notification {
             (6, cease::ADMINISTRATIVE_SHUTDOWN | cease::ADMINISTRATIVE_RESET) => {
                 self.operator_text()
             }
+            (6, cease::MAXIMUM_PREFIXES) => self.bound_text(),
             (6, cease::HARD_RESET) => self.inner().map(|inner| inner.describe()),
             (2, 2) | (6, _) => None,
             _ => self.data_text(),
@@ -129,6 +132,13 @@ impl Notification {
         let text = Reader::new(&self.data).after_u8().filter(|t| !t.is_empty())?;
         let text = String::from_utf8_lossy(text);
         Some(format!("{text:?}"))
+    }
+
+    /// RFC 4486 §4.
+    fn bound_text(&self) -> Option<String> {
+        let mut data = Reader::new(&self.data);
+        let family = AfiSafi { afi: data.u16()?, safi: data.u8()? };
+        Some(format!("{family}: {}", data.u32()?))
     }
 
     fn data_text(&self) -> Option<String> {
@@ -221,6 +231,8 @@ mod tests {
             "3/10 (invalid network field: 21)"
         );
         assert_eq!(Notification::cease(200).describe(), "6/200 (cease)");
+        let many = Notification::cease(cease::MAXIMUM_PREFIXES).with_data(&[0, 2, 1, 0, 0, 3, 232]);
+        assert_eq!(many.describe(), "6/1 (maximum number of prefixes reached: ipv6-unicast: 1000)");
         assert_eq!(Notification::bare(99, 0).describe(), "99/0 (unknown)");
     }
 }

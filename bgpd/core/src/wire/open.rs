@@ -4,7 +4,9 @@ use super::capability;
 use super::frame;
 use super::notification::DecodeError;
 use super::reader::Reader;
-use super::types::{Capability, GracefulRestart, LongLivedFamily, MAX_LEN, Notification, Open};
+use super::types::{
+    Capability, ExtendedNextHop, GracefulRestart, LongLivedFamily, MAX_LEN, Notification, Open,
+};
 use super::{as_path, encode};
 use crate::types::{Asn, Family, RouterId};
 use std::net::Ipv4Addr;
@@ -57,6 +59,13 @@ impl Open {
             Capability::FourOctetAs(asn) => Some(*asn),
             _ => None,
         })
+    }
+
+    /// IPv4 unicast over IPv6 (RFC 8950 §4).
+    #[must_use]
+    pub fn has_extended_next_hop(&self) -> bool {
+        let ipv4 = |c: &Capability| matches!(c, Capability::ExtendedNextHop(f) if f.contains(&ExtendedNextHop::IPV4));
+        self.capabilities.iter().any(ipv4)
     }
 
     #[must_use]

@@ -11,7 +11,7 @@ use crate::types::{Family, NextHop};
 use std::net::Ipv4Addr;
 
 /// Everything is written, and everything is read.
-const CONTEXT: Context = Context { four_octet_as: true, internal: true };
+const CONTEXT: Context = Context { four_octet_as: true, internal: true, ..Context::BARE };
 
 pub(crate) fn pack(attributes: &Attributes, out: &mut Vec<u8>) {
     let family = match attributes.next_hop {
@@ -57,7 +57,7 @@ pub(crate) fn packed_next_hop(packed: &[u8]) -> NextHop {
         match (attribute.code, attribute.value) {
             (code::NEXT_HOP, [a, b, c, d]) => return NextHop::V4([*a, *b, *c, *d].into()),
             (code::MP_REACH_NLRI, [_, _, _, _, hop @ .., _]) => {
-                if let Some(hop) = next_hop::read(Family::Ipv6Unicast, hop) {
+                if let Some(hop) = next_hop::read(Family::Ipv6Unicast, hop, false) {
                     return hop;
                 }
             }

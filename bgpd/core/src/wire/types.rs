@@ -6,6 +6,8 @@ use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
 /// RFC 4271 §4.1.
 pub const HEADER_LEN: usize = 19;
 pub const MAX_LEN: usize = 4096;
+/// With RFC 8654 on both sides.
+pub const MAX_EXTENDED_LEN: usize = 65535;
 pub const PORT: u16 = 179;
 
 /// What the two OPENs have agreed on that changes how later bytes are read and written.
@@ -15,6 +17,26 @@ pub struct Context {
     pub four_octet_as: bool,
     /// The session is internal: LOCAL_PREF and reflection attributes are believed.
     pub internal: bool,
+    /// Messages may be longer than 4096 octets (RFC 8654 §4).
+    pub extended_messages: bool,
+    /// IPv4 prefixes may have IPv6 next hops (RFC 8950 §4).
+    pub extended_next_hop: bool,
+}
+
+impl Context {
+    /// Before the OPENs, and where they have agreed on nothing.
+    pub const BARE: Self = Self {
+        four_octet_as: false,
+        internal: false,
+        extended_messages: false,
+        extended_next_hop: false,
+    };
+
+    /// How long a message may be; OPEN and KEEPALIVE are never longer than [`MAX_LEN`].
+    #[must_use]
+    pub const fn longest(&self) -> usize {
+        if self.extended_messages { MAX_EXTENDED_LEN } else { MAX_LEN }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -82,10 +104,26 @@ pub enum Capability {
     RouteRefresh,
     EnhancedRouteRefresh,
     ExtendedMessage,
+    ExtendedNextHop(Vec<ExtendedNextHop>),
+    Role(u8),
     FourOctetAs(Asn),
     GracefulRestart(GracefulRestart),
     LongLived(Vec<LongLivedFamily>),
     Unknown { code: u8, value: Vec<u8> },
+}
+
+/// Prefixes of a family may have next hops of another one (RFC 8950 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExtendedNextHop {
+    pub afi: u16,
+    /// Two octets, here alone.
+    pub safi: u16,
+    pub next_hop_afi: u16,
+}
+
+impl ExtendedNextHop {
+    /// IPv4 unicast over IPv6.
+    pub const IPV4: Self = Self { afi: 1, safi: 1, next_hop_afi: 2 };
 }
 
 /// RFC 4724 §3, with the N bit of RFC 8538 §2.
@@ -188,6 +226,8 @@ pub struct Attributes {
     /// RFC 4456 §8.
     pub originator_id: Option<RouterId>,
     pub cluster_list: Vec<RouterId>,
+    /// Who has sent it down or sideways (RFC 9234 §5).
+    pub only_to_customer: Option<Asn>,
     /// Ours alone, never on the wire: what a policy prefers before all else.
     pub weight: u32,
     pub partial: Partial,
@@ -203,6 +243,7 @@ pub struct Partial {
     pub communities: bool,
     pub extended_communities: bool,
     pub large_communities: bool,
+    pub only_to_customer: bool,
 }
 
 impl Attributes {
@@ -233,6 +274,7 @@ impl Attributes {
             large_communities: Vec::new(),
             originator_id: None,
             cluster_list: Vec::new(),
+            only_to_customer: None,
             weight: 0,
             partial: Partial::default(),
             unknown: Vec::new(),

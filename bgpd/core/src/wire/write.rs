@@ -36,6 +36,9 @@ pub(super) fn attributes(context: &Context, from: &Attributes, family: Family, o
         four_octet_companions(from, &mut writer);
     }
     writer.put_items(code::LARGE_COMMUNITIES, &from.large_communities, large);
+    if let Some(asn) = from.only_to_customer {
+        writer.put(code::ONLY_TO_CUSTOMER, |out| out.extend(asn.0.to_be_bytes()));
+    }
     writer.put_unknown_below(None);
 }
 

@@ -25,6 +25,8 @@ fn sample(paragraph: &str) -> Sample {
     let context = Context {
         internal: session.contains("internal"),
         four_octet_as: session.contains("four-octet"),
+        extended_messages: session.contains("extended"),
+        extended_next_hop: session.contains("ipv6-next-hops"),
     };
     let hex: String = lines.collect();
     let octet = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();

@@ -43,7 +43,11 @@ fn aggregator() -> impl Strategy<Value = Aggregator> {
     (asn(), router_id()).prop_map(|(asn, router_id)| Aggregator { asn, router_id })
 }
 
-fn next_hop(family: Family) -> BoxedStrategy<NextHop> {
+fn next_hop(family: Family, extended: bool) -> BoxedStrategy<NextHop> {
+    if extended && family == Family::Ipv4Unicast {
+        let ways = [next_hop(family, false), next_hop(Family::Ipv6Unicast, false)];
+        return proptest::strategy::Union::new(ways).boxed();
+    }
     let link_local = any::<u64>().prop_map(|n| Ipv6Addr::from(0xfe80 << 112 | u128::from(n)));
     let global = any::<u64>().prop_map(|n| Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(n)));
     match family {
@@ -62,15 +66,22 @@ fn v4_next_hop((first, [b, c, d]): (u8, [u8; 3])) -> NextHop {
 }
 
 fn unknown() -> impl Strategy<Value = Vec<RawAttribute>> {
-    let code = prop_oneof![Just(11u8), Just(25), Just(35), 40u8..];
+    let code = prop_oneof![Just(11u8), Just(25), Just(34), 40u8..];
     btree_map(code, vec(any::<u8>(), 0..300), 0..3).prop_map(|all| {
         all.into_iter().map(|(code, value)| RawAttribute { flags: 0xe0, code, value }).collect()
     })
 }
 
-pub(crate) fn attributes(family: Family, internal: bool) -> impl Strategy<Value = Attributes> {
+pub(crate) fn attributes(family: Family, context: Context) -> impl Strategy<Value = Attributes> {
+    let internal = context.internal;
     let origin = prop_oneof![Just(Origin::Igp), Just(Origin::Egp), Just(Origin::Incomplete)];
-    let plain = (next_hop(family), origin, as_path(), any::<Option<u32>>(), any::<bool>());
+    let plain = (
+        next_hop(family, context.extended_next_hop),
+        origin,
+        as_path(),
+        any::<Option<u32>>(),
+        any::<bool>(),
+    );
     let lists = (
         vec(any::<u32>(), 0..80),
         vec(any::<u64>(), 0..40),
@@ -78,8 +89,9 @@ pub(crate) fn attributes(family: Family, internal: bool) -> impl Strategy<Value 
         unknown(),
     );
     let inside = (any::<Option<u32>>(), option::of(router_id()), vec(router_id(), 0..5));
-    let all = (plain, option::of(aggregator()), lists, inside, any::<[bool; 4]>());
-    all.prop_map(move |(plain, aggregator, lists, inside, partial)| {
+    let all =
+        (plain, (option::of(aggregator()), option::of(asn())), lists, inside, any::<[bool; 5]>());
+    all.prop_map(move |(plain, (aggregator, only_to_customer), lists, inside, partial)| {
         let (next_hop, origin, as_path, med, atomic_aggregate) = plain;
         let (communities, extended_communities, large, unknown) = lists;
         let (local_pref, originator_id, cluster_list) =
@@ -90,6 +102,7 @@ pub(crate) fn attributes(family: Family, internal: bool) -> impl Strategy<Value 
             communities: partial[1] && !communities.is_empty(),
             extended_communities: partial[2] && !extended_communities.is_empty(),
             large_communities: partial[3] && !large_communities.is_empty(),
+            only_to_customer: partial[4] && only_to_customer.is_some(),
         };
         Attributes {
             next_hop,
@@ -104,6 +117,7 @@ pub(crate) fn attributes(family: Family, internal: bool) -> impl Strategy<Value 
             large_communities,
             originator_id,
             cluster_list,
+            only_to_customer,
             weight: 0,
             partial,
             unknown,
@@ -127,14 +141,39 @@ fn family() -> impl Strategy<Value = Family> {
 }
 
 fn context() -> impl Strategy<Value = Context> {
-    any::<(bool, bool)>().prop_map(|(four_octet_as, internal)| Context { four_octet_as, internal })
+    any::<(bool, bool)>().prop_map(|(four_octet_as, internal)| Context {
+        four_octet_as,
+        internal,
+        ..Context::BARE
+    })
 }
 
+/// What every implementation reads.
 pub(crate) fn table() -> impl Strategy<Value = (Context, Attributes, Vec<Prefix>)> {
+    table_of(context()).prop_map(|(context, attributes, prefixes)| {
+        let partial = Partial { only_to_customer: false, ..attributes.partial };
+        (context, Attributes { only_to_customer: None, partial, ..attributes }, prefixes)
+    })
+}
+
+/// With long messages, IPv6 next hops for IPv4 prefixes, and OTC.
+pub(crate) fn wide_table() -> impl Strategy<Value = (Context, Attributes, Vec<Prefix>)> {
+    table_of((context(), any::<(bool, bool)>()).prop_map(
+        |(context, (extended_messages, extended_next_hop))| Context {
+            extended_messages,
+            extended_next_hop,
+            ..context
+        },
+    ))
+}
+
+fn table_of(
+    context: impl Strategy<Value = Context>,
+) -> impl Strategy<Value = (Context, Attributes, Vec<Prefix>)> {
     let counts = prop_oneof![8 => 1usize..50, 1 => 1000usize..2500];
-    (context(), family(), counts).prop_flat_map(|(context, family, count)| {
+    (context, family(), counts).prop_flat_map(|(context, family, count)| {
         let prefixes = vec(prefix(family), count);
-        (Just(context), attributes(family, context.internal), prefixes)
+        (Just(context), attributes(family, context), prefixes)
     })
 }
 
@@ -157,7 +196,7 @@ fn capability() -> impl Strategy<Value = Capability> {
             LongLivedFamily { family, forwarding, stale_time }
         });
     prop_oneof![
-        (prop_oneof![72u8..=255, 7u8..=63], vec(any::<u8>(), 0..=255))
+        (prop_oneof![72u8..=255, 10u8..=63], vec(any::<u8>(), 0..=255))
             .prop_map(|(code, value)| Capability::Unknown { code, value }),
         afi_safi().prop_map(Capability::Multiprotocol),
         Just(Capability::RouteRefresh),
@@ -176,4 +215,17 @@ pub(crate) fn any_open() -> impl Strategy<Value = Open> {
             Open { asn, hold_time, router_id, capabilities }
         },
     )
+}
+
+/// Capabilities that other implementations know as little of as we did.
+pub(crate) fn newer_capability() -> impl Strategy<Value = Capability> {
+    let extended = any::<(u16, u16, u16)>().prop_map(|(afi, safi, next_hop_afi)| ExtendedNextHop {
+        afi,
+        safi,
+        next_hop_afi,
+    });
+    prop_oneof![
+        vec(extended, 0..42).prop_map(Capability::ExtendedNextHop),
+        any::<u8>().prop_map(Capability::Role),
+    ]
 }

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-const CONTEXT: Context = Context { four_octet_as: true, internal: false };
+const CONTEXT: Context = Context { four_octet_as: true, internal: false, ..Context::BARE };
 
 /// A session with the speaker that is measured; what arrives goes to whoever `heard` belongs to.
 pub struct End {

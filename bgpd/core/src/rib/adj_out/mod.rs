@@ -307,6 +307,7 @@ impl Sending<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
     use crate::policy::NoOrigins;
     use crate::rib::Kind;
     use crate::rib::export::Presence;
@@ -335,6 +336,9 @@ mod tests {
                 filter: Filter::All,
                 long_lived: false,
                 presence: Presence::Full,
+                peer_asn: Asn(65001),
+                extended_next_hop: false,
+                options: Options::default(),
             };
             let mut peer = Self {
                 rib: LocRib::default(),
@@ -355,7 +359,7 @@ mod tests {
         /// Announced and withdrawn prefixes, by message.
         fn pull(&mut self, limit: usize) -> Vec<(usize, usize)> {
             let mut bytes = Vec::new();
-            let context = Context { four_octet_as: true, internal: false };
+            let context = Context { four_octet_as: true, internal: false, ..Context::BARE };
             let mut with = Sending {
                 rib: &self.rib,
                 interner: &mut self.interner,

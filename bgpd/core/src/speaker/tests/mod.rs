@@ -19,6 +19,7 @@ mod watch;
 use super::*;
 use crate::config::PeerConfig;
 use crate::event::Link;
+use crate::options::Options;
 use crate::report::Cause;
 use crate::session::agree::{Offer, RestartOffer};
 use crate::testing::{prefix, router_id, session_config, start};
@@ -37,7 +38,7 @@ struct Lab {
     next_conn: u64,
 }
 
-const OTHER_SIDE: Context = Context { four_octet_as: true, internal: false };
+const OTHER_SIDE: Context = Context { four_octet_as: true, internal: false, ..Context::BARE };
 
 impl Lab {
     fn new(config: SpeakerConfig) -> Self {
@@ -250,6 +251,7 @@ fn offer(n: u8, asn: u32) -> Offer {
             notification: false,
             long_lived: Duration::ZERO,
         }),
+        options: Options { extended_messages: false, ..Options::default() },
     }
 }
 
@@ -286,6 +288,8 @@ fn config(peers: &[(u8, u32)]) -> SpeakerConfig {
         originate: Vec::new(),
         install: true,
         max_paths: 8,
+        multipath: crate::config::Multipath::default(),
+        med: crate::config::MedRules::default(),
     }
 }
 
