@@ -25,6 +25,7 @@ mod network_side;
 mod operator;
 mod pair;
 mod peer_config;
+mod policies;
 mod refresh;
 mod restart_matrix;
 mod session_options;
