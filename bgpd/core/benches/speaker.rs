@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-use bgp_core::config::{PeerConfig, PolicyName, SessionConfig, SpeakerConfig};
+use bgp_core::config::{AddPaths, PeerConfig, PolicyName, SessionConfig, SpeakerConfig};
 use bgp_core::event::{Action, Event, Link, Start};
 use bgp_core::speaker::Speaker;
 use bgp_core::types::{Asn, ConnId, Family, NextHop, Prefix, RouterId};
@@ -186,6 +186,7 @@ fn peer(n: u8, import: PolicyName, export: PolicyName) -> PeerConfig {
             local_address: None,
             waits_for_bfd: false,
             options: bgp_core::options::Options::default(),
+            add_paths: AddPaths::default(),
         },
     }
 }

@@ -86,6 +86,15 @@ pub struct SessionConfig {
     /// No session before BFD says that the path is up.
     pub waits_for_bfd: bool,
     pub options: Options,
+    pub add_paths: AddPaths,
+}
+
+/// Several paths a prefix (RFC 7911).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AddPaths {
+    pub receive: bool,
+    /// How many paths of a prefix are sent at most; 0: the capability does not say that we send.
+    pub send: u8,
 }
 
 /// What we ask of a peer for our restarts, and grant it for its own (RFC 4724).

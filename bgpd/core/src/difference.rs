@@ -7,7 +7,9 @@
 
 mod options;
 
-use crate::config::{PeerConfig, RangeConfig, RestartConfig, SessionConfig, SpeakerConfig};
+use crate::config::{
+    AddPaths, PeerConfig, RangeConfig, RestartConfig, SessionConfig, SpeakerConfig,
+};
 use crate::types::{Family, Prefix};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -170,12 +172,15 @@ fn session(old: &SessionConfig, new: &SessionConfig, all: &mut Changes) {
         local_address,
         waits_for_bfd,
         options,
+        add_paths,
     } = new;
     all.note("asn", old.asn, asn, Effect::Resets);
     all.note("families", named(&old.families), named(families), Effect::Resets);
     // Capabilities and timers of the OPENs: worth no flap, the next session has them.
     restart(old.graceful_restart, *graceful_restart, all);
     all.note("hold_time", shown(old.hold_time), shown(*hold_time), Effect::NextSession);
+    let ways = (paths(old.add_paths), paths(*add_paths));
+    all.note("add_paths", ways.0, ways.1, Effect::NextSession);
     // A connection keeps the addresses it has; BGP does not mind.
     let locals = (local(old.local_address), local(*local_address));
     all.note("local_address", locals.0, locals.1, Effect::NextSession);
@@ -224,6 +229,15 @@ fn restart(old: Option<RestartConfig>, new: Option<RestartConfig>, all: &mut Cha
 
 fn local(address: Option<IpAddr>) -> String {
     address.map_or_else(|| "any".into(), |a| a.to_string())
+}
+
+fn paths(of: AddPaths) -> String {
+    match (of.receive, of.send) {
+        (false, 0) => "none".into(),
+        (true, 0) => "receive".into(),
+        (false, most) => format!("send {most}"),
+        (true, most) => format!("both, send {most}"),
+    }
 }
 
 fn named(families: &[Family]) -> String {

@@ -78,7 +78,7 @@ pub(crate) fn path(spec: &PathSpec) -> Path {
         cluster_list: (0..spec.clusters).map(router_id).collect(),
         ..attributes(&spec.as_path)
     };
-    Path { source: Arc::new(from), attrs: Attrs::lone(&attrs) }
+    Path { source: Arc::new(from), attrs: Attrs::lone(&attrs), id: 0 }
 }
 
 pub(crate) fn prefix(text: &str) -> Prefix {
@@ -106,5 +106,6 @@ pub(crate) fn session_config(asn: u32) -> crate::config::SessionConfig {
         local_address: None,
         waits_for_bfd: false,
         options: crate::options::Options::default(),
+        add_paths: crate::config::AddPaths::default(),
     }
 }

@@ -231,6 +231,8 @@ pub struct PathView {
     pub installed: bool,
     /// The next hop of an originated path is unspecified.
     pub attributes: Arc<Attributes>,
+    /// RFC 7911; 0 where a prefix has one path.
+    pub path_id: u32,
     /// Why it is not the best, or why it was refused.
     pub reason: Option<&'static str>,
     /// What the kernel said when it refused (FIB), or which rule did (explained).

@@ -27,6 +27,7 @@ fn broken_messages_do_no_harm() {
             internal: random.below(2) == 0,
             extended_messages: random.below(2) == 0,
             extended_next_hop: random.below(2) == 0,
+            ..Context::BARE
         };
         try_one(&bytes, &context, &mut tally);
     }

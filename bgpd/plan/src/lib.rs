@@ -82,6 +82,7 @@ fn session(s: &config::PeerSession) -> SessionConfig {
         local_address: s.local_address,
         waits_for_bfd: s.bfd.is_some_and(|bfd| bfd.strict),
         options: options::options(&s.options),
+        add_paths: bgp_core::config::AddPaths::default(),
     }
 }
 

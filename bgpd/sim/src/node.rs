@@ -1,6 +1,6 @@
 //! One node: a speaker that comes and goes, and a kernel that stays.
 
-use bgp_core::config::{PolicyName, RestartConfig, SessionConfig, SpeakerConfig};
+use bgp_core::config::{AddPaths, PolicyName, RestartConfig, SessionConfig, SpeakerConfig};
 use bgp_core::report::Report;
 use bgp_core::speaker::Speaker;
 use bgp_core::types::{Asn, Family, NextHop, Prefix, RouterId};
@@ -96,5 +96,6 @@ pub(crate) fn session(asn: Asn) -> SessionConfig {
         local_address: None,
         waits_for_bfd: false,
         options: bgp_core::options::Options::default(),
+        add_paths: AddPaths::default(),
     }
 }

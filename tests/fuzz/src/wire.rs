@@ -12,6 +12,7 @@ pub(crate) fn stream(bytes: &[u8]) {
         internal: agreed & 2 != 0,
         extended_messages: agreed & 4 != 0,
         extended_next_hop: agreed & 8 != 0,
+        ..Context::BARE
     };
     let mut framer = Framer::new();
     framer.follow(&context);

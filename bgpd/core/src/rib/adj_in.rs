@@ -5,16 +5,15 @@
 //! number of the session generation that confirmed them, and that number goes up.
 
 use super::attrs::Attrs;
+use super::by_path::{ByPath, PathKey};
 use super::import::Verdict;
 use super::numbers::PrefixId;
-use super::sparse::Sparse;
 use crate::types::Family;
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub(crate) struct AdjIn {
-    family: Family,
-    paths: Sparse<InPath>,
+    paths: ByPath<InPath>,
     generation: u16,
     stale: usize,
     accepted: usize,
@@ -51,8 +50,7 @@ impl Ticks {
 impl AdjIn {
     pub(crate) fn new(family: Family) -> Self {
         Self {
-            family,
-            paths: Sparse::default(),
+            paths: ByPath::new(family),
             generation: 0,
             stale: 0,
             accepted: 0,
@@ -78,12 +76,17 @@ impl AdjIn {
         self.outdated
     }
 
-    pub(crate) fn get(&self, id: PrefixId) -> Option<&InPath> {
-        self.paths.get(id.index()).filter(|_| id.family() == self.family)
+    pub(crate) fn get(&self, key: PathKey) -> Option<&InPath> {
+        self.paths.get(key)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (PrefixId, &InPath)> {
-        self.paths.iter().map(|(i, path)| (PrefixId::new(self.family, i), path))
+    /// All paths of a prefix.
+    pub(crate) fn of(&self, prefix: PrefixId) -> impl Iterator<Item = (PathKey, &InPath)> {
+        self.paths.of(prefix)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PathKey, &InPath)> {
+        self.paths.iter()
     }
 
     pub(crate) const fn is_stale(&self, path: &InPath) -> bool {
@@ -98,7 +101,7 @@ impl AdjIn {
     /// Answers what the prefix was judged before; `None`: it was not there.
     pub(crate) fn set(
         &mut self,
-        id: PrefixId,
+        key: PathKey,
         attrs: Attrs,
         verdict: Verdict,
         now: Instant,
@@ -106,8 +109,8 @@ impl AdjIn {
         let generation = self.generation;
         let since = Ticks::of(now.saturating_duration_since(*self.epoch.get_or_insert(now)));
         self.accepted += usize::from(verdict.accepted());
-        let Some(path) = self.paths.get_mut(id.index()) else {
-            self.paths.insert(id.index(), InPath { attrs, since, generation, verdict });
+        let Some(path) = self.paths.get_mut(key) else {
+            self.paths.insert(key, InPath { attrs, since, generation, verdict });
             return None;
         };
         let was = path.verdict;
@@ -125,15 +128,15 @@ impl AdjIn {
     }
 
     /// Gives a path other attributes; it stays as stale and as judged as it was.
-    pub(crate) fn alter(&mut self, id: PrefixId, attrs: Attrs) -> Option<Verdict> {
-        let path = self.paths.get_mut(id.index())?;
+    pub(crate) fn alter(&mut self, key: PathKey, attrs: Attrs) -> Option<Verdict> {
+        let path = self.paths.get_mut(key)?;
         path.attrs = attrs;
         Some(path.verdict)
     }
 
     /// Answers what the prefix was judged; `None`: it was not there.
-    pub(crate) fn remove(&mut self, id: PrefixId) -> Option<Verdict> {
-        let path = self.paths.remove(id.index())?;
+    pub(crate) fn remove(&mut self, key: PathKey) -> Option<Verdict> {
+        let path = self.paths.remove(key)?;
         self.outdated += 1;
         self.stale -= usize::from(path.generation != self.generation);
         self.accepted -= usize::from(path.verdict.accepted());
@@ -145,18 +148,17 @@ impl AdjIn {
     pub(crate) fn judge(
         &mut self,
         all: bool,
-        mut judge: impl FnMut(PrefixId, &Attrs) -> Admitted,
-    ) -> Vec<(PrefixId, Admitted)> {
+        mut judge: impl FnMut(PathKey, &Attrs) -> Admitted,
+    ) -> Vec<(PathKey, Admitted)> {
         let mut changed = Vec::new();
-        for (index, path) in self.paths.iter_mut() {
-            let id = PrefixId::new(self.family, index);
-            let admitted = judge(id, &path.attrs);
+        for (key, path) in self.paths.iter_mut() {
+            let admitted = judge(key, &path.attrs);
             let new = admitted.as_ref().map_or_else(|refused| *refused, |_| Verdict::Accepted);
             self.accepted += usize::from(new.accepted());
             self.accepted -= usize::from(path.verdict.accepted());
             if new != path.verdict || all && new.accepted() {
                 path.verdict = new;
-                changed.push((id, admitted));
+                changed.push((key, admitted));
             }
         }
         changed
@@ -168,20 +170,20 @@ impl AdjIn {
         self.stale = self.paths.len();
     }
 
-    pub(crate) fn stale_ids(&self) -> Vec<PrefixId> {
+    pub(crate) fn stale_keys(&self) -> Vec<PathKey> {
         if self.stale == 0 {
             return Vec::new();
         }
         self.iter().filter(|(_, p)| self.is_stale(p)).map(|(id, _)| id).collect()
     }
 
-    pub(crate) fn ids(&self) -> Vec<PrefixId> {
+    pub(crate) fn keys(&self) -> Vec<PathKey> {
         self.iter().map(|(id, _)| id).collect()
     }
 
     /// Forgets all of it, memory included.
     pub(crate) fn clear(&mut self) {
-        self.paths = Sparse::default();
+        self.paths = ByPath::new(self.paths.family());
         self.stale = 0;
         self.accepted = 0;
     }
@@ -192,8 +194,8 @@ mod tests {
     use super::*;
     use crate::testing::{attributes, start};
 
-    fn id(n: usize) -> PrefixId {
-        PrefixId::new(Family::Ipv4Unicast, n)
+    fn id(n: usize) -> PathKey {
+        PrefixId::new(Family::Ipv4Unicast, n).into()
     }
 
     #[test]
@@ -206,7 +208,7 @@ mod tests {
         table.mark_stale();
         assert_eq!(table.stale(), 2);
         table.set(id(0), attrs, Verdict::Accepted, start());
-        assert_eq!(table.stale_ids(), [id(1)]);
+        assert_eq!(table.stale_keys(), [id(1)]);
         table.remove(id(1));
         assert_eq!((table.stale(), table.len(), table.accepted()), (0, 1, 1));
     }
@@ -218,7 +220,7 @@ mod tests {
         for n in 0..2 {
             table.set(id(n), attrs.clone(), Verdict::Accepted, start());
         }
-        let first = |p: PrefixId, attrs: &Attrs| {
+        let first = |p: PathKey, attrs: &Attrs| {
             if p == id(0) { Ok(attrs.clone()) } else { Err(Verdict::Policy) }
         };
         let changed = table.judge(false, first);

@@ -7,8 +7,8 @@
 
 use super::decision::DEFAULT_LOCAL_PREF;
 use super::export::Reach;
-use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
-use crate::wire::{self, Attributes, Community, Context, Origin};
+use crate::types::{Asn, Family, NextHop, RouterId};
+use crate::wire::{self, Attributes, Community, Context, Listed, Origin};
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
@@ -174,11 +174,11 @@ impl Attrs {
     }
 
     /// As [`wire::announce`].
-    pub(crate) fn announce(
+    pub(crate) fn announce<L: Listed>(
         &self,
         context: &Context,
         family: Family,
-        prefixes: &[Prefix],
+        prefixes: &[L],
         out: &mut Vec<u8>,
     ) -> usize {
         match self.head().oversized {

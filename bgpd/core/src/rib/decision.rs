@@ -85,7 +85,7 @@ impl Step {
             Self::External => keep_least(paths, |p| p.source.kind.is_internal()),
             Self::RouterId => keep_least(paths, router_id),
             Self::ClusterList => keep_least(paths, |p| p.attrs.clusters()),
-            Self::Address => keep_least(paths, |p| (p.source.address, p.source.peer)),
+            Self::Address => keep_least(paths, |p| (p.source.address, p.source.peer, p.id)),
         }
     }
 }
@@ -124,7 +124,7 @@ fn eliminate(paths: &mut [Path], mut note: impl FnMut(Step, usize, usize)) {
     if paths.len() < 2 {
         return;
     }
-    paths.sort_unstable_by_key(|p| (p.source.address, p.source.peer));
+    paths.sort_unstable_by_key(|p| (p.source.address, p.source.peer, p.id));
     let mut alive = paths.len();
     for step in Step::ALL {
         let kept = paths.get_mut(..alive).map_or(0, |p| step.apply(p));

@@ -303,7 +303,7 @@ mod tests {
         let mut attrs = attributes(if kind == Kind::External { &[65001] } else { &[] });
         attrs.local_pref = kind.is_internal().then_some(250);
         attrs.med = Some(7);
-        Path { source: Arc::new(source(1, kind)), attrs: Attrs::lone(&attrs) }
+        Path { source: Arc::new(source(1, kind)), attrs: Attrs::lone(&attrs), id: 0 }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Whoever follows the table reads the journal: the prefixes whose best path has changed, in
 //! order. It is shared by all peers, so a change costs the same however many there are.
 
+use super::by_path::PathKey;
 use super::decision;
 use super::numbers::{Numbers, PrefixId};
 use super::{Kind, Path, PerFamily};
@@ -10,13 +11,28 @@ use crate::config::Multipath;
 use crate::types::{Family, NextHop, PeerId, Prefix};
 use std::collections::VecDeque;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LocRib {
     numbers: Numbers,
     /// By number; one without paths is none.
     routes: PerFamily<Vec<Route>>,
     counts: PerFamily<usize>,
+    /// Prefixes whose best path has changed.
     journal: Journal,
+    /// Prefixes of which any path has, for those who are told all of them.
+    every: Journal,
+}
+
+impl Default for LocRib {
+    fn default() -> Self {
+        Self {
+            numbers: Numbers::default(),
+            routes: PerFamily::default(),
+            counts: PerFamily::default(),
+            journal: Journal::kept(),
+            every: Journal::default(),
+        }
+    }
 }
 
 /// A prefix's accepted paths: the best first, then those that may be used beside it.
@@ -195,6 +211,19 @@ impl LocRib {
         &mut self.journal
     }
 
+    /// Of changes of any path; nothing is written to it before [`keep_every`](Self::keep_every).
+    pub(crate) const fn every(&self) -> &Journal {
+        &self.every
+    }
+
+    pub(crate) const fn every_mut(&mut self) -> &mut Journal {
+        &mut self.every
+    }
+
+    pub(crate) const fn keep_every(&mut self, wanted: bool) {
+        self.every.on = wanted;
+    }
+
     /// Puts a path in the place of the one that its source had.
     pub(crate) fn set(&mut self, id: PrefixId, path: Path) -> Change {
         let routes = self.routes.get_mut(id.family());
@@ -207,19 +236,21 @@ impl LocRib {
                 *self.counts.get_mut(id.family()) += 1;
                 route.0 = Paths::One(path);
                 self.journal.push(id);
+                self.every.push(id);
                 return Change::Selection;
             }
             Paths::One(old) if *old == path => return Change::Nothing,
-            Paths::One(old) if old.source.peer == path.source.peer => {
+            Paths::One(old) if path.replaces(old) => {
                 *old = path;
                 self.journal.push(id);
+                self.every.push(id);
                 return Change::Selection;
             }
             _ => {}
         }
         let was_best = route.best().cloned();
         let mut paths = route.take();
-        let change = match paths.iter_mut().find(|p| p.source.peer == path.source.peer) {
+        let change = match paths.iter_mut().find(|p| path.replaces(p)) {
             Some(old) => {
                 let change = if *old == path { Change::Nothing } else { Change::Selection };
                 *old = path;
@@ -234,15 +265,20 @@ impl LocRib {
         if route.best() != was_best.as_ref() {
             self.journal.push(id);
         }
+        if change == Change::Selection {
+            self.every.push(id);
+        }
         change
     }
 
     /// Takes away the path of one source.
-    pub(crate) fn remove(&mut self, id: PrefixId, peer: Option<PeerId>) -> Change {
+    pub(crate) fn remove(&mut self, key: PathKey, peer: Option<PeerId>) -> Change {
+        let id = key.prefix;
         let Some(route) = self.routes.get_mut(id.family()).get_mut(id.index()) else {
             return Change::Nothing;
         };
-        let Some(at) = route.paths().iter().position(|p| p.source.peer == peer) else {
+        let Some(at) = route.paths().iter().position(|p| p.source.peer == peer && p.id == key.path)
+        else {
             return Change::Nothing;
         };
         let was_best = route.best().cloned();
@@ -255,6 +291,7 @@ impl LocRib {
         if route.best() != was_best.as_ref() {
             self.journal.push(id);
         }
+        self.every.push(id);
         Change::Selection
     }
 }
@@ -265,6 +302,13 @@ pub(crate) struct Journal {
     entries: VecDeque<PrefixId>,
     /// The number of the first entry still there.
     first: u64,
+    on: bool,
+}
+
+impl Journal {
+    fn kept() -> Self {
+        Self { on: true, ..Self::default() }
+    }
 }
 
 impl Journal {
@@ -292,7 +336,9 @@ impl Journal {
     }
 
     fn push(&mut self, prefix: PrefixId) {
-        self.entries.push_back(prefix);
+        if self.on {
+            self.entries.push_back(prefix);
+        }
     }
 }
 
@@ -324,7 +370,7 @@ mod tests {
         assert_eq!(rib.journal().end(), end);
         assert_eq!(rib.at(p).unwrap().next_hops(8, Multipath::default()).len(), 2);
         assert_eq!(rib.at(p).unwrap().next_hops(1, Multipath::default()).len(), 1);
-        rib.remove(p, Some(PeerId(1)));
+        rib.remove(p.into(), Some(PeerId(1)));
         assert_eq!(rib.journal().end(), end + 1);
     }
 
@@ -367,7 +413,7 @@ mod tests {
                         model.insert((p, peer), spec);
                     }
                     None => {
-                        rib.remove(id, Some(PeerId(peer.into())));
+                        rib.remove(id.into(), Some(PeerId(peer.into())));
                         model.remove(&(p, peer));
                     }
                 }

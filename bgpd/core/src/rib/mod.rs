@@ -10,6 +10,7 @@
 pub(crate) mod adj_in;
 pub(crate) mod adj_out;
 pub(crate) mod attrs;
+pub(crate) mod by_path;
 pub(crate) mod decision;
 pub(crate) mod export;
 pub(crate) mod import;
@@ -68,6 +69,8 @@ impl Kind {
 pub(crate) struct Path {
     pub(crate) source: Arc<Source>,
     pub(crate) attrs: Attrs,
+    /// Which of its source's paths (RFC 7911); 0 where that has one a prefix.
+    pub(crate) id: u32,
 }
 
 impl Path {
@@ -78,10 +81,18 @@ impl Path {
     }
 }
 
+impl Path {
+    /// Whether it takes the place of the other one.
+    pub(crate) fn replaces(&self, other: &Self) -> bool {
+        self.source.peer == other.source.peer && self.id == other.id
+    }
+}
+
 impl PartialEq for Path {
     /// Whether nobody would see a difference.
     fn eq(&self, other: &Self) -> bool {
         self.attrs == other.attrs
+            && self.id == other.id
             && (Arc::ptr_eq(&self.source, &other.source) || self.source == other.source)
     }
 }

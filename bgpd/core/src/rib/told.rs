@@ -8,7 +8,8 @@ use super::PerFamily;
 use super::attrs::{Attrs, Interner};
 use super::prefix_map::PrefixMap;
 use crate::types::{Family, Prefix};
-use crate::wire::{self, Attributes, Context, Message, RefreshMark, Update};
+use crate::wire::{self, Attributes, Context, Listed, Message, RefreshMark, Update};
+use std::collections::BTreeMap;
 
 /// What a session's log is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,7 +99,9 @@ impl Record {
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     /// `None`: the peer may hold it or not.
-    pub(crate) routes: PrefixMap<Option<Attrs>>,
+    routes: PrefixMap<Option<Attrs>>,
+    /// The same of prefixes that have several paths (RFC 7911).
+    others: BTreeMap<(Prefix, u32), Option<Attrs>>,
     pub(crate) end_of_rib: PerFamily<bool>,
     /// A BoRR was sent and no EoRR (RFC 7313).
     pub(crate) refreshing: PerFamily<bool>,
@@ -111,6 +114,8 @@ impl Told {
         interner: &mut Interner,
     ) -> Result<Self, BadRecord> {
         let mut told = Self::default();
+        // It is read as the peer has read it.
+        let context = &context.mirrored();
         for record in records {
             match record {
                 Record::Heard(_) => {}
@@ -127,13 +132,27 @@ impl Told {
                 }
                 Record::Unsure(messages) => each(messages, context, |message| {
                     let Message::Update(update) = message else { return };
-                    for prefix in update.withdrawn.iter().flatten().flat_map(|w| w.nlri) {
-                        told.routes.insert(prefix, None);
+                    for path in update.withdrawn.iter().flatten().flat_map(|w| w.nlri.paths()) {
+                        told.set(path, None);
                     }
                 })?,
             }
         }
         Ok(told)
+    }
+
+    /// Every path, with its identifier.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&Prefix, u32, &Option<Attrs>)> {
+        let plain = self.routes.iter().map(|(prefix, attrs)| (prefix, 0, attrs));
+        plain.chain(self.others.iter().map(|((prefix, path), attrs)| (prefix, *path, attrs)))
+    }
+
+    fn set(&mut self, (prefix, path): (Prefix, u32), attrs: Option<Attrs>) {
+        if path == 0 {
+            self.routes.insert(prefix, attrs);
+        } else {
+            self.others.insert((prefix, path), attrs);
+        }
     }
 
     fn sent(&mut self, message: &Message<'_>, interner: &mut Interner) {
@@ -149,14 +168,18 @@ impl Told {
     }
 
     fn update(&mut self, update: &Update<'_>, interner: &mut Interner) {
-        for prefix in update.withdrawn.iter().flatten().flat_map(|w| w.nlri) {
-            self.routes.remove(&prefix);
+        for (prefix, path) in update.withdrawn.iter().flatten().flat_map(|w| w.nlri.paths()) {
+            if path == 0 {
+                self.routes.remove(&prefix);
+            } else {
+                self.others.remove(&(prefix, path));
+            }
         }
         if let Some(attributes) = &update.attributes {
             for section in update.announced.iter().flatten() {
                 let attrs = interner.intern_with(attributes, section.next_hop);
-                for prefix in section.nlri {
-                    self.routes.insert(prefix, Some(attrs.clone()));
+                for path in section.nlri.paths() {
+                    self.set(path, Some(attrs.clone()));
                 }
             }
         }
@@ -192,17 +215,17 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn announce(
+    pub(crate) fn announce<L: Listed>(
         &mut self,
         context: &Context,
         family: Family,
         attrs: &Attributes,
-        prefixes: &[Prefix],
+        prefixes: &[L],
     ) {
         all(prefixes, |rest| wire::announce(context, family, attrs, rest, &mut self.sent));
     }
 
-    pub(crate) fn unsure(&mut self, context: &Context, family: Family, prefixes: &[Prefix]) {
+    pub(crate) fn unsure<L: Listed>(&mut self, context: &Context, family: Family, prefixes: &[L]) {
         all(prefixes, |rest| wire::withdraw(context, family, rest, &mut self.unsure));
     }
 
@@ -222,7 +245,7 @@ impl Writer {
 }
 
 /// Writes messages until all prefixes are in one.
-pub(crate) fn all(mut prefixes: &[Prefix], mut write: impl FnMut(&[Prefix]) -> usize) {
+pub(crate) fn all<L>(mut prefixes: &[L], mut write: impl FnMut(&[L]) -> usize) {
     while let n @ 1.. = write(prefixes) {
         prefixes = prefixes.get(n..).unwrap_or_default();
     }

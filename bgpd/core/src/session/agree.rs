@@ -1,12 +1,13 @@
 //! What we put into an OPEN, and what the two OPENs make of each other (RFC 4271 §4.2, §6.2;
 //! RFC 5492).
 
+use crate::config::AddPaths;
 use crate::options::Options;
 use crate::role;
 use crate::types::{Asn, Family, RouterId};
 use crate::wire::{
-    Capability, Context, ExtendedNextHop, GracefulFamily, GracefulRestart, LongLivedFamily,
-    Notification, Open, cease,
+    AddPathsFamily, Capability, Context, ExtendedNextHop, GracefulFamily, GracefulRestart,
+    LongLivedFamily, Notification, Open, PathIds, cease,
 };
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(crate) struct Offer {
     pub(crate) families: Vec<Family>,
     pub(crate) restart: Option<RestartOffer>,
     pub(crate) options: Options,
+    /// Several paths a prefix, in and out (RFC 7911).
+    pub(crate) add_paths: AddPaths,
 }
 
 /// What we may truthfully say of ourselves (RFC 4724 §3, §4.1).
@@ -138,6 +141,7 @@ impl Offer {
             .then(|| Capability::ExtendedNextHop(vec![ExtendedNextHop::IPV4]));
         capabilities.extend(next_hop);
         capabilities.extend(self.options.role.map(|role| Capability::Role(role.wire())));
+        capabilities.extend(self.add_paths());
         capabilities.extend(self.restart.map(|r| self.graceful_restart(r)));
         capabilities.extend(self.restart.and_then(|r| self.long_lived(r)));
         Open {
@@ -146,6 +150,13 @@ impl Offer {
             router_id: self.router_id,
             capabilities,
         }
+    }
+
+    fn add_paths(&self) -> Option<Capability> {
+        let AddPaths { receive, send, .. } = self.add_paths;
+        let family = |f: &Family| AddPathsFamily { family: (*f).into(), receive, send: send > 0 };
+        let families = || self.families.iter().map(family).collect();
+        (receive || send > 0).then(|| Capability::AddPaths(families()))
     }
 
     fn graceful_restart(&self, restart: RestartOffer) -> Capability {
@@ -206,6 +217,8 @@ pub(crate) fn agree(ours: &Open, theirs: &Open, peer_asn: Asn) -> Result<Agreed,
             internal: ours.asn == peer_asn,
             extended_messages: both(Capability::ExtendedMessage),
             extended_next_hop: [ours, theirs].iter().all(|o| o.has_extended_next_hop()),
+            paths_in: PathIds::new(|f| families.contains(&f) && paths(theirs, ours, f)),
+            paths_out: PathIds::new(|f| families.contains(&f) && paths(ours, theirs, f)),
         },
         refresh: theirs.has(&Capability::RouteRefresh),
         enhanced_refresh: both(Capability::EnhancedRouteRefresh),
@@ -213,6 +226,14 @@ pub(crate) fn agree(ours: &Open, theirs: &Open, peer_asn: Asn) -> Result<Agreed,
         families,
         theirs: theirs.clone(),
     })
+}
+
+/// RFC 7911 §4: one side offers to send several paths a prefix, and the other to receive them.
+fn paths(from: &Open, to: &Open, family: Family) -> bool {
+    let offers = |open: &Open, way: fn(&AddPathsFamily) -> bool| {
+        open.add_paths().iter().any(|f| f.family.family() == Some(family) && way(f))
+    };
+    offers(from, |f| f.send) && offers(to, |f| f.receive)
 }
 
 /// Families that this session does not carry are none of our business.
@@ -258,6 +279,7 @@ mod tests {
                 long_lived: Duration::from_secs(3600),
             }),
             options: Options::default(),
+            add_paths: AddPaths::default(),
         }
     }
 
@@ -347,6 +369,25 @@ mod tests {
         let mismatch = Err(Notification::ROLE_MISMATCH);
         assert_eq!(meet(Some(Role::Provider), Some(Role::Provider)), mismatch);
         assert_eq!(meet(Some(Role::RouteServer), Some(Role::Peer)), mismatch);
+    }
+
+    #[test]
+    fn several_paths_go_the_way_in_which_one_side_sends_and_the_other_receives() {
+        let way = |ours: AddPaths, theirs: AddPaths| {
+            let of = |add_paths| Offer { add_paths, ..offer() };
+            let peer = Offer { asn: Asn(65001), router_id: router_id(2), ..of(theirs) };
+            let context = meet(&of(ours), &peer.message()).unwrap().context;
+            (context.paths_in.any(), context.paths_out.any())
+        };
+        let none = AddPaths::default();
+        let (receive, send) =
+            (AddPaths { receive: true, send: 0 }, AddPaths { receive: false, send: 8 });
+        let both = AddPaths { receive: true, send: 8 };
+        assert_eq!(way(none, both), (false, false));
+        assert_eq!(way(receive, both), (true, false));
+        assert_eq!(way(send, both), (false, true));
+        assert_eq!(way(send, send), (false, false));
+        assert_eq!(way(both, both), (true, true));
     }
 
     #[test]

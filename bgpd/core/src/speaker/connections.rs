@@ -191,6 +191,7 @@ impl Speaker {
             families: peer.settings.families.clone(),
             restart,
             options: peer.settings.options.clone(),
+            add_paths: peer.settings.add_paths,
         }
     }
 

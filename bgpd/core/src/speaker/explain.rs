@@ -37,19 +37,25 @@ impl Speaker {
     fn refused_view(&self, prefix: &Prefix, now: Instant) -> Option<RouteView> {
         let family = Family::of(prefix);
         let of = |peer: &Peer| {
-            let path = peer.adj_in.get(family).get(self.rib.find(prefix)?)?;
-            if path.verdict.accepted() {
-                return None;
-            }
+            let table = peer.adj_in.get(family);
+            let refused: Vec<_> =
+                table.of(self.rib.find(prefix)?).filter(|(_, p)| !p.verdict.accepted()).collect();
             let mut view = self.adj_in_view(peer, prefix, now)?;
-            if path.verdict == Verdict::Policy {
+            view.paths.retain(|path| path.rejected);
+            for (key, path) in refused.iter().filter(|(_, p)| p.verdict == Verdict::Policy) {
                 let rule = import_rule(peer, prefix, &path.attrs);
-                view.paths.iter_mut().for_each(|path| path.said.clone_from(&rule));
+                let shown = view.paths.iter_mut().filter(|shown| shown.path_id == key.path);
+                shown.for_each(|shown| shown.said.clone_from(&rule));
             }
             Some(view)
         };
-        let paths: Vec<_> =
-            self.peers.values().filter_map(of).flat_map(|route| route.paths).collect();
+        let paths: Vec<_> = self
+            .peers
+            .values()
+            .filter_map(of)
+            .flat_map(|r| r.paths)
+            .filter(|p| p.rejected)
+            .collect();
         (!paths.is_empty()).then_some(RouteView { prefix: *prefix, paths })
     }
 

@@ -218,7 +218,7 @@ impl Speaker {
         self.leases.owners.insert(prefix, lease.source);
         let source = Arc::new(Source { peer: Some(lease.source), ..own });
         let id = self.rib.number(&prefix);
-        self.tables(out).set(id, Path { source, attrs });
+        self.tables(out).set(id, Path { source, attrs, id: 0 });
     }
 
     fn take_back(&mut self, client: &str, prefix: Prefix, out: &mut Vec<Action>) {

@@ -66,14 +66,14 @@ impl Speaker {
         let rules = (&peer.settings, &peer.import);
         let mut judge = Judge::new(importer(config, rules, source, tables.own));
         let adj_in = peer.adj_in.get_mut(family);
-        let stale = adj_in.stale_ids();
+        let stale = adj_in.stale_keys();
         let mut kept = 0;
-        for number in &stale {
-            let Some(attrs) = adj_in.get(*number).map(|p| p.attrs.clone()) else { continue };
+        for key in &stale {
+            let Some(attrs) = adj_in.get(*key).map(|p| p.attrs.clone()) else { continue };
             let mut marked = attrs.unpack();
             if marked.has_community(Community::NO_LLGR) {
-                if adj_in.remove(*number).is_some_and(Verdict::accepted) {
-                    tables.remove(*number, Some(id));
+                if adj_in.remove(*key).is_some_and(Verdict::accepted) {
+                    tables.remove(*key, Some(id));
                 }
                 continue;
             }
@@ -83,10 +83,11 @@ impl Speaker {
             }
             marked.communities.push(Community::LLGR_STALE.0);
             let marked = interner.intern(&marked);
-            let accepted = adj_in.alter(*number, marked.clone()).is_some_and(Verdict::accepted);
-            let Some(prefix) = tables.rib.prefix(*number) else { continue };
+            let accepted = adj_in.alter(*key, marked.clone()).is_some_and(Verdict::accepted);
+            let Some(prefix) = tables.rib.prefix(key.prefix) else { continue };
             if accepted && let Ok(attrs) = judge.admit(&prefix, &marked, interner) {
-                tables.set(*number, Path { source: Arc::clone(source), attrs });
+                let source = Arc::clone(source);
+                tables.set(key.prefix, Path { source, attrs, id: key.path });
             }
         }
         (kept, stale.len() - kept)

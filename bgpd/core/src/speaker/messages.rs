@@ -139,7 +139,10 @@ impl Speaker {
         let Some(peer) = self.peers.get(&id) else { return };
         let complete = self.complete(peer);
         let Self { peers, rib, interner, memos, blocks: Some(_), .. } = self else { return };
-        let Some(Peer { up: Some(up), adj_out, sessions, .. }) = peers.get_mut(&id) else { return };
+        let Some(Peer { up: Some(up), adj_out, sessions, settings, .. }) = peers.get_mut(&id)
+        else {
+            return;
+        };
         let Some(session) = sessions.iter().find(|s| s.conn == conn && up.conn == conn) else {
             return;
         };
@@ -147,7 +150,10 @@ impl Speaker {
         let exporter = &up.exporter;
         let Some(memo) = memos.of(exporter) else { return };
         let origins = &NoOrigins;
-        let mut with = Sending { rib, interner, exporter, origins, memo, context, complete };
+        // A session outlives a setting.
+        let most_paths = settings.add_paths.send.max(1).into();
+        let mut with =
+            Sending { rib, interner, exporter, origins, memo, context, most_paths, complete };
         adj_out.pull(&mut with, limit, out);
     }
 

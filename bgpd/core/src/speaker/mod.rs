@@ -238,19 +238,42 @@ impl Speaker {
     fn tend_journal(&mut self) {
         let slots: usize = Family::ALL.into_iter().map(|f| self.rib.slots(f)).sum();
         let bound = slots * 2 + JOURNAL_SLACK;
+        self.tend_every(bound);
         if self.rib.journal().len() <= bound {
             return;
         }
         let end = self.rib.journal().end();
         let keep_from = end.saturating_sub(bound as u64 / 2);
         let mut read = end;
-        for peer in self.peers.values_mut().filter(|p| p.up.is_some()) {
+        let readers = self.peers.values_mut().filter(|p| p.up.is_some());
+        for peer in readers.filter(|p| !p.adj_out.reads_every()) {
             if peer.adj_out.cursor() < keep_from {
                 peer.adj_out.skip_journal(&self.rib);
             }
             read = read.min(peer.adj_out.cursor());
         }
         self.rib.journal_mut().forget_before(read);
+    }
+
+    /// The same with the journal of those who are told several paths a prefix, while there are any.
+    fn tend_every(&mut self, bound: usize) {
+        let end = self.rib.every().end();
+        let mut readers = self.peers.values_mut().filter(|p| p.adj_out.reads_every()).peekable();
+        if readers.peek().is_none() {
+            self.rib.keep_every(false);
+            return self.rib.every_mut().forget_before(end);
+        }
+        if self.rib.every().len() <= bound {
+            return;
+        }
+        let mut read = end;
+        for peer in readers {
+            if peer.adj_out.cursor() < end.saturating_sub(bound as u64 / 2) {
+                peer.adj_out.skip_journal(&self.rib);
+            }
+            read = read.min(peer.adj_out.cursor());
+        }
+        self.rib.every_mut().forget_before(read);
     }
 
     fn add_peer(&mut self, config: &crate::config::PeerConfig, now: Instant) -> PeerId {

@@ -62,17 +62,17 @@ impl Speaker {
         for family in Family::ALL {
             let adj_in = peer.adj_in.get_mut(family);
             let numbers = tables.rib.numbers();
-            let changed = adj_in.judge(all, |number, attrs| {
-                let prefix = numbers.prefix(number).ok_or(Verdict::Policy)?;
+            let changed = adj_in.judge(all, |key, attrs| {
+                let prefix = numbers.prefix(key.prefix).ok_or(Verdict::Policy)?;
                 judge.admit(&prefix, attrs, interner)
             });
-            for (number, admitted) in changed {
+            for (key, admitted) in changed {
                 match admitted {
                     Ok(attrs) => {
                         let source = Arc::clone(source);
-                        tables.set(number, Path { source, attrs });
+                        tables.set(key.prefix, Path { source, attrs, id: key.path });
                     }
-                    Err(_) => tables.remove(number, Some(id)),
+                    Err(_) => tables.remove(key, Some(id)),
                 }
             }
         }

@@ -140,7 +140,7 @@ impl Speaker {
         let is_there = match (query.rib, peer) {
             (RibKind::Fib, _) => return self.fib.at(index).copied(),
             (RibKind::Loc, _) => self.rib.at(id).is_some(),
-            (RibKind::AdjIn, Some(peer)) => peer.adj_in.get(id.family()).get(id).is_some(),
+            (RibKind::AdjIn, Some(peer)) => peer.adj_in.get(id.family()).of(id).next().is_some(),
             (RibKind::AdjOut, Some(peer)) => peer.adj_out.get(id).is_some(),
             (_, None) => false,
         };
@@ -168,6 +168,7 @@ impl Speaker {
             rejected: false,
             installed: !refused,
             attributes: Arc::new(Attributes::bare(*hop, Origin::Igp)),
+            path_id: 0,
             reason: None,
             said: fib.refused.as_ref().map(|(why, _)| why.clone()),
             age: Duration::ZERO,

@@ -91,7 +91,7 @@ impl Speaker {
         let Some(up) = self.peers.get(&id).and_then(|p| self.up(p, conn)) else { return };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(agreed) = peer.session(conn).and_then(Session::agreed).cloned() else { return };
-        peer.adj_out.start(&self.rib, &agreed.families);
+        peer.adj_out.start(&mut self.rib, &agreed.families, agreed.context.paths_out);
         peer.end_of_rib = Default::default();
         peer.refreshing = Default::default();
         peer.levels = Default::default();

@@ -8,6 +8,7 @@ use crate::peer::{Peer, Up};
 use crate::policy::NoOrigins;
 use crate::report::Report;
 use crate::rib::attrs::Interner;
+use crate::rib::by_path::PathKey;
 use crate::rib::export::Exporter;
 use crate::rib::import::{Importer, Verdict};
 use crate::rib::loc_rib::{Change, LocRib};
@@ -38,15 +39,15 @@ impl Tables<'_> {
         }
     }
 
-    pub(super) fn remove(&mut self, id: PrefixId, peer: Option<PeerId>) {
-        if self.rib.remove(id, peer) == Change::Selection {
-            self.install(id);
+    pub(super) fn remove(&mut self, key: PathKey, peer: Option<PeerId>) {
+        if self.rib.remove(key, peer) == Change::Selection {
+            self.install(key.prefix);
         }
     }
 
     pub(super) fn remove_prefix(&mut self, prefix: &Prefix, peer: Option<PeerId>) {
         if let Some(id) = self.rib.find(prefix) {
-            self.remove(id, peer);
+            self.remove(id.into(), peer);
         }
     }
 
@@ -125,12 +126,13 @@ impl Speaker {
         let Some(Parts { peer, mut tables, .. }) = self.parts(id, out) else { return 0 };
         let mut count = 0;
         for section in update.withdrawn.iter().flatten() {
-            for prefix in section.nlri {
-                let Some(number) = tables.rib.find(&prefix) else { continue };
-                let was = peer.adj_in.get_mut(section.family).remove(number);
+            for (prefix, path) in section.nlri.paths() {
+                let Some(prefix) = tables.rib.find(&prefix) else { continue };
+                let key = PathKey { prefix, path };
+                let was = peer.adj_in.get_mut(section.family).remove(key);
                 count += usize::from(was.is_some());
                 if was.is_some_and(Verdict::accepted) {
-                    tables.remove(number, Some(id));
+                    tables.remove(key, Some(id));
                 }
             }
         }
@@ -160,22 +162,22 @@ impl Speaker {
             let mut gate = importer.gate(&attrs, attributes, section.family, interner);
             let (room, discarded) = (peer.room(), peer.discarded.get_mut(section.family));
             let adj_in = peer.adj_in.get_mut(section.family);
-            for prefix in section.nlri {
-                let number = tables.rib.number(&prefix);
-                if adj_in.len() >= room && adj_in.get(number).is_none() {
+            for (prefix, path) in section.nlri.paths() {
+                let key = PathKey { prefix: tables.rib.number(&prefix), path };
+                if adj_in.len() >= room && adj_in.get(key).is_none() {
                     *discarded += 1;
                     continue;
                 }
                 let admitted = gate.admit(&prefix, &importer, interner);
                 let verdict = admitted.as_ref().map_or_else(|no| *no, |_| Verdict::Accepted);
-                let was = adj_in.set(number, attrs.clone(), verdict, now);
+                let was = adj_in.set(key, attrs.clone(), verdict, now);
                 match admitted {
                     Ok(attrs) => {
                         let source = Arc::clone(&up.source);
-                        tables.set(number, Path { source, attrs });
+                        tables.set(key.prefix, Path { source, attrs, id: path });
                     }
                     Err(_) if was.is_some_and(Verdict::accepted) => {
-                        tables.remove(number, Some(id));
+                        tables.remove(key, Some(id));
                     }
                     Err(_) => {}
                 }
@@ -205,7 +207,7 @@ impl Speaker {
             let attrs = self.interner.intern(&own_attributes(Family::of(&prefix)));
             let source = Arc::clone(source);
             let id = self.rib.number(&prefix);
-            self.tables(out).set(id, Path { source, attrs });
+            self.tables(out).set(id, Path { source, attrs, id: 0 });
         }
     }
 
@@ -238,10 +240,10 @@ impl Speaker {
     ) -> usize {
         let Some(Parts { peer, mut tables, .. }) = self.parts(id, out) else { return 0 };
         let adj_in = peer.adj_in.get_mut(family);
-        let gone = if only_stale { adj_in.stale_ids() } else { adj_in.ids() };
-        for number in &gone {
-            if adj_in.remove(*number).is_some_and(Verdict::accepted) {
-                tables.remove(*number, Some(id));
+        let gone = if only_stale { adj_in.stale_keys() } else { adj_in.keys() };
+        for key in &gone {
+            if adj_in.remove(*key).is_some_and(Verdict::accepted) {
+                tables.remove(*key, Some(id));
             }
         }
         if adj_in.len() == 0 {

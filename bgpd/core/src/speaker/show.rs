@@ -3,7 +3,8 @@
 use super::Speaker;
 use crate::peer::Peer;
 use crate::rib::adj_in::{AdjIn, InPath};
-use crate::rib::attrs::Attrs;
+use crate::rib::attrs::{Attrs, AttrsId};
+use crate::rib::by_path::PathKey;
 use crate::rib::loc_rib::Route;
 use crate::rib::{Path, decision};
 use crate::session::Session;
@@ -104,7 +105,8 @@ impl Speaker {
         let peer = path.source.peer.and_then(|id| self.peers.get(&id));
         let adj_in = peer.map(|p| p.adj_in.get(Family::of(prefix)));
         let id = self.rib.find(prefix);
-        let received = adj_in.and_then(|table| Some((table, table.get(id?)?)));
+        let received = adj_in
+            .and_then(|table| Some((table, table.get(PathKey { prefix: id?, path: path.id })?)));
         let injected = path.source.peer.and_then(|id| self.leases.announcer(id, prefix));
         let own = || injected.map(|(_, at)| at).or_else(|| self.originated.get(prefix).copied());
         let since = received.map_or_else(own, |(table, path)| table.since(path));
@@ -117,6 +119,7 @@ impl Speaker {
             rejected: false,
             installed: false,
             attributes: Arc::new(path.attrs.unpack()),
+            path_id: path.id,
             reason: None,
             said: None,
             age: since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
@@ -130,14 +133,19 @@ impl Speaker {
         now: Instant,
     ) -> Option<RouteView> {
         let table = peer.adj_in.get(Family::of(prefix));
-        let received = table.get(self.rib.find(prefix)?)?;
-        let selected = self.loc_view(prefix, now).into_iter().flat_map(|r| r.paths);
-        let mut from_peer =
-            selected.filter(|p| received.verdict.accepted() && p.peer.as_ref() == Some(&peer.name));
-        let path = from_peer.next().unwrap_or_else(|| refused_view(peer, (table, received), now));
-        // As it came, and not as a policy has changed it.
-        let path = PathView { attributes: Arc::new(received.attrs.unpack()), ..path };
-        Some(RouteView { prefix: *prefix, paths: vec![path] })
+        let selected = self.loc_view(prefix, now).map(|r| r.paths).unwrap_or_default();
+        let view = |(key, received): (PathKey, &InPath)| {
+            let is_it =
+                |p: &&PathView| p.path_id == key.path && p.peer.as_ref() == Some(&peer.name);
+            let chosen = selected.iter().find(|p| received.verdict.accepted() && is_it(p));
+            let path =
+                chosen.cloned().unwrap_or_else(|| refused_view(peer, (table, received), now));
+            // As it came, and not as a policy has changed it.
+            let attributes = Arc::new(received.attrs.unpack());
+            PathView { attributes, path_id: key.path, ..path }
+        };
+        let paths: Vec<PathView> = table.of(self.rib.find(prefix)?).map(view).collect();
+        (!paths.is_empty()).then_some(RouteView { prefix: *prefix, paths })
     }
 
     /// What a peer holds of a prefix.
@@ -151,16 +159,22 @@ impl Speaker {
         prefix: &Prefix,
         now: Instant,
     ) -> Option<RouteView> {
-        let attributes = self.told(peer, prefix)?;
+        let id = self.rib.find(prefix)?;
         let source = self.loc_view(prefix, now).and_then(|r| r.paths.into_iter().next());
-        let path = PathView {
-            peer: source.as_ref().and_then(|p| p.peer.clone()),
-            injected_by: source.as_ref().and_then(|p| p.injected_by.clone()),
-            age: source.map_or(Duration::ZERO, |p| p.age),
-            best: true,
-            ..bare_view(attributes)
+        let view = |(key, attrs): (PathKey, AttrsId)| {
+            // Of several paths the log does not say whose they are.
+            let source = source.as_ref().filter(|_| key.path == 0);
+            Some(PathView {
+                peer: source.and_then(|p| p.peer.clone()),
+                injected_by: source.and_then(|p| p.injected_by.clone()),
+                age: source.map_or(Duration::ZERO, |p| p.age),
+                best: key.path == 0,
+                path_id: key.path,
+                ..bare_view(self.interner.get(attrs)?)
+            })
         };
-        Some(RouteView { prefix: *prefix, paths: vec![path] })
+        let paths: Vec<PathView> = peer.adj_out.of(id).filter_map(view).collect();
+        (!paths.is_empty()).then_some(RouteView { prefix: *prefix, paths })
     }
 }
 
@@ -186,6 +200,7 @@ fn bare_view(attributes: &Attrs) -> PathView {
         rejected: false,
         installed: false,
         attributes: Arc::new(attributes.unpack()),
+        path_id: 0,
         reason: None,
         said: None,
         age: Duration::ZERO,

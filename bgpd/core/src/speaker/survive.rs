@@ -11,7 +11,7 @@ use crate::peer::Peer;
 use crate::report::Report;
 use crate::rib::adj_in::InPath;
 use crate::rib::attrs::{Attrs, AttrsId};
-use crate::rib::numbers::PrefixId;
+use crate::rib::by_path::PathKey;
 use crate::rib::told::{BadRecord, Record, Said, Told, all, each};
 use crate::session::Session;
 use crate::session::agree::agree;
@@ -20,6 +20,9 @@ use crate::wire::{self, AfiSafi, Context, Message, Notification, Open, RefreshMa
 use hashbrown::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// A path with its identifier.
+type Listing = (Prefix, u32);
 
 /// Why a session cannot go on.
 enum Refusal {
@@ -104,14 +107,16 @@ impl Speaker {
         &self,
         context: &Context,
         family: Family,
-        paths: impl Iterator<Item = (PrefixId, &'a InPath)>,
+        paths: impl Iterator<Item = (PathKey, &'a InPath)>,
         out: &mut Vec<u8>,
     ) {
-        let mut by_attributes: HashMap<AttrsId, (&Attrs, Vec<Prefix>)> = HashMap::new();
-        for (id, path) in paths {
+        let mut by_attributes: HashMap<AttrsId, (&Attrs, Vec<Listing>)> = HashMap::new();
+        // As the peer has written it.
+        let context = &context.mirrored();
+        for (key, path) in paths {
             let group = by_attributes.entry(path.attrs.id());
             let group = group.or_insert_with(|| (&path.attrs, Vec::new()));
-            group.1.extend(self.rib.prefix(id));
+            group.1.extend(self.rib.prefix(key.prefix).map(|prefix| (prefix, key.path)));
         }
         for (attrs, prefixes) in by_attributes.values() {
             all(prefixes, |rest| attrs.announce(context, family, rest, out));

@@ -19,7 +19,7 @@ impl Speaker {
         rib.sweep(|mark| {
             for peer in peers.values() {
                 for family in Family::ALL {
-                    peer.adj_in.get(family).iter().for_each(|(id, _)| mark(id));
+                    peer.adj_in.get(family).iter().for_each(|(key, _)| mark(key.prefix));
                 }
                 peer.adj_out.ids().for_each(&mut *mark);
             }

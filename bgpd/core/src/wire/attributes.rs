@@ -130,7 +130,7 @@ impl<'a> AttributeList<'a> {
             code::AS4_PATH => self.as4_path = Some(as_path(attribute, true, Confed::Drop)?),
             code::AS4_AGGREGATOR => self.as4_aggregator = Some(aggregator(attribute, true)?),
             code::MP_REACH_NLRI => self.reach = reach(attribute, &self.context)?,
-            code::MP_UNREACH_NLRI => self.unreach = unreach(attribute)?,
+            code::MP_UNREACH_NLRI => self.unreach = unreach(attribute, &self.context)?,
             _ => self.unknown(attribute)?,
         }
         self.attributes.partial.note(attribute);
@@ -250,19 +250,22 @@ fn reach<'a>(attribute: &Attribute<'a>, context: &Context) -> Result<Option<Anno
     let Some(family) = (AfiSafi { afi, safi }).family() else { return Ok(None) };
     let next_hop = next_hop::read(family, next_hop, context.extended_next_hop)
         .ok_or_else(|| Flaw::malformed(attribute, 9, "has a next hop of the wrong length"))?;
-    let nlri = Nlri::check(family, reader.rest())
+    let nlri = Nlri::check(family, context.paths_in.of(family), reader.rest())
         .map_err(|why| Flaw::malformed(attribute, 9, &format!("is wrong: {why}")))?;
     Ok(Some(Announced { family, next_hop, nlri }))
 }
 
 /// RFC 4760 §4; nothing if we do not know the family.
-fn unreach<'a>(attribute: &Attribute<'a>) -> Result<Option<Withdrawn<'a>>, Flaw> {
+fn unreach<'a>(
+    attribute: &Attribute<'a>,
+    context: &Context,
+) -> Result<Option<Withdrawn<'a>>, Flaw> {
     let mut reader = Reader::new(attribute.value);
     let (Some(afi), Some(safi)) = (reader.u16(), reader.u8()) else {
         return Err(Flaw::malformed(attribute, 9, "is cut short"));
     };
     let Some(family) = (AfiSafi { afi, safi }).family() else { return Ok(None) };
-    let nlri = Nlri::check(family, reader.rest())
+    let nlri = Nlri::check(family, context.paths_in.of(family), reader.rest())
         .map_err(|why| Flaw::malformed(attribute, 9, &format!("is wrong: {why}")))?;
     Ok(Some(Withdrawn { family, nlri }))
 }

@@ -4,7 +4,8 @@ use super::notification::DecodeError;
 use super::open::malformed;
 use super::reader::Reader;
 use super::types::{
-    AfiSafi, Capability, ExtendedNextHop, GracefulFamily, GracefulRestart, LongLivedFamily,
+    AddPathsFamily, AfiSafi, Capability, ExtendedNextHop, GracefulFamily, GracefulRestart,
+    LongLivedFamily,
 };
 use crate::types::Asn;
 use crate::types::Role;
@@ -17,6 +18,7 @@ const EXTENDED_MESSAGE: u8 = 6;
 const ROLE: u8 = 9;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
+const ADD_PATHS: u8 = 69;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
 const LONG_LIVED: u8 = 71;
 
@@ -37,6 +39,7 @@ impl Capability {
             Self::ExtendedNextHop(_) => EXTENDED_NEXT_HOP,
             Self::Role(_) => ROLE,
             Self::FourOctetAs(_) => FOUR_OCTET_AS,
+            Self::AddPaths(_) => ADD_PATHS,
             Self::GracefulRestart(_) => GRACEFUL_RESTART,
             Self::LongLived(_) => LONG_LIVED,
             Self::Unknown { code, .. } => *code,
@@ -59,7 +62,7 @@ impl Capability {
             FOUR_OCTET_AS => "four-octet-as",
             67 => "dynamic",
             68 => "multisession",
-            69 => "add-paths",
+            ADD_PATHS => "add-paths",
             ENHANCED_ROUTE_REFRESH => "enhanced-route-refresh",
             LONG_LIVED => "long-lived-graceful-restart",
             73 => "fqdn",
@@ -86,6 +89,9 @@ impl fmt::Display for Capability {
                 Some(role) => write!(f, " {role}"),
                 None => write!(f, " {value}"),
             },
+            Self::AddPaths(families) => {
+                families.iter().try_for_each(|family| write!(f, " {family}"))
+            }
             Self::LongLived(families) => {
                 families.iter().try_for_each(|family| write!(f, " {family}"))
             }
@@ -123,6 +129,19 @@ impl fmt::Display for ExtendedNextHop {
             2 => f.write_str(" via ipv6"),
             other => write!(f, " via afi {other}"),
         }
+    }
+}
+
+/// `ipv4-unicast receive send`
+impl fmt::Display for AddPathsFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.family.fmt(f)?;
+        for (set, name) in [(self.receive, "receive"), (self.send, "send")] {
+            if set {
+                write!(f, " {name}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -172,6 +191,7 @@ fn decode(code: u8, value: &[u8]) -> Option<Capability> {
         ROLE => Capability::Role(reader.u8()?),
         EXTENDED_NEXT_HOP => return extended_next_hop(value).map(Capability::ExtendedNextHop),
         GRACEFUL_RESTART => return graceful_restart(reader).map(Capability::GracefulRestart),
+        ADD_PATHS => return add_paths(value).map(Capability::AddPaths),
         LONG_LIVED => return long_lived(value).map(Capability::LongLived),
         _ => return Some(Capability::Unknown { code, value: value.to_vec() }),
     };
@@ -202,6 +222,17 @@ fn extended_next_hop(value: &[u8]) -> Option<Vec<ExtendedNextHop>> {
     Some(entries.iter().map(family).collect())
 }
 
+/// RFC 7911 §4; a Send/Receive that is neither says nothing.
+fn add_paths(value: &[u8]) -> Option<Vec<AddPathsFamily>> {
+    let (entries, []) = value.as_chunks::<4>() else { return None };
+    let family = |[a, b, safi, way]: &[u8; 4]| AddPathsFamily {
+        family: AfiSafi { afi: u16::from_be_bytes([*a, *b]), safi: *safi },
+        receive: matches!(way, 1 | 3),
+        send: matches!(way, 2 | 3),
+    };
+    Some(entries.iter().map(family).collect())
+}
+
 fn long_lived(value: &[u8]) -> Option<Vec<LongLivedFamily>> {
     let (entries, []) = value.as_chunks::<7>() else { return None };
     let family = |[a, b, safi, flags, x, y, z]: &[u8; 7]| LongLivedFamily {
@@ -223,6 +254,7 @@ pub(super) fn encode(capability: &Capability, out: &mut Vec<u8>) {
         }
         Capability::FourOctetAs(asn) => out.extend(asn.0.to_be_bytes()),
         Capability::GracefulRestart(restart) => put_graceful_restart(restart, out),
+        Capability::AddPaths(families) => put_add_paths(families, out),
         Capability::LongLived(families) => put_long_lived(families, out),
         Capability::ExtendedNextHop(families) => put_extended_next_hop(families, out),
         Capability::Role(value) => out.push(*value),
@@ -253,6 +285,14 @@ fn put_extended_next_hop(families: &[ExtendedNextHop], out: &mut Vec<u8>) {
     const MOST: usize = 255 / 6;
     for ExtendedNextHop { afi, safi, next_hop_afi } in families.iter().take(MOST) {
         [afi, safi, next_hop_afi].iter().for_each(|code| out.extend(code.to_be_bytes()));
+    }
+}
+
+fn put_add_paths(families: &[AddPathsFamily], out: &mut Vec<u8>) {
+    const MOST: usize = 255 / 4;
+    for AddPathsFamily { family, receive, send } in families.iter().take(MOST) {
+        out.extend(family.afi.to_be_bytes());
+        out.extend([family.safi, u8::from(*receive) | u8::from(*send) << 1]);
     }
 }
 

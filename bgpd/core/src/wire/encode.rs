@@ -2,9 +2,11 @@
 
 use super::attribute as code;
 use super::frame::{self, MARKER};
-use super::types::{AfiSafi, Attributes, Context, HEADER_LEN, MAX_LEN, Notification, RefreshMark};
+use super::types::{
+    AfiSafi, Attributes, Context, HEADER_LEN, Listed, MAX_LEN, Notification, RefreshMark,
+};
 use super::{next_hop, nlri, write};
-use crate::types::{Family, NextHop, Prefix};
+use crate::types::{Family, NextHop};
 
 /// Where in `out` a message began.
 pub(super) struct Begun(usize);
@@ -72,11 +74,11 @@ pub fn end_of_rib(family: Family, out: &mut Vec<u8>) {
 ///
 /// It is 0, and nothing is written, if `prefixes` is empty, the attributes leave no room, or the
 /// next hop or the first prefix is none that `family` has in this session.
-pub fn announce(
+pub fn announce<L: Listed>(
     context: &Context,
     family: Family,
     attributes: &Attributes,
-    prefixes: &[Prefix],
+    prefixes: &[L],
     out: &mut Vec<u8>,
 ) -> usize {
     let start = out.len();
@@ -97,10 +99,10 @@ pub fn announce(
     count
 }
 
-fn announce_v4(
+fn announce_v4<L: Listed>(
     context: &Context,
     attributes: &Attributes,
-    prefixes: &[Prefix],
+    prefixes: &[L],
     out: &mut Vec<u8>,
 ) -> usize {
     let write =
@@ -109,10 +111,10 @@ fn announce_v4(
 }
 
 /// The same, where the octets of the attributes are there already.
-pub(super) fn announce_octets(
+pub(super) fn announce_octets<L: Listed>(
     context: &Context,
     attributes: &[u8],
-    prefixes: &[Prefix],
+    prefixes: &[L],
     out: &mut Vec<u8>,
 ) -> usize {
     let start = out.len();
@@ -123,10 +125,10 @@ pub(super) fn announce_octets(
     count
 }
 
-fn put_announcement(
+fn put_announcement<L: Listed>(
     context: &Context,
     attributes: impl FnOnce(&mut Vec<u8>),
-    prefixes: &[Prefix],
+    prefixes: &[L],
     out: &mut Vec<u8>,
 ) -> usize {
     let start = out.len();
@@ -135,18 +137,19 @@ fn put_announcement(
     let list = out.len();
     attributes(out);
     set_length(list - 2, out);
-    let count = put_prefixes(Family::Ipv4Unicast, prefixes, start + context.longest(), out);
+    let count =
+        put_prefixes(context, Family::Ipv4Unicast, prefixes, start + context.longest(), out);
     end(message, out);
     count
 }
 
 /// MP_REACH_NLRI comes first, so that a receiver finds the prefixes even if something is wrong
 /// after them (RFC 7606 §5.1). It is written last, into the room the others leave.
-fn announce_reach(
+fn announce_reach<L: Listed>(
     context: &Context,
     family: Family,
     attributes: &Attributes,
-    prefixes: &[Prefix],
+    prefixes: &[L],
     out: &mut Vec<u8>,
 ) -> usize {
     let start = out.len();
@@ -165,7 +168,7 @@ fn announce_reach(
         *octet = u8::try_from(next_hop_length).unwrap_or(u8::MAX);
     }
     out.push(0);
-    let count = put_prefixes(family, prefixes, start + context.longest(), out);
+    let count = put_prefixes(context, family, prefixes, start + context.longest(), out);
     set_length(value - 2, out);
     set_length(list - 2, out);
     if let Some(both) = out.get_mut(list..) {
@@ -177,10 +180,10 @@ fn announce_reach(
 
 /// One UPDATE that withdraws as many of `prefixes`, from the first on, as fit; how many that is.
 /// It is 0, and nothing is written, if there are none or the first is not of `family`.
-pub fn withdraw(
+pub fn withdraw<L: Listed>(
     context: &Context,
     family: Family,
-    prefixes: &[Prefix],
+    prefixes: &[L],
     out: &mut Vec<u8>,
 ) -> usize {
     let start = out.len();
@@ -190,7 +193,7 @@ pub fn withdraw(
             out.extend([0; 2]);
             let list = out.len();
             // Two octets stay for the length of the attributes, of which there are none.
-            let count = put_prefixes(family, prefixes, start + context.longest() - 2, out);
+            let count = put_prefixes(context, family, prefixes, start + context.longest() - 2, out);
             set_length(list - 2, out);
             out.extend([0; 2]);
             count
@@ -199,7 +202,7 @@ pub fn withdraw(
             out.extend([0; 4]);
             let list = out.len();
             put_unreach_head(family, out);
-            let count = put_prefixes(family, prefixes, start + context.longest(), out);
+            let count = put_prefixes(context, family, prefixes, start + context.longest(), out);
             set_length(list + 2, out);
             set_length(list - 2, out);
             count
@@ -224,12 +227,24 @@ fn put_family(family: Family, out: &mut Vec<u8>) {
 }
 
 /// Stops before `out` would grow beyond `limit`, or at a prefix of another family.
-fn put_prefixes(family: Family, prefixes: &[Prefix], limit: usize, out: &mut Vec<u8>) -> usize {
+fn put_prefixes<L: Listed>(
+    context: &Context,
+    family: Family,
+    prefixes: &[L],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> usize {
+    let ids = context.paths_out.of(family);
+    let id_len = if ids { size_of::<u32>() } else { 0 };
     let mut count = 0;
-    for prefix in prefixes {
-        let fits = out.len() + 1 + nlri::octets(prefix.len()) <= limit;
+    for listed in prefixes {
+        let prefix = listed.prefix();
+        let fits = out.len() + id_len + 1 + nlri::octets(prefix.len()) <= limit;
         if !fits || Family::of(prefix) != family {
             break;
+        }
+        if ids {
+            out.extend(listed.path().to_be_bytes());
         }
         nlri::put(prefix, out);
         count += 1;
@@ -250,8 +265,10 @@ fn set_u16(at: usize, value: usize, out: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::types::{Origin, RawAttribute};
+    use super::super::types::{Message, Origin, PathIds, RawAttribute};
     use super::*;
+    use crate::types::Prefix;
+    use proptest::prelude::*;
 
     const CONTEXT: Context = Context { four_octet_as: true, internal: false, ..Context::BARE };
 
@@ -309,5 +326,39 @@ mod tests {
             codes.push(code::Attribute::cut(&mut reader).unwrap().code);
         }
         assert_eq!(codes, [14, 1, 2, 4, 8, 25, 32, 99]);
+    }
+
+    proptest! {
+        /// RFC 7911 §3.
+        #[test]
+        fn paths_are_read_with_the_identifiers_they_were_written_with(
+            ids in prop::collection::vec((any::<u32>(), 0u8..=32), 1..900),
+            ipv6 in any::<bool>(),
+        ) {
+            let context = Context { paths_out: PathIds { ipv4: true, ipv6: true }, ..CONTEXT };
+            let (family, hop) = match ipv6 {
+                true => {
+                    let global = "2001:db8::1".parse().unwrap();
+                    (Family::Ipv6Unicast, NextHop::V6 { global, link_local: None })
+                }
+                false => (Family::Ipv4Unicast, NextHop::V4([192, 0, 2, 1].into())),
+            };
+            let base = if ipv6 { "2001:db8::" } else { "10.1.2.3" }.parse().unwrap();
+            let paths: Vec<(Prefix, u32)> =
+                ids.iter().map(|(id, len)| (Prefix::containing(base, *len).unwrap(), *id)).collect();
+            let mut out = Vec::new();
+            let sent = announce(&context, family, &attributes(hop), &paths, &mut out);
+            prop_assert!(sent > 0 && out.len() <= MAX_LEN);
+            let decoded = super::super::decode(&out, &context.mirrored()).unwrap();
+            let Message::Update(update) = decoded else { panic!("not an UPDATE") };
+            let read: Vec<_> = update.announced.iter().flatten().flat_map(|a| a.nlri.paths()).collect();
+            prop_assert_eq!(&read, &paths[..sent]);
+            out.clear();
+            let sent = withdraw(&context, family, &paths, &mut out);
+            let decoded = super::super::decode(&out, &context.mirrored()).unwrap();
+            let Message::Update(update) = decoded else { panic!("not an UPDATE") };
+            let read: Vec<_> = update.withdrawn.iter().flatten().flat_map(|a| a.nlri.paths()).collect();
+            prop_assert_eq!(&read, &paths[..sent]);
+        }
     }
 }

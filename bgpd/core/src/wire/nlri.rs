@@ -5,20 +5,24 @@ use crate::types::{Family, Prefix};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Octets of a path identifier (RFC 7911 §3).
+const ID: usize = 4;
+
 impl<'a> Nlri<'a> {
     /// Walks all of it once; the error tells what is wrong (RFC 7606 §5.3).
-    pub(super) fn check(family: Family, bytes: &'a [u8]) -> Result<Self, String> {
+    pub(super) fn check(family: Family, ids: bool, bytes: &'a [u8]) -> Result<Self, String> {
         let width = width(family);
+        let short = || format!("the last prefix of {family} is cut short");
         let mut rest = bytes;
-        while let [len, tail @ ..] = rest {
+        while !rest.is_empty() {
+            let prefix = if ids { rest.get(ID..).ok_or_else(short)? } else { rest };
+            let (len, tail) = prefix.split_first().ok_or_else(short)?;
             if *len > width {
                 return Err(format!("a prefix of {family} has the length {len}"));
             }
-            rest = tail
-                .get(octets(*len)..)
-                .ok_or_else(|| format!("the last prefix of {family} is cut short"))?;
+            rest = tail.get(octets(*len)..).ok_or_else(short)?;
         }
-        Ok(Self { family, bytes })
+        Ok(Self { family, ids, bytes })
     }
 
     #[must_use]
@@ -29,18 +33,18 @@ impl<'a> Nlri<'a> {
     /// How many prefixes; counted anew each time.
     #[must_use]
     pub fn len(&self) -> usize {
-        let mut count = 0;
-        let mut rest = self.bytes;
-        while let [len, tail @ ..] = rest {
-            count += 1;
-            rest = tail.get(octets(*len)..).unwrap_or_default();
-        }
-        count
+        self.iter().count()
     }
 
     #[must_use]
     pub const fn iter(&self) -> NlriIter<'a> {
-        NlriIter { family: self.family, rest: self.bytes }
+        NlriIter { family: self.family, ids: self.ids, rest: self.bytes }
+    }
+
+    /// Prefixes with their path identifiers: 0 where there are none.
+    pub fn paths(&self) -> impl Iterator<Item = (Prefix, u32)> + use<'a> {
+        let mut iter = self.iter();
+        std::iter::from_fn(move || iter.next_path())
     }
 }
 
@@ -72,6 +76,7 @@ impl fmt::Debug for Nlri<'_> {
 #[derive(Debug, Clone)]
 pub struct NlriIter<'a> {
     family: Family,
+    ids: bool,
     rest: &'a [u8],
 }
 
@@ -80,13 +85,26 @@ impl Iterator for NlriIter<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Prefix> {
+        self.next_path().map(|(prefix, _)| prefix)
+    }
+}
+
+impl NlriIter<'_> {
+    #[inline]
+    fn next_path(&mut self) -> Option<(Prefix, u32)> {
+        let mut id = 0;
+        if self.ids {
+            let (octets, rest) = self.rest.split_first_chunk::<ID>()?;
+            id = u32::from_be_bytes(*octets);
+            self.rest = rest;
+        }
         let (len, tail) = self.rest.split_first()?;
         let addr = match self.family {
             Family::Ipv4Unicast => IpAddr::V4(Ipv4Addr::from(leading::<4>(tail))),
             Family::Ipv6Unicast => IpAddr::V6(Ipv6Addr::from(leading::<16>(tail))),
         };
         self.rest = tail.get(octets(*len)..)?;
-        Prefix::containing(addr, *len).ok()
+        Some((Prefix::containing(addr, *len).ok()?, id))
     }
 }
 

@@ -5,7 +5,8 @@ use super::frame;
 use super::notification::DecodeError;
 use super::reader::Reader;
 use super::types::{
-    Capability, ExtendedNextHop, GracefulRestart, LongLivedFamily, MAX_LEN, Notification, Open,
+    AddPathsFamily, Capability, ExtendedNextHop, GracefulRestart, LongLivedFamily, MAX_LEN,
+    Notification, Open,
 };
 use super::{as_path, encode};
 use crate::types::{Asn, Family, RouterId};
@@ -51,6 +52,16 @@ impl Open {
             Capability::LongLived(families) => Some(families.as_slice()),
             _ => None,
         })
+    }
+
+    /// Of several, the last counts.
+    #[must_use]
+    pub fn add_paths(&self) -> &[AddPathsFamily] {
+        let said = self.capabilities.iter().rev().find_map(|c| match c {
+            Capability::AddPaths(families) => Some(families.as_slice()),
+            _ => None,
+        });
+        said.unwrap_or_default()
     }
 
     #[must_use]

@@ -5,7 +5,7 @@
 use super::attribute::{self as code, Attribute};
 use super::attributes::AttributeList;
 use super::reader::Reader;
-use super::types::{AfiSafi, Attributes, Context, Origin};
+use super::types::{AfiSafi, Attributes, Context, Listed, Origin};
 use super::{encode, next_hop, write};
 use crate::types::{Family, NextHop};
 use std::net::Ipv4Addr;
@@ -75,11 +75,11 @@ pub(super) fn is_as_sent(context: &Context, family: Family, packed: &[u8]) -> bo
 }
 
 /// As [`announce`](super::announce), of packed attributes.
-pub(crate) fn announce_packed(
+pub(crate) fn announce_packed<L: Listed>(
     context: &Context,
     family: Family,
     packed: &[u8],
-    prefixes: &[crate::types::Prefix],
+    prefixes: &[L],
     out: &mut Vec<u8>,
 ) -> usize {
     if is_as_sent(context, family, packed) {
@@ -160,7 +160,7 @@ mod tests {
             pack(&attributes, &mut packed);
             prop_assert_eq!(unpack(&packed), attributes.clone());
             prop_assert_eq!(packed_next_hop(&packed), attributes.next_hop);
-            let prefixes = ["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"].map(|p| p.parse().unwrap());
+            let prefixes = ["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"].map(|p| p.parse::<crate::types::Prefix>().unwrap());
             for (family, of) in [(Family::Ipv4Unicast, &prefixes[..2]), (Family::Ipv6Unicast, &prefixes[2..])] {
                 for four_octet_as in [true, false] {
                     let context = Context { four_octet_as, ..CONTEXT };

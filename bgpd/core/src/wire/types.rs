@@ -21,6 +21,10 @@ pub struct Context {
     pub extended_messages: bool,
     /// IPv4 prefixes may have IPv6 next hops (RFC 8950 §4).
     pub extended_next_hop: bool,
+    /// The families of which the peer sends several paths a prefix (RFC 7911 §4).
+    pub paths_in: PathIds,
+    /// The families of which we may.
+    pub paths_out: PathIds,
 }
 
 impl Context {
@@ -30,12 +34,78 @@ impl Context {
         internal: false,
         extended_messages: false,
         extended_next_hop: false,
+        paths_in: PathIds::NONE,
+        paths_out: PathIds::NONE,
     };
 
     /// How long a message may be; OPEN and KEEPALIVE are never longer than [`MAX_LEN`].
     #[must_use]
     pub const fn longest(&self) -> usize {
         if self.extended_messages { MAX_EXTENDED_LEN } else { MAX_LEN }
+    }
+
+    /// As the other side sees the session: with it, one reads what one has sent.
+    #[must_use]
+    pub const fn mirrored(self) -> Self {
+        Self { paths_in: self.paths_out, paths_out: self.paths_in, ..self }
+    }
+}
+
+/// The families whose prefixes stand behind a path identifier (RFC 7911 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PathIds {
+    pub ipv4: bool,
+    pub ipv6: bool,
+}
+
+impl PathIds {
+    pub const NONE: Self = Self { ipv4: false, ipv6: false };
+
+    #[must_use]
+    pub const fn of(self, family: Family) -> bool {
+        match family {
+            Family::Ipv4Unicast => self.ipv4,
+            Family::Ipv6Unicast => self.ipv6,
+        }
+    }
+
+    #[must_use]
+    pub fn new(has: impl Fn(Family) -> bool) -> Self {
+        Self { ipv4: has(Family::Ipv4Unicast), ipv6: has(Family::Ipv6Unicast) }
+    }
+
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.ipv4 || self.ipv6
+    }
+}
+
+/// What UPDATEs list: a prefix, or one of several paths to it (RFC 7911 §3).
+pub trait Listed: Copy {
+    fn prefix(&self) -> &Prefix;
+
+    /// 0 where a prefix has one path.
+    fn path(&self) -> u32;
+}
+
+impl Listed for Prefix {
+    fn prefix(&self) -> &Prefix {
+        self
+    }
+
+    fn path(&self) -> u32 {
+        0
+    }
+}
+
+/// With its path identifier.
+impl Listed for (Prefix, u32) {
+    fn prefix(&self) -> &Prefix {
+        &self.0
+    }
+
+    fn path(&self) -> u32 {
+        self.1
     }
 }
 
@@ -107,6 +177,7 @@ pub enum Capability {
     ExtendedNextHop(Vec<ExtendedNextHop>),
     Role(u8),
     FourOctetAs(Asn),
+    AddPaths(Vec<AddPathsFamily>),
     GracefulRestart(GracefulRestart),
     LongLived(Vec<LongLivedFamily>),
     Unknown { code: u8, value: Vec<u8> },
@@ -124,6 +195,14 @@ pub struct ExtendedNextHop {
 impl ExtendedNextHop {
     /// IPv4 unicast over IPv6.
     pub const IPV4: Self = Self { afi: 1, safi: 1, next_hop_afi: 2 };
+}
+
+/// What the speaker is able to do with several paths a prefix (RFC 7911 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddPathsFamily {
+    pub family: AfiSafi,
+    pub receive: bool,
+    pub send: bool,
 }
 
 /// RFC 4724 §3, with the N bit of RFC 8538 §2.
@@ -196,6 +275,8 @@ pub struct Withdrawn<'a> {
 #[derive(Clone, Copy, PartialEq)]
 pub struct Nlri<'a> {
     pub(super) family: Family,
+    /// Each prefix stands behind a path identifier.
+    pub(super) ids: bool,
     pub(super) bytes: &'a [u8],
 }
 

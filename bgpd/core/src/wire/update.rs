@@ -15,8 +15,8 @@ pub(super) fn decode<'a>(body: &'a [u8], context: &Context) -> Result<Update<'a>
         let text = "UPDATE is shorter than its withdrawn routes and attributes say";
         return Err(DecodeError::new(Notification::bare(3, 1), text));
     };
-    let withdrawn = own_nlri(withdrawn)?;
-    let nlri = own_nlri(reader.rest())?;
+    let withdrawn = own_nlri(withdrawn, context)?;
+    let nlri = own_nlri(reader.rest(), context)?;
     let mut list = AttributeList::read(attributes, *context)?;
     check_presence(&mut list, &nlri)?;
     check_next_hops(&mut list, &nlri)?;
@@ -25,8 +25,8 @@ pub(super) fn decode<'a>(body: &'a [u8], context: &Context) -> Result<Update<'a>
 }
 
 /// The fields outside of attributes are IPv4's.
-fn own_nlri(bytes: &[u8]) -> Result<Nlri<'_>, DecodeError> {
-    Nlri::check(Family::Ipv4Unicast, bytes)
+fn own_nlri<'a>(bytes: &'a [u8], context: &Context) -> Result<Nlri<'a>, DecodeError> {
+    Nlri::check(Family::Ipv4Unicast, context.paths_in.ipv4, bytes)
         .map_err(|text| DecodeError::new(Notification::bare(3, 10), text))
 }
 

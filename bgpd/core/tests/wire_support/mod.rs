@@ -3,7 +3,7 @@
 pub(crate) mod random;
 pub(crate) mod strategies;
 
-use bgp_core::wire::Context;
+use bgp_core::wire::{Context, PathIds};
 
 pub(crate) struct Sample {
     pub(crate) title: String,
@@ -27,6 +27,8 @@ fn sample(paragraph: &str) -> Sample {
         four_octet_as: session.contains("four-octet"),
         extended_messages: session.contains("extended"),
         extended_next_hop: session.contains("ipv6-next-hops"),
+        paths_in: PathIds::new(|_| session.contains("add-paths")),
+        paths_out: PathIds::new(|_| session.contains("add-paths")),
     };
     let hex: String = lines.collect();
     let octet = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();

@@ -145,7 +145,7 @@ impl Held {
 }
 
 const fn context(asn: u32) -> Context {
-    Context { four_octet_as: true, internal: asn == SPEAKER_ASN }
+    Context { four_octet_as: true, internal: asn == SPEAKER_ASN, ..Context::BARE }
 }
 
 fn connect(local: Ipv4Addr) -> std::io::Result<TcpStream> {

@@ -1,7 +1,7 @@
 //! Prefixes with the same news, so that they share UPDATEs.
 
 use crate::rib::attrs::{Attrs, AttrsId};
-use crate::rib::numbers::PrefixId;
+use crate::rib::by_path::PathKey;
 use crate::types::Family;
 use hashbrown::HashMap;
 
@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// Group by group.
-    ids: Vec<PrefixId>,
+    keys: Vec<PathKey>,
     groups: Vec<Group>,
     /// The first group that is not sent.
     next: usize,
@@ -20,7 +20,7 @@ pub(super) struct Group {
     pub(super) family: Family,
     /// `None`: withdrawn.
     pub(super) attrs: Option<Attrs>,
-    /// What is left of it, in `ids`.
+    /// What is left of it, in `keys`.
     from: usize,
     to: usize,
 }
@@ -31,15 +31,15 @@ impl Batch {
     }
 
     /// The group to send from, and its prefixes that are not sent.
-    pub(super) fn front(&self) -> Option<(&Group, &[PrefixId])> {
+    pub(super) fn front(&self) -> Option<(&Group, &[PathKey])> {
         let group = self.groups.get(self.next)?;
-        Some((group, self.ids.get(group.from..group.to).unwrap_or_default()))
+        Some((group, self.keys.get(group.from..group.to).unwrap_or_default()))
     }
 
     /// All groups that are not sent.
-    pub(super) fn unsent(&self) -> impl Iterator<Item = (&Group, &[PrefixId])> {
+    pub(super) fn unsent(&self) -> impl Iterator<Item = (&Group, &[PathKey])> {
         let groups = self.groups.get(self.next..).unwrap_or_default().iter();
-        groups.map(|g| (g, self.ids.get(g.from..g.to).unwrap_or_default()))
+        groups.map(|g| (g, self.keys.get(g.from..g.to).unwrap_or_default()))
     }
 
     /// So many of the front group have been sent.
@@ -53,8 +53,8 @@ impl Batch {
     }
 
     /// What is left of the front group is withdrawn instead, if it was to be announced.
-    pub(super) fn withdraw_front(&mut self) -> Vec<PrefixId> {
-        let left = self.front().map(|(_, ids)| ids.to_vec()).unwrap_or_default();
+    pub(super) fn withdraw_front(&mut self) -> Vec<PathKey> {
+        let left = self.front().map(|(_, keys)| keys.to_vec()).unwrap_or_default();
         let was = self.groups.get_mut(self.next).and_then(|group| group.attrs.take());
         if was.is_some() {
             return left;
@@ -69,16 +69,16 @@ impl Batch {
 pub(super) struct Builder {
     groups: Vec<Group>,
     /// Each with the number of its group.
-    added: Vec<(usize, PrefixId)>,
+    added: Vec<(usize, PathKey)>,
     index: HashMap<(Family, Option<AttrsId>), usize>,
 }
 
 impl Builder {
-    pub(super) fn add(&mut self, id: PrefixId, attrs: Option<Attrs>) {
-        let number = self.group(id.family(), attrs);
+    pub(super) fn add(&mut self, key: PathKey, attrs: Option<Attrs>) {
+        let number = self.group(key.prefix.family(), attrs);
         if let Some(group) = self.groups.get_mut(number) {
             group.to += 1;
-            self.added.push((number, id));
+            self.added.push((number, key));
         }
     }
 
@@ -106,14 +106,14 @@ impl Builder {
             group.to = group.from;
         }
         let Some((_, some)) = self.added.first() else { return Batch::default() };
-        let mut ids = vec![*some; end];
-        for (number, id) in self.added {
+        let mut keys = vec![*some; end];
+        for (number, key) in self.added {
             let Some(group) = self.groups.get_mut(number) else { continue };
-            if let Some(slot) = ids.get_mut(group.to) {
-                *slot = id;
+            if let Some(slot) = keys.get_mut(group.to) {
+                *slot = key;
                 group.to += 1;
             }
         }
-        Batch { ids, groups: self.groups, next: 0 }
+        Batch { keys, groups: self.groups, next: 0 }
     }
 }

@@ -7,8 +7,8 @@ use super::refresh::Refresh;
 use super::{AdjOut, EndOfRib};
 use crate::rib::PerFamily;
 use crate::rib::attrs::{Attrs, AttrsId, Interner};
+use crate::rib::by_path::{ByPath, PathKey};
 use crate::rib::loc_rib::LocRib;
-use crate::rib::numbers::PrefixId;
 use crate::rib::told::{Record, Told, Writer};
 use crate::session::agree::Agreed;
 use crate::types::{Family, NextHop, Prefix};
@@ -25,7 +25,7 @@ impl AdjOut {
         told: Told,
         interner: &mut Interner,
     ) {
-        self.start(rib, &agreed.families);
+        self.start(rib, &agreed.families, agreed.context.paths_out);
         for family in &agreed.families {
             if *told.end_of_rib.get(*family) {
                 *self.end_of_rib.get_mut(*family) = EndOfRib::Sent;
@@ -35,29 +35,29 @@ impl AdjOut {
                 self.refresh(rib, *family, agreed.enhanced_refresh);
             }
         }
-        for (prefix, attrs) in told.routes.iter() {
+        for (prefix, path, attrs) in told.paths() {
             // Nothing we announce has no next hop, so this differs from whatever it is compared to.
             let attrs = attrs.clone().unwrap_or_else(|| interner.intern(&unknown(prefix)));
-            let id = rib.number(prefix);
-            self.held.get_mut(id.family()).insert(id.index(), attrs.id());
-            self.inherited.get_mut(id.family()).insert(id.index(), ());
+            let key = PathKey { prefix: rib.number(prefix), path };
+            self.held.get_mut(key.prefix.family()).insert(key, attrs.id());
+            self.inherited.get_mut(key.prefix.family()).insert(key, ());
         }
     }
 
     /// The log that tells the next process what this one has told ([`Told::replay`]).
     pub(crate) fn log(&self, context: &Context, rib: &LocRib, interner: &Interner) -> Vec<Record> {
         let mut writer = Writer::default();
-        let prefixes = |ids: &[PrefixId]| -> Vec<Prefix> {
-            ids.iter().filter_map(|id| rib.prefix(*id)).collect()
-        };
-        let mut pending: HashSet<PrefixId> = HashSet::new();
-        for (group, ids) in self.batch.unsent() {
-            writer.unsure(context, group.family, &prefixes(ids));
-            pending.extend(ids);
+        let listed = |key: &PathKey| Some((rib.prefix(key.prefix)?, key.path));
+        let mut pending: HashSet<PathKey> = HashSet::new();
+        for (group, keys) in self.batch.unsent() {
+            let prefixes: Vec<_> = keys.iter().filter_map(listed).collect();
+            writer.unsure(context, group.family, &prefixes);
+            pending.extend(keys);
         }
-        let mut by_attributes: HashMap<(Family, AttrsId), Vec<Prefix>> = HashMap::new();
-        for (id, attrs) in self.iter().filter(|(id, _)| !pending.contains(id)) {
-            by_attributes.entry((id.family(), attrs)).or_default().extend(rib.prefix(id));
+        let mut by_attributes: HashMap<(Family, AttrsId), Vec<(Prefix, u32)>> = HashMap::new();
+        for (key, attrs) in self.iter().filter(|(key, _)| !pending.contains(key)) {
+            let group = by_attributes.entry((key.prefix.family(), attrs));
+            group.or_default().extend(listed(&key));
         }
         for ((family, attrs), prefixes) in &by_attributes {
             let Some(attrs) = interner.get(*attrs).map(Attrs::unpack) else { continue };
@@ -87,19 +87,19 @@ impl AdjOut {
     pub(super) fn disinherit(&mut self, complete: PerFamily<bool>) -> bool {
         let mut any = false;
         for family in Family::ALL.into_iter().filter(|f| *complete.get(*f)) {
-            let gone = std::mem::take(self.inherited.get_mut(family));
+            let gone = std::mem::replace(self.inherited.get_mut(family), ByPath::new(family));
             any |= gone.len() > 0;
-            self.extra.extend(gone.iter().map(|(i, ())| PrefixId::new(family, i)));
+            self.extra.extend(gone.iter().map(|(key, ())| key.prefix));
         }
         any
     }
 
-    pub(super) fn confirm(&mut self, id: PrefixId) {
-        self.inherited.get_mut(id.family()).remove(id.index());
+    pub(super) fn confirm(&mut self, key: PathKey) {
+        self.inherited.get_mut(key.prefix.family()).remove(key);
     }
 
-    pub(super) fn is_inherited(&self, id: PrefixId) -> bool {
-        self.inherited.get(id.family()).get(id.index()).is_some()
+    pub(super) fn is_inherited(&self, key: PathKey) -> bool {
+        self.inherited.get(key.prefix.family()).get(key).is_some()
     }
 }
 

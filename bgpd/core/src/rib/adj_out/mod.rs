@@ -17,23 +17,27 @@ mod log;
 mod memo;
 mod refresh;
 
+use super::Path;
 use super::PerFamily;
 use super::attrs::{Attrs, AttrsId, Interner};
+use super::by_path::{ByPath, PathKey};
 use super::export::Exporter;
-use super::loc_rib::{LocRib, Route};
+use super::loc_rib::{Journal, LocRib, Route};
 use super::numbers::PrefixId;
-use super::sparse::Sparse;
 use crate::policy::Origins;
 use crate::types::{Family, Prefix};
-use crate::wire::{self, Context};
+use crate::wire::{self, Context, PathIds};
 use group::{Batch, Builder};
 pub(crate) use memo::{Memo, Memos};
 use refresh::Refresh;
+use std::net::IpAddr;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AdjOut {
+    /// The families of which the peer is told several paths a prefix (RFC 7911).
+    several: PathIds,
     /// What the peer holds, or will when `batch` is sent.
-    held: PerFamily<Sparse<AttrsId>>,
+    held: PerFamily<ByPath<AttrsId>>,
     outdated: u64,
     /// The number of the next journal entry to read.
     cursor: u64,
@@ -45,7 +49,24 @@ pub(crate) struct AdjOut {
     refresh: PerFamily<Refresh>,
     /// Told by an earlier process and not wanted by this one so far: withdrawn when everybody has
     /// spoken who might still want it.
-    inherited: PerFamily<Sparse<()>>,
+    inherited: PerFamily<ByPath<()>>,
+}
+
+impl Default for AdjOut {
+    fn default() -> Self {
+        Self {
+            several: PathIds::NONE,
+            held: PerFamily::new(ByPath::new),
+            outdated: 0,
+            cursor: 0,
+            walk: None,
+            extra: Vec::new(),
+            batch: Batch::default(),
+            end_of_rib: PerFamily::default(),
+            refresh: PerFamily::default(),
+            inherited: PerFamily::new(ByPath::new),
+        }
+    }
 }
 
 /// A pass over the Loc-RIB from above. What comes to the table on the way stands in the journal.
@@ -75,6 +96,8 @@ pub(crate) struct Sending<'a> {
     /// Of the exporter's rules.
     pub(crate) memo: &'a mut Memo,
     pub(crate) context: Context,
+    /// How many paths of a prefix are told at most, where several are.
+    pub(crate) most_paths: usize,
     /// Families whose EoR would be true now.
     pub(crate) complete: PerFamily<bool>,
 }
@@ -101,28 +124,45 @@ impl AdjOut {
         self.cursor
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (PrefixId, AttrsId)> + '_ {
-        let all = Family::ALL.into_iter().map(|f| (f, self.held.get(f)));
-        all.flat_map(|(f, held)| held.iter().map(move |(i, attrs)| (PrefixId::new(f, i), *attrs)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PathKey, AttrsId)> + '_ {
+        let all = Family::ALL.into_iter().flat_map(|f| self.held.get(f).iter());
+        all.map(|(key, attrs)| (key, *attrs))
     }
 
-    pub(crate) fn get(&self, id: PrefixId) -> Option<AttrsId> {
-        self.held.get(id.family()).get(id.index()).copied()
+    /// All paths that the peer holds of a prefix.
+    pub(crate) fn of(&self, prefix: PrefixId) -> impl Iterator<Item = (PathKey, AttrsId)> + '_ {
+        self.held.get(prefix.family()).of(prefix).map(|(key, attrs)| (key, *attrs))
+    }
+
+    pub(crate) fn get(&self, prefix: PrefixId) -> Option<AttrsId> {
+        self.of(prefix).next().map(|(_, attrs)| attrs)
     }
 
     /// Every number of a prefix that means something here.
     pub(crate) fn ids(&self) -> impl Iterator<Item = PrefixId> + '_ {
-        let inherited = Family::ALL
-            .into_iter()
-            .flat_map(|f| self.inherited.get(f).iter().map(move |(i, ())| PrefixId::new(f, i)));
-        let batch = self.batch.unsent().flat_map(|(_, ids)| ids.iter().copied());
-        let held = self.iter().map(|(id, _)| id);
-        held.chain(inherited).chain(batch).chain(self.extra.iter().copied())
+        let inherited = Family::ALL.into_iter().flat_map(|f| self.inherited.get(f).iter());
+        let batch = self.batch.unsent().flat_map(|(_, keys)| keys.iter().copied());
+        let held = self.iter().map(|(key, _)| key);
+        let keys = held.chain(inherited.map(|(key, ())| key)).chain(batch);
+        keys.map(|key| key.prefix).chain(self.extra.iter().copied())
+    }
+
+    /// The journal that this peer reads.
+    fn journal<'a>(&self, rib: &'a LocRib) -> &'a Journal {
+        if self.several.any() { rib.every() } else { rib.journal() }
+    }
+
+    pub(crate) const fn reads_every(&self) -> bool {
+        self.several.any()
     }
 
     /// For a session that has just come up: the peer holds nothing of ours that we know of.
-    pub(crate) fn start(&mut self, rib: &LocRib, families: &[Family]) {
-        *self = Self::default();
+    /// `several`: the families of which it is told several paths a prefix.
+    pub(crate) fn start(&mut self, rib: &mut LocRib, families: &[Family], several: PathIds) {
+        *self = Self { several, ..Self::default() };
+        if several.any() {
+            rib.keep_every(true);
+        }
         self.walk_from_now(rib);
         for family in families {
             *self.end_of_rib.get_mut(*family) = EndOfRib::Owed;
@@ -137,11 +177,12 @@ impl AdjOut {
     /// The journal has become too long to be kept for this peer: a walk instead of it.
     pub(crate) fn skip_journal(&mut self, rib: &LocRib) {
         self.walk_from_now(rib);
-        self.extra = self.iter().map(|(id, _)| id).filter(|id| rib.at(*id).is_none()).collect();
+        self.extra =
+            self.iter().map(|(key, _)| key.prefix).filter(|id| rib.at(*id).is_none()).collect();
     }
 
     fn walk_from_now(&mut self, rib: &LocRib) {
-        self.cursor = rib.journal().end();
+        self.cursor = self.journal(rib).end();
         self.walk(rib);
     }
 
@@ -155,7 +196,7 @@ impl AdjOut {
         !self.batch.is_empty()
             || self.walk.is_some()
             || !self.extra.is_empty()
-            || self.cursor < rib.journal().end()
+            || self.cursor < self.journal(rib).end()
             || Family::ALL
                 .into_iter()
                 .any(|f| self.owes(f, complete) || self.may_mark(f) || self.disowns(f, complete))
@@ -199,8 +240,9 @@ impl AdjOut {
     }
 
     fn send_one(&mut self, with: &Sending<'_>, out: &mut Vec<u8>) -> u64 {
-        let Some((group, ids)) = self.batch.front() else { return 0 };
-        let prefixes: Vec<Prefix> = ids.iter().filter_map(|id| with.rib.prefix(*id)).collect();
+        let Some((group, keys)) = self.batch.front() else { return 0 };
+        let listed = |key: &PathKey| Some((with.rib.prefix(key.prefix)?, key.path));
+        let prefixes: Vec<(Prefix, u32)> = keys.iter().filter_map(listed).collect();
         let (context, family) = (&with.context, group.family);
         let written = match &group.attrs {
             Some(attrs) => attrs.announce(context, family, &prefixes, out),
@@ -215,8 +257,8 @@ impl AdjOut {
 
     /// Attributes that no message can hold cannot be told; the peer must not go on with older ones.
     fn give_up(&mut self) {
-        for id in self.batch.withdraw_front() {
-            self.forget(id);
+        for key in self.batch.withdraw_front() {
+            self.forget(key);
         }
     }
 
@@ -243,33 +285,49 @@ impl AdjOut {
             }
             self.walk = None;
         }
-        let id = rib.journal().get(self.cursor)?;
+        let id = self.journal(rib).get(self.cursor)?;
         self.cursor += 1;
         Some((id, false))
     }
 
     fn compare(&mut self, id: PrefixId, again: bool, with: &mut Sending<'_>, batch: &mut Builder) {
-        let held = self.get(id);
-        let wanted = with.wanted(id);
+        if !self.several.of(id.family()) {
+            let wanted = with.wanted(id);
+            return self.settle(id.into(), wanted, again, batch);
+        }
+        let wanted = with.wanted_paths(id);
+        let held: Vec<PathKey> = self.of(id).map(|(key, _)| key).collect();
+        for key in held.into_iter().filter(|key| !wanted.iter().any(|(k, _)| k == key)) {
+            self.settle(key, None, again, batch);
+        }
+        for (key, attrs) in wanted {
+            self.settle(key, Some(attrs), again, batch);
+        }
+    }
+
+    /// Brings one path that the peer holds, or does not, to what it is to be.
+    fn settle(&mut self, key: PathKey, wanted: Option<Attrs>, again: bool, batch: &mut Builder) {
+        let family = key.prefix.family();
+        let held = self.held.get(family).get(key).copied();
         match (wanted, held) {
-            (Some(new), Some(old)) if new.id() == old && !again => self.confirm(id),
+            (Some(new), Some(old)) if new.id() == old && !again => self.confirm(key),
             (Some(new), old) => {
                 self.outdated += u64::from(old.is_some());
-                self.held.get_mut(id.family()).insert(id.index(), new.id());
-                batch.add(id, Some(new));
-                self.confirm(id);
+                self.held.get_mut(family).insert(key, new.id());
+                batch.add(key, Some(new));
+                self.confirm(key);
             }
-            (None, Some(_)) if self.is_inherited(id) => {}
+            (None, Some(_)) if self.is_inherited(key) => {}
             (None, Some(_)) => {
-                self.forget(id);
-                batch.add(id, None);
+                self.forget(key);
+                batch.add(key, None);
             }
             (None, None) => {}
         }
     }
 
-    fn forget(&mut self, id: PrefixId) {
-        if self.held.get_mut(id.family()).remove(id.index()).is_some() {
+    fn forget(&mut self, key: PathKey) {
+        if self.held.get_mut(key.prefix.family()).remove(key).is_some() {
             self.outdated += 1;
         }
     }
@@ -293,6 +351,30 @@ impl Walk {
 }
 
 impl Sending<'_> {
+    /// All paths that the peer is to hold of a prefix, the best first.
+    fn wanted_paths(&mut self, id: PrefixId) -> Vec<(PathKey, Attrs)> {
+        let mut wanted: Vec<(PathKey, Attrs)> = Vec::new();
+        let (Some(route), Some(prefix)) = (self.rib.at(id), self.rib.prefix(id)) else {
+            return wanted;
+        };
+        for path in route.paths() {
+            if wanted.len() >= self.most_paths {
+                break;
+            }
+            if !self.exporter.allows(&prefix, path) {
+                continue;
+            }
+            let attrs = self.memo.attributes(&prefix, path, self.interner, self.origins);
+            let Some(attrs) = attrs else { continue };
+            let mut key = PathKey { prefix: id, path: path_id(path) };
+            while key.path == 0 || wanted.iter().any(|(taken, _)| *taken == key) {
+                key.path = key.path.wrapping_add(1);
+            }
+            wanted.push((key, attrs));
+        }
+        wanted
+    }
+
     /// What the peer is to hold of a prefix.
     fn wanted(&mut self, id: PrefixId) -> Option<Attrs> {
         let path = self.rib.at(id).and_then(Route::best)?;
@@ -302,6 +384,19 @@ impl Sending<'_> {
         }
         self.memo.attributes(&prefix, path, self.interner, self.origins)
     }
+}
+
+/// The identifier under which a path is told (RFC 7911 §3), made of who has told it to us and under
+/// which one: the next process of this speaker comes to the same. Those that collide within a prefix
+/// take the next ones.
+fn path_id(path: &Path) -> u32 {
+    let octets = match path.source.address {
+        IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
+        IpAddr::V6(a) => a.octets(),
+    };
+    // FNV-1a.
+    let all = octets.into_iter().chain(path.id.to_be_bytes());
+    all.fold(0x811c_9dc5, |hash: u32, octet| (hash ^ u32::from(octet)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
@@ -347,7 +442,7 @@ mod tests {
                 memos: Memos::default(),
                 out: AdjOut::default(),
             };
-            peer.out.start(&peer.rib, &[]);
+            peer.out.start(&mut peer.rib, &[], PathIds::NONE);
             peer
         }
 
@@ -367,6 +462,7 @@ mod tests {
                 origins: &NoOrigins,
                 memo: self.memos.of(&self.exporter).unwrap(),
                 context,
+                most_paths: 8,
                 complete: PerFamily::new(|_| true),
             };
             self.out.pull(&mut with, limit, &mut bytes);
@@ -432,7 +528,7 @@ mod tests {
         }
         peer.pull(1 << 20);
         let id = peer.rib.find(&gone).unwrap();
-        peer.rib.remove(id, Some(PeerId(1)));
+        peer.rib.remove(id.into(), Some(PeerId(1)));
         let end = peer.rib.journal().end();
         peer.out.skip_journal(&peer.rib);
         peer.rib.journal_mut().forget_before(end);

@@ -1,5 +1,6 @@
 //! The speaker as the shell sees it: events in, actions and bytes out.
 
+mod add_paths;
 mod bad_input;
 mod bfd;
 mod drain;
@@ -17,7 +18,7 @@ mod table;
 mod watch;
 
 use super::*;
-use crate::config::PeerConfig;
+use crate::config::{AddPaths, PeerConfig};
 use crate::event::Link;
 use crate::options::Options;
 use crate::report::Cause;
@@ -252,6 +253,7 @@ fn offer(n: u8, asn: u32) -> Offer {
             long_lived: Duration::ZERO,
         }),
         options: Options { extended_messages: false, ..Options::default() },
+        add_paths: AddPaths { receive: true, send: 8 },
     }
 }
 
