@@ -98,18 +98,26 @@ impl Member {
     }
 
     /// Every route that `expected` knows has those attributes.
-    pub fn check(&self, expected: impl Fn(&Prefix) -> Option<Attributes>) -> Result<(), String> {
+    ///
+    /// On a link that all share the next hop may be the peer that announced it, too (RFC 4271
+    /// §5.1.3): BIRD and OpenBGPD leave it.
+    pub fn check(
+        &self,
+        expected: impl Fn(&Prefix) -> Option<(Attributes, NextHop)>,
+    ) -> Result<(), String> {
         let held = self.told.lock();
         for (prefix, set) in &held.routes {
-            let (has, Some(wants)) = (&held.sets[*set as usize].0, expected(prefix)) else {
+            let (has, Some((wants, announced))) = (&held.sets[*set as usize].0, expected(prefix))
+            else {
                 continue;
             };
             let same = has.as_path == wants.as_path
-                && has.next_hop == wants.next_hop
+                && [wants.next_hop, announced].contains(&has.next_hop)
                 && has.origin == wants.origin
                 && has.communities == wants.communities;
             if !same {
-                return Err(format!("{prefix} has {has:?} instead of {wants:?}"));
+                let text = |a: &Attributes| format!("[{}] via {}", a.as_path, a.next_hop);
+                return Err(format!("{prefix} is {}, not {}", text(has), text(&wants)));
             }
         }
         Ok(())
@@ -235,15 +243,16 @@ impl Table {
         (Arc::new(up), Arc::new(down))
     }
 
-    /// What the speaker is to tell others of one of its prefixes.
-    pub fn told(&self, prefix: &Prefix) -> Option<Attributes> {
+    /// What the speaker is to tell others of one of its prefixes, and by which next hop it came.
+    pub fn told(&self, prefix: &Prefix) -> Option<(Attributes, NextHop)> {
         let number = number(prefix)?.checked_sub(self.first).filter(|n| *n < self.count)?;
         let mut attributes = self.attributes(number / PER_SET);
+        let announced = attributes.next_hop;
         if self.asn != SPEAKER_ASN {
             attributes.as_path.prepend(Asn(SPEAKER_ASN), 1);
             attributes.next_hop = NextHop::V4(SPEAKER);
         }
-        Some(attributes)
+        Some((attributes, announced))
     }
 
     fn attributes(&self, set: usize) -> Attributes {
