@@ -5,6 +5,8 @@ set -euo pipefail
 
 packages=(
   bird2 frr gobgpd openbgpd exabgp   # BGP peers we did not write
+  stayrtr                            # an RPKI cache
+  pmacct bgpdump                     # a BMP station, a reader of MRT
   containernetworking-plugins        # ptp, bridge, host-local
   containerd runc busybox-static     # a container runtime, and what runs in its pods
   iptables                           # portmap

@@ -12,6 +12,7 @@ mod orders;
 mod question;
 mod tables;
 
+use crate::collect::mrt::Dump;
 use crate::intent::For;
 use crate::watch;
 use bgp_core::event::Reset;
@@ -29,6 +30,8 @@ use mainstay_proto::bgp::v1::{
     ResetPeerReply, ResetPeerRequest, StatusReply, StatusRequest, UndrainReply, UndrainRequest,
     WatchEvent, WatchRequest,
 };
+use mainstay_proto::collect::v1::collect_server::CollectServer;
+use mainstay_proto::collect::v1::{OutletsReply, RpkiReply};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +114,16 @@ pub(crate) enum Ask {
         wait: Duration,
         to: IntentTo,
     },
+    Rpki {
+        about: Option<(Prefix, Option<u32>)>,
+        to: oneshot::Sender<RpkiReply>,
+    },
+    Outlets(oneshot::Sender<OutletsReply>),
+    /// The next piece of a table dump.
+    Dump {
+        dump: Box<Dump>,
+        to: oneshot::Sender<(Box<Dump>, Vec<u8>)>,
+    },
 }
 
 /// The word for what the node is meant for now.
@@ -119,7 +132,7 @@ pub(crate) type ScanTo = oneshot::Sender<(Scan, Vec<Prefix>)>;
 pub(crate) type LeasesTo = oneshot::Sender<Vec<(LeaseView, Vec<InjectedRoute>)>>;
 
 #[derive(Clone)]
-struct Api {
+pub(crate) struct Api {
     asks: mpsc::Sender<Ask>,
     /// Tables that may still be told.
     tables: Arc<Semaphore>,
@@ -140,13 +153,17 @@ pub(crate) async fn serve(
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PING))
+        .add_service(CollectServer::new(api.clone()))
         .add_service(BgpServer::new(api))
         .serve_with_incoming_shutdown(mainstay_daemon::incoming(listener), stop)
         .await
 }
 
 impl Api {
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Status> {
+    pub(crate) async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+    ) -> Result<T, Status> {
         let stopping = |()| Status::unavailable("bgpd is stopping");
         let (to, answer) = oneshot::channel();
         self.asks.send(ask(to)).await.map_err(|_| stopping(()))?;

@@ -7,6 +7,7 @@
 mod api;
 mod bfd;
 mod buffers;
+mod collect;
 mod conn;
 mod drain;
 mod intent;

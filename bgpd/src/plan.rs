@@ -1,5 +1,6 @@
 //! From this node's configuration to what the speaker, the sockets and the kernel are told.
 
+use crate::collect::Wanted;
 use crate::kernel::{Scopes, Target, interfaces};
 use crate::sockopt::{BadKey, Key};
 use bgp_core::config::SpeakerConfig;
@@ -22,6 +23,7 @@ pub(crate) struct Plan {
     pub(crate) target: Target,
     /// How long sessions are held while no speaker runs; zero: not at all.
     pub(crate) max_orphan: Duration,
+    pub(crate) collect: Wanted,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -76,7 +78,9 @@ impl Plan {
             adopt: fib.adopt.iter().map(|who| who.protocol()).collect(),
         };
         let max_orphan = node.keeper.max_orphan;
-        Ok(Self { speaker: speaker(bgp), transport, listen, target, max_orphan, warnings })
+        let collect = Wanted::new(bgp);
+        let speaker = speaker(bgp);
+        Ok(Self { speaker, transport, listen, target, max_orphan, collect, warnings })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A configuration read again: all of it taken over, or nothing.
 
+use crate::collect::Wanted;
 use crate::kernel::Target;
 use crate::listen::Listeners;
 use crate::plan::{Plan, Transport};
@@ -46,6 +47,10 @@ impl Run {
         self.dial_anew(&old.transport);
         self.tell(Event::Configure(Box::new(self.plan.speaker.clone())));
         self.bfd.changed();
+        if old.collect != self.plan.collect {
+            changes.extend(collect_changes(&old.collect, &self.plan.collect));
+            self.collect_anew();
+        }
         changes.append(&mut self.tables.changes);
         Ok(ReloadReply { changes, warnings: self.all_warnings() })
     }
@@ -140,6 +145,20 @@ fn keep_target(old: &Target, plan: &mut Plan, changes: &mut Vec<String>) {
     }
     plan.target = old.clone();
     plan.speaker.install = old.install;
+}
+
+fn collect_changes(old: &Wanted, new: &Wanted) -> Vec<String> {
+    let mut changes = Vec::new();
+    if old.rpki != new.rpki {
+        changes.push(format!("bgp.rpki: {} -> {} servers", old.rpki.len(), new.rpki.len()));
+    }
+    if old.bmp != new.bmp {
+        changes.push(format!("bgp.bmp: {} -> {} stations", old.bmp.len(), new.bmp.len()));
+    }
+    if old.mrt != new.mrt {
+        changes.push("bgp.mrt: changed".into());
+    }
+    changes
 }
 
 fn shown(listen: &[SocketAddr]) -> String {

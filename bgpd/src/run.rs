@@ -6,6 +6,7 @@
 
 use crate::api::Ask;
 use crate::bfd::Bfd;
+use crate::collect::Collect;
 use crate::conn::{Conn, Kept};
 use crate::intent::Intent;
 use crate::keep::Keeper;
@@ -60,6 +61,7 @@ pub(crate) struct Run {
     pub(crate) poller: Rc<Poller>,
     pub(crate) keeper: Keeper,
     pub(crate) bfd: Bfd,
+    pub(crate) collect: Collect,
     /// For the tasks that are started.
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) started: Instant,
@@ -126,6 +128,7 @@ impl Run {
         while !self.tables.left {
             self.watch_paths();
             let shell = self.keeper.deadline().into_iter().chain(self.marker.deadline());
+            let shell = shell.chain(self.collect.deadline());
             let due = self
                 .speaker
                 .deadline()
@@ -147,10 +150,12 @@ impl Run {
                     Signal::Reload => drop(self.reload()),
                 },
                 () = from.watchdog.due() => from.watchdog.tell(),
+                () = std::future::ready(()), if self.collect.is_busy() => self.collect_turn(),
                 () = sleep_until(due) => {
                     self.catch_up()?;
                     self.tell(Event::Due);
                     self.look_for_keeper();
+                    self.collect_due();
                     if self.marker.look(Instant::now()) {
                         tracing::info!("the disk has taken the restart marker");
                     }
@@ -198,6 +203,7 @@ impl Run {
             tracing::info!(sessions = held.len(), "left to the keeper");
         }
         self.tell(Event::Stop);
+        self.collect_stop().await;
         for (_, (_, task)) in self.tables.dialling.drain() {
             task.abort();
         }
@@ -234,6 +240,7 @@ impl Run {
     pub(crate) fn carry_out(&mut self, mut actions: Vec<Action>) {
         actions.drain(..).for_each(|action| self.act(action));
         self.tables.actions = actions;
+        self.show_seen();
     }
 
     fn act(&mut self, action: Action) {
@@ -280,6 +287,8 @@ impl Run {
         match input {
             Input::Accepted { stream, link, silent } => self.accepted(stream, link, silent),
             Input::Dialled { conn, result } => self.dialled(conn, result),
+            Input::Cache { number, state } => self.cache_told(number, *state),
+            Input::Station { number, news } => self.station_told(number, news),
         }
     }
 
@@ -396,6 +405,9 @@ impl Run {
             Ask::Undrain { by, to } => drop(to.send(self.undrain(by))),
             Ask::Leave { wait, to } => drop(to.send(self.leave(wait))),
             Ask::Configuration(to) => drop(to.send(self.configuration())),
+            Ask::Rpki { about, to } => drop(to.send(self.rpki(about))),
+            Ask::Outlets(to) => drop(to.send(self.outlets())),
+            Ask::Dump { dump, to } => drop(to.send(self.dump(dump))),
             // The others only ask.
             _ => {}
         }
@@ -441,7 +453,8 @@ impl Run {
     pub(crate) fn all_warnings(&self) -> Vec<String> {
         let written = self.warnings.iter().chain(&self.plan.warnings).cloned();
         let kept = self.marker.warning().into_iter().chain(self.lease_files.warning());
-        written.chain(self.bfd_warnings()).chain(kept).collect()
+        let shell = self.bfd_warnings().into_iter().chain(kept);
+        written.chain(shell).chain(self.collect.mrt.warnings()).collect()
     }
 
     fn status(&self) -> StatusReply {
@@ -466,7 +479,7 @@ impl Run {
     }
 }
 
-async fn sleep_until(due: Option<tokio::time::Instant>) {
+pub(crate) async fn sleep_until(due: Option<tokio::time::Instant>) {
     match due {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

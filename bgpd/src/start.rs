@@ -3,6 +3,7 @@
 
 use crate::api::{self, Ask};
 use crate::bfd::Bfd;
+use crate::collect::Collect;
 use crate::intent::{For, Intent};
 use crate::keep::Keeper;
 use crate::kernel::interfaces::Interfaces;
@@ -117,6 +118,7 @@ async fn serve(
         poller: Rc::new(Poller::new()?),
         keeper,
         bfd: Bfd::default(),
+        collect: Collect::default(),
         inputs: inputs_to,
         started: now,
         tables: Tables::default(),
@@ -129,6 +131,7 @@ async fn serve(
     run.tell(Event::Blocks(found.blocks));
     run.resume(attached).await;
     run.hold_nothing_unless_wanted();
+    run.collect_anew();
     let (plan, socket) = (&run.plan, run.args.socket("bgpd.sock"));
     let listeners = Listeners::open(&plan.listen, &plan.transport, &run.interfaces, &run.inputs)?;
     run.listeners = Some(listeners);

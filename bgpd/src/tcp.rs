@@ -1,6 +1,8 @@
 //! TCP connections come to be: listeners and dialling. Their tasks own no state of BGP; they tell the
 //! loop what happened ([`Input`]).
 
+use crate::collect::bmp::News;
+use crate::collect::rpki::CacheState;
 use crate::kernel::interfaces::{self, Interfaces};
 use crate::plan::{Transport, Way};
 use crate::sockopt;
@@ -26,8 +28,25 @@ const DIAL: Duration = Duration::from_secs(10);
 /// What the network has to tell.
 #[derive(Debug)]
 pub(crate) enum Input {
-    Accepted { stream: TcpStream, link: Link, silent: OwnedSemaphorePermit },
-    Dialled { conn: ConnId, result: Result<(TcpStream, Link), String> },
+    Accepted {
+        stream: TcpStream,
+        link: Link,
+        silent: OwnedSemaphorePermit,
+    },
+    Dialled {
+        conn: ConnId,
+        result: Result<(TcpStream, Link), String>,
+    },
+    /// Of an RPKI cache, by the number of its task.
+    Cache {
+        number: u64,
+        state: Box<CacheState>,
+    },
+    /// Of a BMP station, likewise.
+    Station {
+        number: u64,
+        news: News,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]

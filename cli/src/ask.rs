@@ -2,6 +2,7 @@
 
 use hyper_util::rt::TokioIo;
 use mainstay_proto::bgp::v1::bgp_client::BgpClient;
+use mainstay_proto::collect::v1::collect_client::CollectClient;
 use mainstay_proto::ipam::v1::ipam_client::IpamClient;
 use mainstay_proto::netmon::v1::netmon_client::NetmonClient;
 use std::future::Future;
@@ -55,6 +56,12 @@ impl Daemons {
 
     pub(crate) async fn bgpd(&self) -> Result<BgpClient<Channel>, AskError> {
         let client = BgpClient::new(connect("bgpd", &self.run_dir.join("bgpd.sock")).await?);
+        Ok(client.max_decoding_message_size(LARGEST_REPLY))
+    }
+
+    /// The other service of bgpd.
+    pub(crate) async fn collect(&self) -> Result<CollectClient<Channel>, AskError> {
+        let client = CollectClient::new(connect("bgpd", &self.run_dir.join("bgpd.sock")).await?);
         Ok(client.max_decoding_message_size(LARGEST_REPLY))
     }
 

@@ -2,9 +2,11 @@
 
 pub(crate) mod explain;
 pub(crate) mod inject;
+pub(crate) mod outlets;
 pub(crate) mod peers;
 pub(crate) mod reset;
 pub(crate) mod routes;
+pub(crate) mod rpki;
 pub(crate) mod summary;
 pub(crate) mod watch;
 
@@ -45,6 +47,15 @@ pub(crate) enum Verb {
     /// Who injects routes, and for how long they stay
     #[command(after_help = inject::LEASES)]
     Leases(inject::LeasesArgs),
+    /// What RPKI caches say of origins
+    #[command(after_help = rpki::HELP)]
+    Rpki(rpki::Args),
+    /// BMP stations that are told, MRT files that are written
+    #[command(after_help = outlets::HELP)]
+    Outlets,
+    /// All routes, into a file
+    #[command(after_help = outlets::DUMP_HELP)]
+    Dump(outlets::DumpArgs),
 }
 
 pub(crate) async fn run(
@@ -63,5 +74,8 @@ pub(crate) async fn run(
         Verb::Inject(args) => inject::run(daemons, args, out).await,
         Verb::Withdraw(args) => inject::withdraw(daemons, args, out).await,
         Verb::Leases(args) => inject::leases(daemons, args, out).await,
+        Verb::Rpki(args) => rpki::run(daemons, args, out).await,
+        Verb::Outlets => outlets::run(daemons, out).await,
+        Verb::Dump(args) => outlets::dump(daemons, args, out).await,
     }
 }

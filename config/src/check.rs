@@ -1,6 +1,7 @@
 //! What does not fit together, though each value alone is fine.
 
 mod bgp;
+mod collect;
 mod ipam;
 mod select;
 

@@ -2,8 +2,10 @@
 //!
 //! The comments on keys are what an editor shows; they speak to the operator.
 
+mod collect;
 mod policy;
 
+pub(crate) use collect::{BmpStation, Mrt, Rpki, RpkiServer};
 pub(crate) use policy::*;
 
 use crate::fault::{Log, Place};
@@ -103,6 +105,12 @@ table! {
         multipath: Option<At<Multipath>>,
         /// How MEDs are compared.
         med: Option<At<MedRules>>,
+        /// Route origin validation (RFC 6811).
+        rpki: Option<At<Rpki>>,
+        /// Stations that are told of peers and routes (RFC 7854).
+        bmp: List<BmpStation>,
+        /// Files of what was heard and of what is known (RFC 6396).
+        mrt: Option<At<Mrt>>,
     }
 }
 
@@ -544,6 +552,7 @@ impl Value for BfdKey {
 
 #[cfg(test)]
 mod tests {
+    use super::collect::{MrtRib, MrtUpdates};
     use super::*;
     use serde_json::Value as Json;
     use std::collections::BTreeSet;
@@ -566,6 +575,7 @@ mod tests {
         }
         same! {
             Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer PolicySet Policy Rule Match PrefixMatch CommunityMatch AsPathMatch Length Changes CommunityChange Prepend Fib Ipam Gc Pool Reserved Claims Stickiness History Netmon Keeper LocalAs MaxPrefixes Multipath MedRules
+            Rpki RpkiServer BmpStation Mrt MrtUpdates MrtRib
         }
         assert_eq!(keys_of(&schema), File::KEYS.iter().copied().collect());
         assert_eq!(tables.keys().map(String::as_str).collect::<BTreeSet<_>>(), seen);

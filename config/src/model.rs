@@ -1,8 +1,10 @@
 //! What one node ends up with: checked values, defaults filled in. The daemons see only this.
 
+mod collect;
 mod options;
 mod policy;
 
+pub use collect::{BmpStation, HostPort, Mrt, MrtFile, RpkiServer};
 pub use options::{
     LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule, OverLimit, RemovePrivate,
     SessionOptions,
@@ -73,6 +75,13 @@ pub struct Bgp {
     pub fib: Fib,
     pub multipath: Multipath,
     pub med: MedRules,
+    /// Caches of validated route origins, the best first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rpki: Vec<RpkiServer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bmp: Vec<BmpStation>,
+    #[serde(skip_serializing_if = "Mrt::is_off")]
+    pub mrt: Mrt,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -2,6 +2,7 @@
 //! here fits, and a default stands here and nowhere else.
 
 mod bgp;
+mod collect;
 mod ipam;
 mod policy;
 

@@ -191,6 +191,47 @@ impl Scalar for SocketAddr {
     }
 }
 
+/// A host, by name or address, and its port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostPort(pub(crate) model::HostPort);
+
+impl Scalar for HostPort {
+    const WHAT: &'static str = "a host and its port such as 192.0.2.1:323, [2001:db8::1]:323 or \
+         rpki.example.net:323";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        let (host, port) = text.rsplit_once(':').ok_or(Wrong::Kind)?;
+        let port = decimal(port).and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0);
+        let port = port.ok_or(Wrong::Kind)?;
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let known = match inner {
+            Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => is_host(host),
+        };
+        let host = inner.unwrap_or(host).to_owned();
+        known.then_some(Self(model::HostPort { host, port })).ok_or(Wrong::Kind)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^.+:[0-9]{1,5}$",
+               "examples": ["192.0.2.1:323", "[2001:db8::1]:323", "rpki.example.net:323"]})
+    }
+}
+
+/// An IPv4 address, or a name of letters, digits, hyphens and dots (RFC 1123 §2.1).
+fn is_host(text: &str) -> bool {
+    let label = |l: &str| {
+        let inside = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        !l.is_empty() && l.len() < 64 && l.bytes().all(inside) && !l.starts_with('-')
+    };
+    let digits = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if digits {
+        text.parse::<Ipv4Addr>().is_ok()
+    } else {
+        text.len() < 254 && text.split('.').all(label)
+    }
+}
+
 /// Who a speaker says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RouterId {

@@ -17,6 +17,11 @@ pub mod bgp {
         include!("gen/mainstay.bgp.v1.rs");
     }
 }
+pub mod collect {
+    pub mod v1 {
+        include!("gen/mainstay.collect.v1.rs");
+    }
+}
 pub mod ipam {
     pub mod v1 {
         include!("gen/mainstay.ipam.v1.rs");

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "mainstay/bgp/v1/bgp.proto",
+    "mainstay/collect/v1/collect.proto",
     "mainstay/ipam/v1/ipam.proto",
     "mainstay/netmon/v1/netmon.proto",
     "runtime/v1/cri.proto",

@@ -2,10 +2,12 @@
 
 use crate::config::SpeakerConfig;
 use crate::report::Report;
+use crate::rpki;
 use crate::told::Record;
 use crate::types::{ConnId, NextHop, PeerId, Prefix};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub enum Event<'a> {
         prefix: Prefix,
         why: String,
     },
+    /// What the RPKI says of origins (RFC 6811), whenever it is another than before.
+    Origins(Arc<rpki::Table>),
     /// A checked configuration takes the place of the old one.
     Configure(Box<SpeakerConfig>),
     /// Take traffic away: every path is told again as the last resort, and withdrawn when `wait` is

@@ -18,12 +18,14 @@ pub mod difference;
 pub mod event;
 mod fib;
 pub mod inject;
+pub mod monitor;
 pub mod options;
 mod peer;
 pub mod policy;
 pub mod report;
 mod rib;
 pub mod role;
+pub mod rpki;
 mod session;
 pub mod speaker;
 #[cfg(test)]

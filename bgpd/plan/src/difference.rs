@@ -4,7 +4,7 @@
 //! as well); what the daemons add around the core, and ipamd and netmon, is said here.
 
 use bgp_core::difference as core;
-use mainstay_config::{Gc, Ipam, Mode, NodeConfig, Peer, PeerSession};
+use mainstay_config::{Gc, Ipam, Mode, MrtFile, NodeConfig, Peer, PeerSession, RpkiServer};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -89,6 +89,7 @@ pub fn changes(old: &NodeConfig, new: &NodeConfig) -> Vec<Change> {
     speaker(old, new, &mut all);
     transport(old, new, &mut all);
     fib(old, new, &mut all);
+    collect(old, new, &mut all);
     ipam(&old.ipam, &new.ipam, &mut all);
     let (was, is) = (shown(old.keeper.max_orphan), shown(new.keeper.max_orphan));
     all.note("keeper.max_orphan", was, is, Effect::AtOnce, None);
@@ -246,6 +247,35 @@ fn fib(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
     all.note("bgp.fib.install", was.install, is.install, later, hint);
     all.note("bgp.fib.table", was.table, is.table, later, hint);
     all.note("bgp.fib.metric", was.metric, is.metric, later, hint);
+}
+
+const PEERS_STAY: &str = "no session and no route is touched but by what it says";
+
+/// Whom the speaker asks and tells besides its peers.
+fn collect(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
+    if !both_speak(old, new) {
+        return;
+    }
+    let servers = |node: &NodeConfig| {
+        let server = |s: &RpkiServer| format!("{} (preference {})", s.address, s.preference);
+        some(node.bgp.rpki.iter().map(server).collect())
+    };
+    all.note("bgp.rpki", servers(old), servers(new), Effect::AtOnce, Some(PEERS_STAY));
+    let stations =
+        |node: &NodeConfig| some(node.bgp.bmp.iter().map(|s| s.address.to_string()).collect());
+    all.note("bgp.bmp", stations(old), stations(new), Effect::AtOnce, None);
+    let (was, is) = (&old.bgp.mrt, &new.bgp.mrt);
+    all.note("bgp.mrt.updates", file(&was.updates), file(&is.updates), Effect::AtOnce, None);
+    all.note("bgp.mrt.rib", file(&was.rib), file(&is.rib), Effect::AtOnce, None);
+}
+
+fn file(file: &Option<MrtFile>) -> String {
+    let text = |f: &MrtFile| format!("{} every {}", f.path.display(), shown(f.every));
+    file.as_ref().map_or_else(|| "none".into(), text)
+}
+
+fn some(texts: Vec<String>) -> String {
+    if texts.is_empty() { "none".into() } else { texts.join(", ") }
 }
 
 const LEASES_STAY: &str = "addresses in use stay with their pods, also in a block that is left";

@@ -37,6 +37,7 @@ pub(super) fn check(file: &File, log: &mut Log) {
     mesh(file, bgp, log);
     peers(file, bgp, log);
     policy::check(bgp, log);
+    super::collect::check(bgp, log);
     for prefix in bgp.originate.items() {
         in_use(file, prefix, log);
     }

@@ -49,6 +49,9 @@ pub(crate) fn resolve(file: &File, name: &str, node: Option<&Node>) -> Bgp {
         fib: fib(bgp),
         multipath: options::multipath(Some(bgp)),
         med: options::med(Some(bgp)),
+        rpki: super::collect::rpki(bgp),
+        bmp: super::collect::bmp(bgp),
+        mrt: super::collect::mrt(bgp),
     }
 }
 
@@ -67,10 +70,13 @@ fn silent(bgp: Option<&file::Bgp>, router_id: Ipv4Addr) -> Bgp {
         fib: Fib { install: false, table: TABLE_MAIN, metric: METRIC, adopt: Vec::new() },
         multipath: options::multipath(None),
         med: options::med(None),
+        rpki: Vec::new(),
+        bmp: Vec::new(),
+        mrt: crate::model::Mrt::default(),
     }
 }
 
-fn value<T: Copy>(given: &Option<At<T>>, default: T) -> T {
+pub(super) fn value<T: Copy>(given: &Option<At<T>>, default: T) -> T {
     given.as_ref().map_or(default, |given| given.value)
 }
 

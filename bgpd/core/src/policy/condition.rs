@@ -48,9 +48,7 @@ impl OfPrefix {
     pub(super) fn holds(&self, prefix: &Prefix, attrs: &Attributes, context: &Context<'_>) -> bool {
         match self {
             Self::In(list) => list.has(prefix),
-            Self::Rpki(states) => {
-                states.contains(&context.origins.validity(prefix, attrs.as_path.origin_as()))
-            }
+            Self::Rpki(states) => states.contains(&validity(prefix, attrs, context)),
         }
     }
 
@@ -70,11 +68,16 @@ impl OfPrefix {
                 n => format!("its prefix is none of {n}"),
             },
             Self::Rpki(states) => {
-                let state = context.origins.validity(prefix, attrs.as_path.origin_as());
+                let state = validity(prefix, attrs, context);
                 format!("RPKI says {state}, not {}", or(states))
             }
         }
     }
+}
+
+fn validity(prefix: &Prefix, attrs: &Attributes, context: &Context<'_>) -> Validity {
+    let own = context.origins.own_asn().filter(|_| attrs.as_path.0.is_empty());
+    context.origins.validity(prefix, attrs.as_path.origin_as().or(own))
 }
 
 impl OfAttributes {

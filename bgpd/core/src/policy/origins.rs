@@ -11,9 +11,14 @@ pub enum Validity {
     NotFound,
 }
 
-/// Whoever knows. `origin`: none if the path ends in an AS_SET or is empty.
+/// Whoever knows. `origin`: none if the path ends in an AS_SET.
 pub trait Origins: Debug {
     fn validity(&self, prefix: &Prefix, origin: Option<Asn>) -> Validity;
+
+    /// Who has originated a path that is empty (RFC 6811 §2).
+    fn own_asn(&self) -> Option<Asn> {
+        None
+    }
 }
 
 /// Nothing is known of anybody.

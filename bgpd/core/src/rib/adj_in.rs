@@ -143,16 +143,16 @@ impl AdjIn {
         Some(path.verdict)
     }
 
-    /// Judges everything again; answers the prefixes whose verdict has become another one, and what
+    /// Judges again what `judge` has an answer to; answers the prefixes whose verdict has become another one, and what
     /// comes of them. `all`: also of those that are accepted as before, maybe as something else.
     pub(crate) fn judge(
         &mut self,
         all: bool,
-        mut judge: impl FnMut(PathKey, &Attrs) -> Admitted,
+        mut judge: impl FnMut(PathKey, &Attrs) -> Option<Admitted>,
     ) -> Vec<(PathKey, Admitted)> {
         let mut changed = Vec::new();
         for (key, path) in self.paths.iter_mut() {
-            let admitted = judge(key, &path.attrs);
+            let Some(admitted) = judge(key, &path.attrs) else { continue };
             let new = admitted.as_ref().map_or_else(|refused| *refused, |_| Verdict::Accepted);
             self.accepted += usize::from(new.accepted());
             self.accepted -= usize::from(path.verdict.accepted());
@@ -221,7 +221,7 @@ mod tests {
             table.set(id(n), attrs.clone(), Verdict::Accepted, start());
         }
         let first = |p: PathKey, attrs: &Attrs| {
-            if p == id(0) { Ok(attrs.clone()) } else { Err(Verdict::Policy) }
+            Some(if p == id(0) { Ok(attrs.clone()) } else { Err(Verdict::Policy) })
         };
         let changed = table.judge(false, first);
         assert_eq!(changed.len(), 1);

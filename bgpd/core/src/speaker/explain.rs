@@ -3,7 +3,7 @@
 use super::Speaker;
 use crate::config::PolicyName;
 use crate::peer::Peer;
-use crate::policy::{Context, NoOrigins, Trace, trace};
+use crate::policy::{Context, Origins, Trace, trace};
 use crate::rib::Path;
 use crate::rib::attrs::Attrs;
 use crate::rib::export::Withheld;
@@ -43,7 +43,7 @@ impl Speaker {
             let mut view = self.adj_in_view(peer, prefix, now)?;
             view.paths.retain(|path| path.rejected);
             for (key, path) in refused.iter().filter(|(_, p)| p.verdict == Verdict::Policy) {
-                let rule = import_rule(peer, prefix, &path.attrs);
+                let rule = import_rule(peer, prefix, &path.attrs, &self.origins);
                 let shown = view.paths.iter_mut().filter(|shown| shown.path_id == key.path);
                 shown.for_each(|shown| shown.said.clone_from(&rule));
             }
@@ -63,9 +63,9 @@ impl Speaker {
         let view = |peer: &Peer| {
             let told =
                 peer.up.as_ref().and_then(|_| self.told(peer, prefix)).map(|a| a.unpack().into());
-            let (state, why) = export_state(peer, prefix, best, told.is_some());
+            let (state, why) = export_state(peer, prefix, best, (told.is_some(), &self.origins));
             let by_policy = best.filter(|_| why == Some(Withheld::Policy.reason()));
-            let rule = by_policy.and_then(|path| export_rule(peer, prefix, path));
+            let rule = by_policy.and_then(|path| export_rule(peer, prefix, path, &self.origins));
             ExportView { peer: peer.name.clone(), state, why, rule, told }
         };
         let mut views: Vec<ExportView> = self.peers.values().map(view).collect();
@@ -99,12 +99,12 @@ fn export_state(
     peer: &Peer,
     prefix: &Prefix,
     best: Option<&Path>,
-    told: bool,
+    (told, origins): (bool, &dyn Origins),
 ) -> (ExportState, Option<&'static str>) {
     let Some(up) = &peer.up else {
         return (ExportState::Down, Some("the session is not up"));
     };
-    let allowed = best.map(|path| up.exporter.judge_fully(prefix, path, &NoOrigins));
+    let allowed = best.map(|path| up.exporter.judge_fully(prefix, path, origins));
     match (allowed, told) {
         (Some(Ok(())), true) => (ExportState::Told, None),
         (Some(Ok(())), false) => (ExportState::Pending, Some("not told yet")),
@@ -116,21 +116,26 @@ fn export_state(
 }
 
 /// Which rule of which policy has refused.
-fn import_rule(peer: &Peer, prefix: &Prefix, attrs: &Attrs) -> Option<String> {
+fn import_rule(
+    peer: &Peer,
+    prefix: &Prefix,
+    attrs: &Attrs,
+    origins: &dyn Origins,
+) -> Option<String> {
     let policy = &peer.settings.import;
     let Some(program) = peer.import.program() else { return Some(built_in(policy)) };
     let source = peer.source.as_ref()?;
     let family = Family::of(prefix);
-    let context = Context { family, source, origins: &NoOrigins, own_asn: None };
+    let context = Context { family, source, origins, own_asn: None };
     let attrs = Arc::new(attrs.unpack());
     Some(decided(policy, &trace::trace(program, prefix, &attrs, &context)))
 }
 
-fn export_rule(peer: &Peer, prefix: &Prefix, path: &Path) -> Option<String> {
+fn export_rule(peer: &Peer, prefix: &Prefix, path: &Path, origins: &dyn Origins) -> Option<String> {
     let policy = &peer.settings.export;
     let exporter = &peer.up.as_ref()?.exporter;
     let Some(program) = exporter.filter.program() else { return Some(built_in(policy)) };
-    let context = exporter.context(Family::of(prefix), path, &NoOrigins);
+    let context = exporter.context(Family::of(prefix), path, origins);
     let attrs = Arc::new(path.attrs.unpack());
     Some(decided(policy, &trace::trace(program, prefix, &attrs, &context)))
 }

@@ -64,7 +64,7 @@ impl Speaker {
         };
         let Some(source) = &peer.source else { return (0, 0) };
         let rules = (&peer.settings, &peer.import);
-        let mut judge = Judge::new(importer(config, rules, source, tables.own));
+        let mut judge = Judge::new(importer(config, rules, source, &tables));
         let adj_in = peer.adj_in.get_mut(family);
         let stale = adj_in.stale_keys();
         let mut kept = 0;

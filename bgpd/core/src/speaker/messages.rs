@@ -3,7 +3,6 @@
 use super::Speaker;
 use crate::event::Action;
 use crate::peer::Peer;
-use crate::policy::NoOrigins;
 use crate::rib::PerFamily;
 use crate::rib::adj_out::Sending;
 use crate::session::{Input, Session, Step};
@@ -28,7 +27,10 @@ impl Speaker {
             framer.follow(&context);
             match framer.next() {
                 Ok(Some(frame)) => match wire::decode(frame, &context) {
-                    Ok(message) => self.message(id, conn, &message, now, out),
+                    Ok(message) => {
+                        self.see_message(id, conn, (frame, &message));
+                        self.message(id, conn, &message, now, out);
+                    }
                     Err(error) => self.broken(id, conn, &error, now, out),
                 },
                 Ok(None) => break,
@@ -138,7 +140,9 @@ impl Speaker {
     fn pull_updates(&mut self, id: PeerId, conn: ConnId, limit: usize, out: &mut Vec<u8>) {
         let Some(peer) = self.peers.get(&id) else { return };
         let complete = self.complete(peer);
-        let Self { peers, rib, interner, memos, blocks: Some(_), .. } = self else { return };
+        let Self { peers, rib, interner, memos, origins, blocks: Some(_), .. } = self else {
+            return;
+        };
         let Some(Peer { up: Some(up), adj_out, sessions, settings, .. }) = peers.get_mut(&id)
         else {
             return;
@@ -149,7 +153,6 @@ impl Speaker {
         let context = session.context();
         let exporter = &up.exporter;
         let Some(memo) = memos.of(exporter) else { return };
-        let origins = &NoOrigins;
         // A session outlives a setting.
         let most_paths = settings.add_paths.send.max(1).into();
         let mut with =

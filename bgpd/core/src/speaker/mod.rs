@@ -4,6 +4,8 @@
 //! - `connections`: dialling, accepting, collisions; what ends a session
 //! - `messages`: bytes to messages to what they mean
 //! - `routes`: UPDATEs into the RIBs, own prefixes, the FIB
+//! - `monitor`: what somebody beside the peers is told of
+//! - `origins`: routes judged again when the RPKI says something else
 //! - `refresh`: everything told again, in both roles (RFC 2918, RFC 7313)
 //! - `limits`: how much a peer may tell
 //! - `restart`: graceful restart in both roles (RFC 4724)
@@ -31,6 +33,8 @@ mod inject;
 pub(crate) mod limits;
 mod long_lived;
 mod messages;
+mod monitor;
+pub(crate) mod origins;
 mod policies;
 mod query;
 pub(crate) mod refresh;
@@ -51,6 +55,7 @@ pub use reset::Done;
 use crate::config::{SessionConfig, SpeakerConfig};
 use crate::event::{Action, Event, Start};
 use crate::fib::Fib;
+use crate::monitor::Monitor;
 use crate::peer::Peer;
 use crate::policy::Program;
 use crate::report::{Cause, Report};
@@ -58,6 +63,7 @@ use crate::rib::adj_out::Memos;
 use crate::rib::attrs::Interner;
 use crate::rib::loc_rib::LocRib;
 use crate::rib::policy::Filter;
+use crate::rpki;
 use crate::session::Session;
 use crate::types::{ConnId, Family, PeerId, Prefix};
 use drain::Drain;
@@ -95,7 +101,11 @@ pub struct Speaker {
     interner: Interner,
     memos: Memos,
     fib: Fib,
+    /// What the RPKI says of origins.
+    origins: rpki::Known,
     recovery: Recovery,
+    /// `None`: nobody watches.
+    monitor: Option<Box<Monitor>>,
     /// The kernel's blocks; `None`: not told yet.
     blocks: Option<BTreeSet<Prefix>>,
     originated: BTreeMap<Prefix, Instant>,
@@ -127,7 +137,9 @@ impl Speaker {
             rib: LocRib::default(),
             interner: Interner::default(),
             memos: Memos::default(),
+            origins: rpki::Known { table: Arc::default(), own_asn: config.asn },
             recovery: Recovery::new(&config, now),
+            monitor: None,
             blocks: None,
             originated: BTreeMap::new(),
             leases: Leases::default(),
@@ -171,6 +183,7 @@ impl Speaker {
                 self.fib.failed(prefix, &why, now);
                 out.push(Action::Report(Report::FibFailed { prefix, why }));
             }
+            Event::Origins(table) => self.origins(table, out),
             Event::Configure(config) => self.configure(*config, now, out),
             Event::Drain { wait } => self.begin_drain(wait, false, now, out),
             Event::Undrain => self.undrain(out),
@@ -208,6 +221,7 @@ impl Speaker {
     /// After each event: who has something to send, and who has got into another state.
     fn finish(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.recovery_over_if_all(out);
+        self.see_chosen();
         self.tend_journal();
         self.tend_tables();
         let waking: Vec<ConnId> = self

@@ -6,8 +6,8 @@ use crate::config::Policy;
 use crate::event::Action;
 use crate::policy::Program;
 use crate::rib::Path;
-use crate::rib::import::{Judge, Verdict};
-use crate::types::{Family, PeerId};
+use crate::rib::import::Judge;
+use crate::types::{Family, PeerId, Prefix};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,19 +53,32 @@ impl Speaker {
     /// Asks the import rules again about everything a peer has told. `all`: also what is let in as
     /// before may have become another path.
     pub(super) fn judge_again(&mut self, id: PeerId, all: bool, out: &mut Vec<Action>) {
+        self.judge_some(id, all, |_| true, out);
+    }
+
+    /// The same about what is affected.
+    pub(super) fn judge_some(
+        &mut self,
+        id: PeerId,
+        all: bool,
+        affected: impl Fn(&Prefix) -> bool,
+        out: &mut Vec<Action>,
+    ) {
         let Some(Parts { peer, interner, config, mut tables }) = self.parts(id, out) else {
             return;
         };
         let Some(source) = &peer.source else { return };
         let rules = (&peer.settings, &peer.import);
-        let mut judge = Judge::new(importer(config, rules, source, tables.own));
+        let mut judge = Judge::new(importer(config, rules, source, &tables));
+        let mut judged = Vec::new();
         for family in Family::ALL {
             let adj_in = peer.adj_in.get_mut(family);
             let numbers = tables.rib.numbers();
             let changed = adj_in.judge(all, |key, attrs| {
-                let prefix = numbers.prefix(key.prefix).ok_or(Verdict::Policy)?;
-                judge.admit(&prefix, attrs, interner)
+                let prefix = numbers.prefix(key.prefix).filter(&affected)?;
+                Some(judge.admit(&prefix, attrs, interner))
             });
+            judged.extend(changed.iter().map(|(key, _)| *key));
             for (key, admitted) in changed {
                 match admitted {
                     Ok(attrs) => {
@@ -76,20 +89,6 @@ impl Speaker {
                 }
             }
         }
-    }
-
-    /// What is known of who may originate what has changed: policies that ask for it are asked again.
-    pub fn origins_changed(&mut self, out: &mut Vec<Action>) {
-        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
-        for id in ids {
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
-            if peer.export.asks_rpki() && peer.up.is_some() {
-                peer.adj_out.reconsider(&self.rib);
-            }
-            if peer.import.asks_rpki() {
-                let all = peer.import.changes_paths();
-                self.judge_again(id, all, out);
-            }
-        }
+        self.see_change(id, &judged, false);
     }
 }

@@ -22,6 +22,7 @@ use std::time::Instant;
 impl Speaker {
     pub(super) fn configure(&mut self, new: SpeakerConfig, now: Instant, out: &mut Vec<Action>) {
         let old = std::mem::replace(&mut self.config, new);
+        self.origins.own_asn = self.config.asn;
         self.programs = compile(&self.config.policies, &self.programs);
         let changes = difference::between(&old, &self.config);
         let resets = Resets::of(&changes);

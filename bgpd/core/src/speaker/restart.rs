@@ -108,6 +108,7 @@ impl Speaker {
             .collect();
         peer.up = Some(up);
         let name = peer.name.clone();
+        self.see_up(id, conn);
         out.push(Action::Established { conn });
         out.push(Action::Report(Report::PeerUp { peer: id, name: name.clone() }));
         self.judge_restart(id, now, out);
@@ -159,6 +160,7 @@ impl Speaker {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
+        self.see_down(id, session, &cause);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.up = None;
         peer.adj_out = Default::default();

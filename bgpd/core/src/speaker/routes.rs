@@ -5,7 +5,6 @@ use crate::config::{Multipath, SessionConfig, SpeakerConfig};
 use crate::event::{Action, Link};
 use crate::fib::Fib;
 use crate::peer::{Peer, Up};
-use crate::policy::NoOrigins;
 use crate::report::Report;
 use crate::rib::attrs::Interner;
 use crate::rib::by_path::PathKey;
@@ -15,6 +14,7 @@ use crate::rib::loc_rib::{Change, LocRib};
 use crate::rib::numbers::PrefixId;
 use crate::rib::policy::Filter;
 use crate::rib::{Kind, Path, PerFamily, Source};
+use crate::rpki;
 use crate::types::{Family, NextHop, PeerId, Prefix, Protocol, Role};
 use crate::wire::{Attributes, Context, Origin, Update};
 use std::collections::BTreeSet;
@@ -29,6 +29,8 @@ pub(super) struct Tables<'a> {
     pub(super) max_paths: usize,
     pub(super) multipath: Multipath,
     pub(super) own: &'a BTreeSet<IpAddr>,
+    /// What the RPKI says of origins.
+    pub(super) origins: &'a rpki::Known,
     pub(super) out: &'a mut Vec<Action>,
 }
 
@@ -81,6 +83,7 @@ impl Speaker {
             max_paths: self.config.max_paths.max(1),
             multipath: self.config.multipath,
             own: &self.own_addresses,
+            origins: &self.origins,
             out,
         }
     }
@@ -90,10 +93,10 @@ impl Speaker {
         id: PeerId,
         out: &'a mut Vec<Action>,
     ) -> Option<Parts<'a>> {
-        let Self { peers, interner, config, rib, fib, own_addresses: own, .. } = self;
+        let Self { peers, interner, config, rib, fib, own_addresses: own, origins, .. } = self;
         let max_paths = config.max_paths.max(1);
         let multipath = config.multipath;
-        let tables = Tables { rib, fib, max_paths, multipath, own, out };
+        let tables = Tables { rib, fib, max_paths, multipath, own, origins, out };
         Some(Parts { peer: peers.get_mut(&id)?, interner, config, tables })
     }
 
@@ -152,7 +155,7 @@ impl Speaker {
         };
         let Some(up) = &peer.up else { return };
         let rules = (&peer.settings, &peer.import);
-        let importer = importer(config, rules, &up.source, tables.own);
+        let importer = importer(config, rules, &up.source, &tables);
         for section in update.announced.iter().flatten() {
             // RFC 4760 §7: a family nobody agreed on.
             if !up.exporter.families.get(section.family) {
@@ -249,6 +252,7 @@ impl Speaker {
         if adj_in.len() == 0 {
             adj_in.clear();
         }
+        self.see_change(id, &gone, true);
         gone.len()
     }
 
@@ -292,17 +296,17 @@ pub(super) fn importer<'a>(
     config: &SpeakerConfig,
     rules: (&'a SessionConfig, &'a Filter),
     source: &'a Source,
-    own_addresses: &'a BTreeSet<IpAddr>,
+    tables: &Tables<'a>,
 ) -> Importer<'a> {
     Importer {
         kind: source.kind,
         peer_asn: rules.0.asn,
         own_asn: config.asn,
         own_id: config.router_id,
-        own_addresses,
+        own_addresses: tables.own,
         filter: rules.1,
         source,
-        origins: &NoOrigins,
+        origins: tables.origins,
         options: &rules.0.options,
     }
 }

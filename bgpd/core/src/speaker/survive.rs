@@ -240,6 +240,7 @@ impl Speaker {
         peer.source = Some(Arc::clone(&up.source));
         peer.up = Some(up);
         let name = peer.name.clone();
+        self.see_up(id, conn);
         out.push(Action::Established { conn });
         out.push(Action::Report(Report::PeerResumed { peer: id, name, age }));
         self.fib.pause();

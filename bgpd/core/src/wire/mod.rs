@@ -15,6 +15,7 @@ mod attribute;
 mod attributes;
 mod capability;
 mod decode;
+mod dump;
 mod encode;
 mod flaw;
 mod frame;
@@ -30,6 +31,7 @@ mod update;
 mod write;
 
 pub use decode::decode;
+pub use dump::dump_attributes;
 pub use encode::{
     announce, end_of_rib, keepalive, notification, refresh_mark, route_refresh, withdraw,
 };

@@ -6,6 +6,8 @@ mod bfd;
 mod drain;
 mod explain;
 mod inject;
+mod monitor;
+mod origins;
 mod policies;
 mod query;
 mod refresh;
