@@ -1,6 +1,8 @@
 //! What the core reports, as log lines. The numbers go to netmon over the API.
 
 use bgp_core::report::{Cause, LeaseEnd, Report};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Refused routes are named one by one only this often; the rest are counted.
@@ -136,6 +138,16 @@ fn lease_over(client: &str, routes: usize, why: LeaseEnd) {
         LeaseEnd::Expired => {
             tracing::warn!(client, routes, "injected routes withdrawn: nobody renewed their lease");
         }
+    }
+}
+
+/// Routes over several next hops are without these.
+pub(crate) fn left_out(hops: &BTreeMap<IpAddr, String>) {
+    if hops.is_empty() {
+        return tracing::info!("every next hop of the kernel's routes is used");
+    }
+    for (next_hop, why) in hops {
+        tracing::warn!(%next_hop, why, "routes over several next hops do without this one");
     }
 }
 

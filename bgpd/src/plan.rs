@@ -76,6 +76,7 @@ impl Plan {
             table: fib.table,
             metric: fib.metric,
             adopt: fib.adopt.iter().map(|who| who.protocol()).collect(),
+            objects: fib.nexthop_objects,
         };
         let max_orphan = node.keeper.max_orphan;
         let collect = Wanted::new(bgp);

@@ -238,9 +238,19 @@ impl Run {
 
     /// Does what the core asks for, and keeps the room it was asked in.
     pub(crate) fn carry_out(&mut self, mut actions: Vec<Action>) {
+        self.install(&mut actions);
         actions.drain(..).for_each(|action| self.act(action));
         self.tables.actions = actions;
         self.show_seen();
+    }
+
+    /// Routes that one event has changed go to the kernel's side together.
+    fn install(&self, actions: &mut Vec<Action>) {
+        let routes = actions.extract_if(.., |action| matches!(action, Action::Fib { .. }));
+        self.kernel.set_all(routes.filter_map(|action| match action {
+            Action::Fib { prefix, next_hops } => Some((prefix, next_hops)),
+            _ => None,
+        }));
     }
 
     fn act(&mut self, action: Action) {
@@ -359,6 +369,7 @@ impl Run {
                 tracing::info!(blocks = blocks.len(), "address blocks of this node have changed");
                 self.tell(Event::Blocks(blocks));
             }
+            Notice::LeftOut(hops) => crate::observe::left_out(&hops),
             Notice::Refused { prefix, why } => self.tell(Event::FibFailed { prefix, why }),
             Notice::Broken(why) => return Err(Ended::KernelLost(why)),
         }

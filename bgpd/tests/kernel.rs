@@ -9,10 +9,12 @@ use mainstay_tests::monitor::RouteMonitor;
 use mainstay_tests::netns::{Netns, veth};
 use mainstay_tests::wait::{eventually, until};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-const MAIN: Target = Target { install: true, table: 254, metric: 20, adopt: Vec::new() };
+const MAIN: Target =
+    Target { install: true, table: 254, metric: 20, adopt: Vec::new(), objects: true };
 
 /// A host with a neighbour at 192.0.2.1 to .3 and 2001:db8::1 to ::3.
 fn host() -> (Netns, Netns) {
@@ -35,7 +37,7 @@ fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
 }
 
-fn via(list: &[&str]) -> Option<Vec<NextHop>> {
+fn via(list: &[&str]) -> Option<Arc<[NextHop]>> {
     let hop = |text: &&str| match text.parse().unwrap() {
         std::net::IpAddr::V4(a) => NextHop::V4(a),
         std::net::IpAddr::V6(global) => NextHop::V6 { global, link_local: None },
@@ -53,7 +55,7 @@ fn family(prefix: &str) -> &str {
 
 #[track_caller]
 fn becomes(host: &Netns, prefix: &str, words: &[&str]) {
-    eventually(3, &format!("{prefix} has {words:?}"), || {
+    eventually(10, &format!("{prefix} has {words:?}"), || {
         let text = show(host, prefix);
         if words.iter().all(|w| text.contains(w)) { Ok(()) } else { Err(text) }
     });
@@ -61,12 +63,12 @@ fn becomes(host: &Netns, prefix: &str, words: &[&str]) {
 
 #[track_caller]
 fn vanishes(host: &Netns, prefix: &str) {
-    until(3, &format!("{prefix} is gone"), || show(host, prefix).is_empty());
+    until(10, &format!("{prefix} is gone"), || show(host, prefix).is_empty());
 }
 
 fn refusal(notices: &Receiver<Notice>, of: &str) -> String {
     loop {
-        match notices.recv_timeout(Duration::from_secs(3)).expect("a refusal is told") {
+        match notices.recv_timeout(Duration::from_secs(10)).expect("a refusal is told") {
             Notice::Refused { prefix: p, why } if p == prefix(of) => return why,
             Notice::Broken(why) => panic!("{why}"),
             _ => {}
@@ -79,10 +81,24 @@ const BOTH: [(&str, [&str; 3]); 2] = [
     ("fd00:1::/64", ["2001:db8::1", "2001:db8::2", "2001:db8::3"]),
 ];
 
+const WITHOUT_OBJECTS: Target =
+    Target { install: true, table: 254, metric: 20, adopt: Vec::new(), objects: false };
+
 #[test]
 fn a_route_is_added_replaced_in_place_widened_narrowed_and_removed() {
+    goes_through_every_change(MAIN);
+}
+
+#[test]
+fn a_kernel_without_nexthop_objects_is_given_each_route_with_its_gateways() {
+    let host = goes_through_every_change(WITHOUT_OBJECTS);
+    assert!(!host.ip("route show").contains("nhid"));
+    assert_eq!(host.ip("nexthop show"), "");
+}
+
+fn goes_through_every_change(target: Target) -> Netns {
     let (host, _peer) = host();
-    let (handle, found, notices) = open(&host, MAIN);
+    let (handle, found, notices) = open(&host, target);
     assert_eq!(found.installed, []);
     let monitor = RouteMonitor::start(&host);
     for (p, [a, b, c]) in BOTH {
@@ -94,16 +110,168 @@ fn a_route_is_added_replaced_in_place_widened_narrowed_and_removed() {
         becomes(&host, p, &[a, b, c, "weight 1"]);
         handle.set(prefix(p), via(&[c, b]));
         becomes(&host, p, &[b, c]);
-        until(1, "the narrowed route has lost the first hop", || !show(&host, p).contains(a));
+        until(10, "the narrowed route has lost the first hop", || !show(&host, p).contains(a));
         handle.set(prefix(p), via(&[a]));
         becomes(&host, p, &[a]);
-        until(1, "one hop is left", || !show(&host, p).contains("nexthop"));
+        until(10, "one hop is left", || show(&host, p).matches(" via ").count() == 1);
         let events = monitor.of(p);
         assert!(!events.iter().any(|e| e.contains("Deleted")), "replaced in place: {events:#?}");
         handle.set(prefix(p), None);
         vanishes(&host, p);
     }
     assert!(notices.try_iter().next().is_none());
+    host
+}
+
+/// The nexthop object that a route refers to.
+fn object(host: &Netns, prefix: &str) -> Option<String> {
+    let text = show(host, prefix);
+    Some(text.split_once("nhid ")?.1.split_whitespace().next()?.to_owned())
+}
+
+fn many(count: u128) -> Vec<Prefix> {
+    (0..count).map(|n| prefix("10.0.0.0/8").subnet(24, n).unwrap()).collect()
+}
+
+#[test]
+fn the_loss_of_one_of_two_next_hops_moves_all_routes_by_their_object() {
+    let (host, _peer) = host();
+    let (handle, ..) = open(&host, MAIN);
+    let all = many(20_000);
+    let tell = |list: &[&str]| {
+        let hops = via(list);
+        handle.set_all(all.iter().map(|p| (*p, hops.clone())));
+    };
+    let last = all.last().unwrap().to_string();
+    tell(&["192.0.2.1", "192.0.2.2"]);
+    becomes(&host, &last, &["192.0.2.1", "192.0.2.2"]);
+    let before = object(&host, &last).expect("routes refer to an object");
+    let began = Instant::now();
+    tell(&["192.0.2.2"]);
+    for p in [&all[0].to_string(), &last] {
+        becomes(&host, p, &["192.0.2.2"]);
+        until(10, "the lost one is gone", || !show(&host, p).contains("192.0.2.1"));
+        assert_eq!(object(&host, p).as_ref(), Some(&before), "the object moved, not the route");
+    }
+    eprintln!("20,000 routes moved: {:?}", began.elapsed());
+    let left = |id: &str| host.ip("nexthop show").contains(&format!("id {id} "));
+    assert!(left(&before));
+    all.iter().for_each(|p| handle.set(*p, None));
+    until(10, "no object of ours is left", || host.ip("nexthop show").is_empty());
+}
+
+#[test]
+fn routes_of_a_release_without_objects_are_given_them_without_a_gap() {
+    let (host, _peer) = host();
+    let (handle, ..) = open(&host, WITHOUT_OBJECTS);
+    for (p, [a, b, _]) in BOTH {
+        handle.set(prefix(p), via(&[a, b]));
+    }
+    handle.set(prefix("10.3.0.0/16"), via(&["192.0.2.1"]));
+    handle.stop();
+    let monitor = RouteMonitor::start(&host);
+    let (handle, found, _notices) = open(&host, MAIN);
+    assert_eq!(found.installed.len(), 3);
+    for (p, [a, b, _]) in BOTH {
+        becomes(&host, p, &["nhid", a, b]);
+        assert!(monitor.of(p).iter().all(|e| !e.starts_with("Deleted")), "{:#?}", monitor.of(p));
+    }
+    assert!(!show(&host, "10.3.0.0/16").contains("nhid"), "one route over one gateway names it");
+    handle.stop();
+    // And back to that release.
+    let (handle, found, _notices) = open(&host, WITHOUT_OBJECTS);
+    assert_eq!(found.installed.len(), 3);
+    handle.set(prefix("10.3.0.0/16"), via(&["192.0.2.2"]));
+    becomes(&host, "10.3.0.0/16", &["192.0.2.2"]);
+    assert!(!show(&host, "10.3.0.0/16").contains("nhid"));
+}
+
+#[test]
+fn objects_removed_behind_our_back_come_back_with_their_routes() {
+    let (host, _peer) = host();
+    let (handle, ..) = open(&host, MAIN);
+    for (p, [a, b, _]) in BOTH {
+        handle.set(prefix(p), via(&[a, b]));
+        becomes(&host, p, &[a, b]);
+    }
+    host.ip("nexthop flush");
+    for (p, [a, b, _]) in BOTH {
+        becomes(&host, p, &["nhid", a, b]);
+    }
+}
+
+#[test]
+fn routes_lost_with_the_carrier_come_back_with_it() {
+    let (host, peer) = host();
+    let (handle, ..) = open(&host, MAIN);
+    for (p, [a, b, _]) in BOTH {
+        handle.set(prefix(p), via(&[a, b]));
+        becomes(&host, p, &["nhid", a, b]);
+    }
+    peer.ip("link set eth0 down");
+    until(10, "the objects are gone", || host.ip("nexthop show").is_empty());
+    peer.ip("link set eth0 up");
+    for (p, [a, b, _]) in BOTH {
+        becomes(&host, p, &["nhid", a, b, "proto 96"]);
+    }
+}
+
+#[test]
+fn a_dead_next_hop_is_left_out_of_a_new_route_and_taken_in_when_it_lives() {
+    let (host, _peer) = host();
+    let (handle, _, notices) = open(&host, MAIN);
+    handle.set(prefix("10.1.0.0/16"), via(&["192.0.2.1", "198.51.100.1"]));
+    becomes(&host, "10.1.0.0/16", &["192.0.2.1", "proto 96"]);
+    let told = notices.recv_timeout(Duration::from_secs(10)).unwrap();
+    let Notice::LeftOut(hops) = told else { panic!("{told:?}") };
+    assert_eq!(hops.len(), 1, "{hops:?}");
+    host.ip("addr add 198.51.100.2/24 dev eth0");
+    becomes(&host, "10.1.0.0/16", &["192.0.2.1", "198.51.100.1"]);
+}
+
+#[test]
+fn a_next_hop_that_is_on_no_link_is_reached_by_the_route_that_leads_to_it() {
+    let (host, _peer) = host();
+    let (handle, _, notices) = open(&host, MAIN);
+    for (p, [a, b, c], far) in
+        BOTH.map(|(p, hops)| (p, hops, if p.contains(':') { "2001:db8:5::5" } else { "10.5.5.5" }))
+    {
+        let f = family(p);
+        handle.set(prefix(p), via(&[far]));
+        assert!(!refusal(&notices, p).is_empty());
+        host.ip(&format!("{f} route add {far} via {a}"));
+        becomes(&host, p, &[a, "proto 96"]);
+        host.ip(&format!("{f} route replace {far} via {b}"));
+        becomes(&host, p, &[b]);
+        until(10, "it has followed", || !show(&host, p).contains(&format!("{a} ")));
+        let object = object(&host, p);
+        host.ip(&format!("{f} route replace default via {c}"));
+        host.ip(&format!("{f} route del {far}"));
+        becomes(&host, p, &[c]);
+        assert!(object.is_some() && self::object(&host, p) == object, "the object has moved");
+        // A route of ours never holds itself up, nor another.
+        let host_route = if far.contains(':') { "2001:db8:5::5/128" } else { "10.5.5.5/32" };
+        handle.set(prefix(host_route), via(&[a]));
+        becomes(&host, host_route, &[a, "proto 96"]);
+        becomes(&host, p, &[c]);
+    }
+}
+
+#[test]
+fn an_ipv4_route_may_lead_to_an_ipv6_next_hop() {
+    let link_local = "fe80::1".parse().unwrap();
+    for target in [MAIN, WITHOUT_OBJECTS] {
+        let (host, _peer) = host();
+        let (handle, _, notices) = open(&host, target);
+        let dev = host.ip("-o link show eth0").split(':').next().unwrap().trim().parse().unwrap();
+        handle.set_scopes([(link_local, dev)].into());
+        let hop = NextHop::V6 { global: link_local, link_local: Some(link_local) };
+        handle.set(prefix("10.1.0.0/16"), Some([hop].into()));
+        handle.set(prefix("10.2.0.0/16"), via(&["2001:db8::1"]));
+        becomes(&host, "10.1.0.0/16", &["via inet6 fe80::1", "dev eth0"]);
+        becomes(&host, "10.2.0.0/16", &["via inet6 2001:db8::1", "dev eth0"]);
+        assert_eq!(notices.try_iter().next(), None);
+    }
 }
 
 #[test]
@@ -119,7 +287,7 @@ fn what_an_earlier_process_left_is_adopted_and_not_touched_until_told() {
     let (handle, found, _notices) = open(&host, MAIN);
     let installed = |p: &str, list: &[&str]| InstalledRoute {
         prefix: prefix(p),
-        next_hops: via(list).unwrap(),
+        next_hops: via(list).unwrap().to_vec(),
     };
     let [(p4, [a4, b4, _]), (p6, [a6, b6, _])] = BOTH;
     let three = [
@@ -149,7 +317,7 @@ fn a_change_of_metric_moves_the_routes_without_a_gap() {
     assert_eq!(found.installed.len(), 2);
     for (p, _) in BOTH {
         becomes(&host, p, &["metric 20"]);
-        until(1, "the old one goes", || !show(&host, p).contains("metric 30"));
+        until(10, "the old one goes", || !show(&host, p).contains("metric 30"));
         let events = monitor.of(p);
         assert!(events[0].contains("metric 20") && events[1].contains("Deleted"), "{events:#?}");
     }
@@ -171,7 +339,7 @@ fn routes_of_an_earlier_speaker_become_ours_without_a_gap() {
     for (p, [a, ..]) in BOTH {
         becomes(&host, p, &["proto 96", "metric 20", a]);
         becomes(&host, other(p), &["proto 96", "metric 20", a]);
-        until(1, "the old one goes", || !show(&host, other(p)).contains("proto bird"));
+        until(10, "the old one goes", || !show(&host, other(p)).contains("proto bird"));
         let events = monitor.of(p);
         assert!(events.iter().all(|e| !e.starts_with("Deleted")), "{events:#?}");
         let events = monitor.of(other(p));
@@ -267,7 +435,7 @@ fn blocks_are_read_at_start_and_followed() {
     assert_eq!(found.blocks, set(&["10.244.0.0/26", "fd00:244::/122"]));
     host.ip("route add blackhole 10.244.0.64/26 proto 97");
     host.ip("-6 route del unreachable fd00:244::/122 proto 97");
-    let next = notices.recv_timeout(Duration::from_secs(2)).unwrap();
+    let next = notices.recv_timeout(Duration::from_secs(10)).unwrap();
     assert_eq!(next, Notice::Blocks(set(&["10.244.0.0/26", "10.244.0.64/26"])));
 }
 

@@ -364,6 +364,9 @@ table! {
         metric: Option<At<Int<1, { u32::MAX }>>>,
         /// Whose routes are taken over when bgpd starts, without a gap: bird, zebra or bgp. Default: nobody's.
         adopt: List<Speaker>,
+        /// Many routes share one of the kernel's nexthop objects, where it has them, and move with it; false: each names its own gateways, as routes did before Linux 5.3. Default: true.
+        #[schemars(extend("default" = true))]
+        nexthop_objects: Option<At<bool>>,
     }
 }
 

@@ -191,6 +191,8 @@ pub struct Fib {
     pub metric: u32,
     /// Whose routes are taken over at start.
     pub adopt: Vec<Speaker>,
+    /// Whether routes refer to nexthop objects.
+    pub nexthop_objects: bool,
 }
 
 /// A speaker of somebody else, by the name iproute2 has for its routes.

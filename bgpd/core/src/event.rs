@@ -200,7 +200,7 @@ pub enum Action {
     /// Bring the kernel to this: `None` removes the route.
     Fib {
         prefix: Prefix,
-        next_hops: Option<Vec<NextHop>>,
+        next_hops: Option<Arc<[NextHop]>>,
     },
     Report(Report),
 }

@@ -135,8 +135,8 @@ impl Fib {
     pub(crate) fn retry(&mut self, now: Instant, out: &mut Vec<Action>) {
         self.failed.retain(|_, f| !f.asked || f.due > now);
         for (prefix, failure) in self.failed.iter_mut().filter(|(_, f)| f.due <= now) {
-            let present = self.routes.get(prefix).and_then(|e| e.present.as_deref());
-            out.push(Action::Fib { prefix: *prefix, next_hops: present.map(<[NextHop]>::to_vec) });
+            let next_hops = self.routes.get(prefix).and_then(|e| e.present.clone());
+            out.push(Action::Fib { prefix: *prefix, next_hops });
             failure.asked = true;
             failure.due = now + ANSWER_TIME;
         }
@@ -238,7 +238,7 @@ impl Fib {
         }
         let settled = if target.is_none() { Settled::Removed } else { Settled::Set };
         self.failed.remove(&prefix);
-        out.push(Action::Fib { prefix, next_hops: target.as_deref().map(<[NextHop]>::to_vec) });
+        out.push(Action::Fib { prefix, next_hops: target.clone() });
         entry.present = target;
         if settled == Settled::Removed {
             self.routes.remove(&prefix);
@@ -333,7 +333,7 @@ mod tests {
 
     fn told(out: Vec<Action>) -> Vec<Option<Vec<NextHop>>> {
         let hops = |a| match a {
-            Action::Fib { next_hops, .. } => next_hops,
+            Action::Fib { next_hops, .. } => next_hops.map(|hops| hops.to_vec()),
             other => panic!("{other:?}"),
         };
         out.into_iter().map(hops).collect()

@@ -109,7 +109,7 @@ impl Net {
         &mut self,
         node: NodeId,
         prefix: Prefix,
-        hops: Option<Vec<bgp_core::types::NextHop>>,
+        hops: Option<std::sync::Arc<[bgp_core::types::NextHop]>>,
     ) {
         if self.fib_failures > 0 && self.random.between(1, self.fib_failures) == 1 {
             return self.handle(node, Event::FibFailed { prefix, why: "no buffers".into() });
@@ -117,7 +117,7 @@ impl Net {
         let it = &mut self.nodes[node.0];
         it.fib_changes += 1;
         match hops {
-            Some(hops) => it.kernel.insert(prefix, hops),
+            Some(hops) => it.kernel.insert(prefix, hops.to_vec()),
             None => it.kernel.remove(&prefix),
         };
     }

@@ -5,6 +5,7 @@
 
 use bgp_core::types::Prefix;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Routes that bgpd has installed (`/etc/iproute2/rt_protos.d/mainstay.conf`).
 pub const PROTOCOL_BGP: u8 = 96;
@@ -15,6 +16,8 @@ pub const TABLE_MAIN: u32 = 254;
 const HEADER: usize = 16;
 const RTMSG: usize = 12;
 /// linux/rtnetlink.h
+const RTA_NH_ID: u16 = 30;
+/// linux/rtnetlink.h
 const RTNH_F_DEAD: u8 = 1;
 const RTNH_F_ONLINK: u8 = 4;
 
@@ -24,6 +27,14 @@ pub struct Hop {
     pub via: IpAddr,
     /// The interface: always in what the kernel says, else only beside a link-local address.
     pub dev: Option<u32>,
+}
+
+impl Hop {
+    /// Without the interface, where the address is enough: it may come back under another number.
+    pub(super) fn portable(self) -> Self {
+        let needs_dev = matches!(self.via, IpAddr::V6(a) if a.is_unicast_link_local());
+        Self { dev: self.dev.filter(|_| needs_dev), ..self }
+    }
 }
 
 /// A route as the kernel tells it.
@@ -38,6 +49,10 @@ pub(super) struct Route {
     pub onlink: bool,
     /// Sorted. Empty when there is no gateway in it.
     pub hops: Vec<Hop>,
+    /// The nexthop object that it leads to.
+    pub object: Option<u32>,
+    /// The interface that it ends on, when there is no gateway in it.
+    pub dev: Option<u32>,
 }
 
 impl Route {
@@ -46,6 +61,15 @@ impl Route {
     pub(super) fn is_reject(&self) -> bool {
         [libc::RTN_BLACKHOLE, libc::RTN_UNREACHABLE, libc::RTN_PROHIBIT].contains(&self.kind)
     }
+}
+
+/// How a route of ours leads out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Each route has its next hops in itself.
+    Hops(Arc<[Hop]>),
+    /// A nexthop object, shared by many routes.
+    Object(u32),
 }
 
 /// What to do to one route of ours.
@@ -64,31 +88,43 @@ pub(super) fn put_route(
     seq: u32,
     verb: Verb,
     (prefix, table, metric, protocol): (Prefix, u32, u32, u8),
-    hops: &[Hop],
+    way: &Way,
 ) {
     let (kind, extra) = match verb {
         Verb::Add => (libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_EXCL),
         Verb::Replace => (libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE),
         Verb::Delete => (libc::RTM_DELROUTE, 0),
     };
-    let start = put_header(out, kind, libc::NLM_F_REQUEST | libc::NLM_F_ACK | extra, seq);
+    let start = put_header(out, kind, libc::NLM_F_REQUEST | extra, seq);
     let scope = if verb == Verb::Delete { libc::RT_SCOPE_NOWHERE } else { libc::RT_SCOPE_UNIVERSE };
     let route_type = if verb == Verb::Delete { libc::RTN_UNSPEC } else { libc::RTN_UNICAST };
     put_rtmsg(out, &prefix, table, [protocol, scope, route_type]);
     put_attr(out, libc::RTA_DST, |o| put_addr(o, prefix.addr()));
     put_attr(out, libc::RTA_TABLE, |o| o.extend(table.to_ne_bytes()));
     put_attr(out, libc::RTA_PRIORITY, |o| o.extend(metric.to_ne_bytes()));
-    match hops {
+    match way {
         _ if verb == Verb::Delete => {}
-        [hop] => {
-            put_gateway(out, prefix, hop.via);
-            if let Some(dev) = hop.dev {
-                put_attr(out, libc::RTA_OIF, |o| o.extend(dev.to_ne_bytes()));
-            }
-        }
-        _ => put_attr(out, libc::RTA_MULTIPATH, |o| put_multipath(o, prefix, hops)),
+        Way::Object(id) => put_attr(out, RTA_NH_ID, |o| o.extend(id.to_ne_bytes())),
+        Way::Hops(hops) => put_hops(out, prefix, hops),
     }
     close(out, start);
+}
+
+fn put_hops(out: &mut Vec<u8>, prefix: Prefix, hops: &[Hop]) {
+    let [hop] = hops else {
+        return put_attr(out, libc::RTA_MULTIPATH, |o| put_multipath(o, prefix, hops));
+    };
+    put_gateway(out, prefix, hop.via);
+    if let Some(dev) = hop.dev {
+        put_attr(out, libc::RTA_OIF, |o| o.extend(dev.to_ne_bytes()));
+    }
+}
+
+/// Asks for an answer to the message that begins at `start`, also if all is well.
+pub(super) fn ask_for_ack(bytes: &mut [u8], start: usize) {
+    let Some(field) = bytes.get_mut(start + 6..start + 8) else { return };
+    let flags = u16_at(field, 0).unwrap_or_default() | narrow::<u16, _>(libc::NLM_F_ACK);
+    field.copy_from_slice(&flags.to_ne_bytes());
 }
 
 /// Asks for every route of one family, table and protocol (0: any). Needs a socket with strict
@@ -105,7 +141,7 @@ pub(super) fn dump_request(seq: u32, ipv6: bool, table: u32, protocol: u8) -> Ve
     out
 }
 
-fn put_header(out: &mut Vec<u8>, kind: u16, flags: i32, seq: u32) -> usize {
+pub(super) fn put_header(out: &mut Vec<u8>, kind: u16, flags: i32, seq: u32) -> usize {
     let start = out.len();
     out.extend(0u32.to_ne_bytes());
     out.extend(kind.to_ne_bytes());
@@ -147,7 +183,7 @@ fn put_gateway(out: &mut Vec<u8>, prefix: Prefix, via: IpAddr) {
     }
 }
 
-fn put_attr(out: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn put_attr(out: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend([0; 2]);
     out.extend(kind.to_ne_bytes());
@@ -158,7 +194,7 @@ fn put_attr(out: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-fn put_addr(out: &mut Vec<u8>, addr: IpAddr) {
+pub(super) fn put_addr(out: &mut Vec<u8>, addr: IpAddr) {
     match addr {
         IpAddr::V4(a) => out.extend(a.octets()),
         IpAddr::V6(a) => out.extend(a.octets()),
@@ -173,7 +209,7 @@ fn patch_len(out: &mut [u8], start: usize) {
     }
 }
 
-fn close(out: &mut [u8], start: usize) {
+pub(super) fn close(out: &mut [u8], start: usize) {
     let len = narrow::<u32, _>(out.len() - start);
     if let Some(field) = out.get_mut(start..start + 4) {
         field.copy_from_slice(&len.to_ne_bytes());
@@ -181,7 +217,7 @@ fn close(out: &mut [u8], start: usize) {
 }
 
 /// For constants and lengths of our own, which fit.
-fn narrow<T: TryFrom<V> + Default, V>(value: V) -> T {
+pub(super) fn narrow<T: TryFrom<V> + Default, V>(value: V) -> T {
     T::try_from(value).unwrap_or_default()
 }
 
@@ -261,6 +297,8 @@ fn read_route(body: &[u8]) -> Option<Route> {
         metric: 0,
         onlink: flags & RTNH_F_ONLINK != 0,
         hops: Vec::new(),
+        object: None,
+        dev: None,
     };
     let mut single = (None, None);
     for (attr, value) in attributes(attrs) {
@@ -268,6 +306,7 @@ fn read_route(body: &[u8]) -> Option<Route> {
             libc::RTA_DST => dst = read_addr(value)?,
             libc::RTA_TABLE => route.table = read_u32(value)?,
             libc::RTA_PRIORITY => route.metric = read_u32(value)?,
+            RTA_NH_ID => route.object = Some(read_u32(value)?),
             libc::RTA_OIF => single.1 = Some(read_u32(value)?),
             libc::RTA_GATEWAY => single.0 = Some(read_addr(value)?),
             libc::RTA_VIA => single.0 = Some(read_addr(value.get(2..)?)?),
@@ -278,8 +317,9 @@ fn read_route(body: &[u8]) -> Option<Route> {
             _ => {}
         }
     }
-    if let (Some(via), dev) = single {
-        route.hops.push(Hop { via, dev });
+    match single {
+        (Some(via), dev) => route.hops.push(Hop { via, dev }),
+        (None, dev) => route.dev = dev,
     }
     route.hops.sort_unstable();
     route.prefix = Prefix::containing(dst, len).ok()?;
@@ -314,7 +354,7 @@ fn next_hops(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let len = usize::from(u16_at(rest, 0)?);
         // The two high bits are flags (nested, network byte order).
@@ -325,7 +365,7 @@ fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn read_addr(value: &[u8]) -> Option<IpAddr> {
+pub(super) fn read_addr(value: &[u8]) -> Option<IpAddr> {
     match value.len() {
         4 => Some(IpAddr::from(*value.first_chunk::<4>()?)),
         16 => Some(IpAddr::from(*value.first_chunk::<16>()?)),
@@ -333,7 +373,7 @@ fn read_addr(value: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn read_u32(value: &[u8]) -> Option<u32> {
+pub(super) fn read_u32(value: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*value.first_chunk()?))
 }
 
@@ -341,7 +381,7 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-const fn align(len: usize) -> usize {
+pub(super) const fn align(len: usize) -> usize {
     len.next_multiple_of(4)
 }
 
@@ -356,7 +396,8 @@ mod tests {
 
     fn written(verb: Verb, prefix: &str, table: u32, hops: &[Hop]) -> Vec<u8> {
         let mut out = Vec::new();
-        put_route(&mut out, 7, verb, (prefix.parse().unwrap(), table, 20, PROTOCOL_BGP), hops);
+        let key = (prefix.parse().unwrap(), table, 20, PROTOCOL_BGP);
+        put_route(&mut out, 7, verb, key, &Way::Hops(hops.into()));
         out
     }
 
@@ -377,6 +418,18 @@ mod tests {
             assert_eq!((route.table, route.metric, route.protocol), (table, 20, PROTOCOL_BGP));
             assert_eq!(route.hops, list);
         }
+    }
+
+    #[test]
+    fn a_route_over_a_nexthop_object_names_the_object_alone() {
+        let mut out = Vec::new();
+        let key = ("10.1.0.0/16".parse().unwrap(), 254, 20, PROTOCOL_BGP);
+        put_route(&mut out, 7, Verb::Replace, key, &Way::Object(0x6000_0001));
+        ask_for_ack(&mut out, 0);
+        let message = messages(&out).next().unwrap();
+        assert_ne!(i32::from(message.flags) & libc::NLM_F_ACK, 0);
+        let route = message.route().unwrap();
+        assert_eq!((route.object, route.hops.len()), (Some(0x6000_0001), 0));
     }
 
     #[test]

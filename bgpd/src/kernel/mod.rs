@@ -7,13 +7,19 @@
 //! ```
 //!
 //! Wanted and present are compared whenever either changes; the kernel's own silences (IPv4 routes
-//! vanish with their link, unannounced) are made up for by looking again after link events.
+//! and nexthop objects vanish with their link, unannounced) are made up for by looking again after
+//! link events.
 
 pub(crate) mod interfaces;
+mod links;
 mod message;
+mod nexthop;
 mod notes;
+mod objects;
 mod socket;
 mod table;
+#[cfg(test)]
+mod table_with_objects;
 mod worker;
 
 pub use message::{Hop, PROTOCOL_BGP, PROTOCOL_IPAM, TABLE_MAIN};
@@ -33,6 +39,8 @@ pub struct Target {
     pub metric: u32,
     /// Protocols of an earlier speaker, not ours, whose routes become ours when we start.
     pub adopt: Vec<u8>,
+    /// Routes refer to nexthop objects, where the kernel has them.
+    pub objects: bool,
 }
 
 /// What stood in the kernel when we came.

@@ -1,9 +1,11 @@
 //! Two kinds of netlink socket: one that asks and waits for the answers, one that listens.
 
-use super::message::{Message, Route, dump_request, messages};
+use super::message::{Message, Route, ask_for_ack, dump_request, messages};
+use super::nexthop::{Nexthop, nexthop_dump, read_nexthop};
 use crate::tcp::words;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use socket2::{SockFilter, SockRef};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -47,32 +49,57 @@ impl Requests {
         first
     }
 
-    /// Sends `count` requests in one datagram and hands each answer to `settle` with the place of
-    /// its request: `None` is success.
+    /// Sends the requests that begin at `starts` in one datagram, and says which of them, by place,
+    /// the kernel has refused. It answers the last in any case, after all others.
     pub(super) fn batch(
         &mut self,
-        bytes: &[u8],
+        bytes: &mut [u8],
+        starts: &[usize],
         first: u32,
-        count: u32,
-        mut settle: impl FnMut(usize, Option<Refusal>),
-    ) -> io::Result<()> {
+    ) -> io::Result<HashMap<usize, Refusal>> {
+        let Some((last, start)) = starts.len().checked_sub(1).zip(starts.last()) else {
+            return Ok(HashMap::new());
+        };
+        ask_for_ack(bytes, *start);
         self.socket.send_to(bytes, &kernel(), 0)?;
-        let mut left = count;
-        while left > 0 {
+        let mut refused = HashMap::new();
+        loop {
             receive(&self.socket, &mut self.buffer, 0)?;
             for message in messages(&self.buffer) {
-                let place = message.seq.wrapping_sub(first);
-                let Some((errno, words)) = message.verdict().filter(|_| place < count) else {
+                let place = message.seq.wrapping_sub(first) as usize;
+                let Some((errno, words)) = message.verdict().filter(|_| place <= last) else {
                     continue;
                 };
-                left = left.saturating_sub(1);
-                settle(place as usize, (errno != 0).then_some(Refusal { errno, words }));
+                if errno != 0 {
+                    refused.insert(place, Refusal { errno, words });
+                }
+                if place == last {
+                    return Ok(refused);
+                }
             }
         }
-        Ok(())
     }
 
-    /// Every route of both families in `table`, of one protocol or (0) of any.
+    /// Every nexthop object; `None`: this kernel knows of none.
+    pub(super) fn nexthops(&mut self) -> io::Result<Option<Vec<Nexthop>>> {
+        let seq = self.numbers(1);
+        self.socket.send_to(&nexthop_dump(seq), &kernel(), 0)?;
+        let mut seen = Vec::new();
+        loop {
+            receive(&self.socket, &mut self.buffer, 0)?;
+            for message in messages(&self.buffer).filter(|m| m.seq == seq) {
+                if let Some((libc::EOPNOTSUPP | libc::EINVAL, _)) = message.verdict() {
+                    return Ok(None);
+                }
+                if ended(&message)? {
+                    return Ok(Some(seen));
+                }
+                seen.extend(read_nexthop(&message));
+            }
+        }
+    }
+
+    /// Every route of both families in `table` (0: any), of one protocol or (0) of any.
     pub(super) fn dump(
         &mut self,
         table: u32,
@@ -101,8 +128,9 @@ impl Requests {
                     return Ok(());
                 }
                 // Kernels that filter less strictly also send cached and other tables' routes.
-                let wanted =
-                    |r: &Route| r.table == table && (protocol == 0 || r.protocol == protocol);
+                let wanted = |r: &Route| {
+                    [0, r.table].contains(&table) && [0, r.protocol].contains(&protocol)
+                };
                 message.route().filter(wanted).into_iter().for_each(&mut *see);
             }
         }
@@ -154,6 +182,10 @@ impl Monitor {
             socket.add_membership(*group)?;
         }
         Ok(Self { socket, buffer: Vec::with_capacity(BUFFER) })
+    }
+
+    pub(super) fn join(&mut self, group: u32) -> io::Result<()> {
+        self.socket.add_membership(group)
     }
 
     /// The next datagram's messages, or `None` when there is none for now. ENOBUFS tells that

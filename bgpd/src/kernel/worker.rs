@@ -1,20 +1,24 @@
 //! The thread that owns the netlink sockets and the [`Table`].
 
-use super::message::{PROTOCOL_BGP, PROTOCOL_IPAM, Route, TABLE_MAIN, Verb, put_route};
-use super::notes::{GROUPS, Note, is_block, read};
-use super::socket::{Monitor, Requests};
-use super::table::{Op, Settled, Step, Table};
+use super::message::{PROTOCOL_BGP, PROTOCOL_IPAM, TABLE_MAIN, Verb, put_route};
+use super::nexthop::put_nexthop;
+use super::notes::{GROUP_NEXTHOP, GROUPS, Note, is_block, read};
+use super::objects::{Hops, Objects};
+use super::socket::{Monitor, Refusal, Requests};
+use super::table::{Seen, Settled, Step, Table};
 use super::{Found, Hop, OpenError, Scopes, Target, hop, installed};
 use bgp_core::types::{NextHop, Prefix};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Requests in one datagram.
-const BATCH: usize = 128;
+/// Requests that are thought out together, and about how many octets go in one datagram.
+const BATCH: usize = 512;
+const DATAGRAM: usize = 64 * 1024;
 /// Events within this time are answered by one look.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -25,6 +29,8 @@ pub enum Notice {
     Blocks(BTreeSet<Prefix>),
     /// A wanted route is not in the kernel.
     Refused { prefix: Prefix, why: String },
+    /// The next hops that routes over several have to do without for now, and why.
+    LeftOut(BTreeMap<IpAddr, String>),
     /// The worker has ended; the text says why.
     Broken(String),
 }
@@ -44,18 +50,25 @@ struct Inbox {
 
 #[derive(Debug, Default)]
 struct Wanted {
-    routes: HashMap<Prefix, Option<Vec<NextHop>>>,
+    routes: HashMap<Prefix, Option<Arc<[NextHop]>>>,
     scopes: Option<Scopes>,
     stop: bool,
 }
 
 impl Handle {
-    pub fn set(&self, prefix: Prefix, next_hops: Option<Vec<NextHop>>) {
+    pub fn set(&self, prefix: Prefix, next_hops: Option<Arc<[NextHop]>>) {
+        self.set_all([(prefix, next_hops)]);
+    }
+
+    /// What is told together is weighed together: the many routes of a peer that is gone move by
+    /// one message.
+    pub fn set_all(&self, routes: impl IntoIterator<Item = (Prefix, Option<Arc<[NextHop]>>)>) {
         let mut wanted = self.inbox.lock();
         let idle = wanted.routes.is_empty();
-        wanted.routes.insert(prefix, next_hops);
+        wanted.routes.extend(routes);
+        let wake = idle && !wanted.routes.is_empty();
         drop(wanted);
-        if idle {
+        if wake {
             self.inbox.wake();
         }
     }
@@ -107,6 +120,7 @@ struct Worker {
     notify: Notify,
     scopes: Scopes,
     blocks: BTreeSet<Prefix>,
+    left_out: BTreeMap<IpAddr, String>,
     due: Due,
     bytes: Vec<u8>,
 }
@@ -125,14 +139,18 @@ struct Due {
 
 pub(super) fn start(target: Target, notify: Notify) -> Result<(Handle, Found), OpenError> {
     let fail = |what| move |source| OpenError { what, source };
-    let requests = Requests::open().map_err(fail("reach the kernel"))?;
+    let mut requests = Requests::open().map_err(fail("reach the kernel"))?;
     // Listen first, then look: what changes in between is heard.
-    let monitor = Monitor::open(&GROUPS, requests.port()).map_err(fail("watch routes"))?;
+    let mut monitor = Monitor::open(&GROUPS, requests.port()).map_err(fail("watch routes"))?;
+    let objects = objects(&target, &mut requests).map_err(fail("read the nexthop objects"))?;
+    if objects.is_some() {
+        monitor.join(GROUP_NEXTHOP).map_err(fail("watch nexthop objects"))?;
+    }
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|e| fail("make an eventfd to work")(e.into()))?;
     let inbox = Arc::new(Inbox { wanted: Mutex::default(), wake });
     let mut worker = Worker {
-        table: Table::new(target.table, target.metric),
+        table: Table::new(target.table, target.metric, objects),
         target,
         requests,
         monitor,
@@ -140,14 +158,15 @@ pub(super) fn start(target: Target, notify: Notify) -> Result<(Handle, Found), O
         notify,
         scopes: Scopes::new(),
         blocks: BTreeSet::new(),
+        left_out: BTreeMap::new(),
         due: Due::default(),
         bytes: Vec::new(),
     };
     worker.blocks = worker.read_blocks().map_err(fail("read the address blocks"))?;
-    let dump = worker.read_table().map_err(fail("read the routes of bgp.fib.table"))?;
+    let seen = worker.read_table().map_err(fail("read the routes of bgp.fib.table"))?;
     let from = &worker.target.adopt;
-    let inherited = dump.iter().filter(|r| from.contains(&r.protocol)).count();
-    let adopted = worker.table.adopt(dump, from);
+    let inherited = seen.routes.iter().filter(|r| from.contains(&r.protocol)).count();
+    let adopted = worker.table.adopt(seen, from);
     let found = Found {
         inherited,
         installed: adopted.into_iter().map(installed).collect(),
@@ -158,6 +177,18 @@ pub(super) fn start(target: Target, notify: Notify) -> Result<(Handle, Found), O
         .spawn(move || worker.run())
         .map_err(fail("start a thread to work"))?;
     Ok((Handle { inbox, thread: Some(thread) }, found))
+}
+
+/// `None`: every route says for itself where it leads.
+fn objects(target: &Target, requests: &mut Requests) -> io::Result<Option<Objects>> {
+    if !(target.install && target.objects) || requests.nexthops()?.is_none() {
+        return Ok(None);
+    }
+    let mut used = HashSet::new();
+    requests.dump(0, PROTOCOL_BGP, |route| {
+        used.extend(route.object.filter(|_| route.table != target.table));
+    })?;
+    Ok(Some(Objects::new(used)))
 }
 
 impl Worker {
@@ -219,12 +250,26 @@ impl Worker {
         if !self.target.install {
             return stop;
         }
-        for (prefix, next_hops) in routes {
-            let hops: Option<Vec<Hop>> =
-                next_hops.map(|list| list.iter().map(|n| hop(n, &self.scopes)).collect());
-            self.table.set(prefix, hops.as_deref());
-        }
+        self.want(routes);
         stop
+    }
+
+    fn want(&mut self, routes: HashMap<Prefix, Option<Arc<[NextHop]>>>) {
+        let Self { table, scopes, .. } = self;
+        // Many routes share few lists.
+        let mut known: HashMap<Arc<[NextHop]>, Hops> = HashMap::new();
+        let mut changes = Vec::with_capacity(routes.len());
+        for (prefix, next_hops) in routes {
+            let hops = next_hops.map(|list| {
+                let hops = known.entry(list).or_insert_with_key(|list| {
+                    let hops: Vec<Hop> = list.iter().map(|n| hop(n, scopes)).collect();
+                    table.share(&hops)
+                });
+                Arc::clone(hops)
+            });
+            changes.push((prefix, hops));
+        }
+        table.set(changes);
     }
 
     /// Takes in every event that waits.
@@ -255,14 +300,17 @@ impl Worker {
                 self.due.blocks.get_or_insert(soon);
             }
             Note::BlockAdded(_) | Note::BlockRemoved(_) => {}
-            Note::Route(route) if self.table.is_touched_by(&route) => {
+            Note::Route { route, .. } if self.table.is_touched_by(&route) => {
                 self.due.resync.get_or_insert(soon);
             }
             Note::Gained => {
                 self.due.retry.get_or_insert(soon);
             }
             // It may lead to a next hop that failed ones wait for; others' routes change often.
-            Note::Route(_) => {
+            Note::Route { route, there } => {
+                if route.table == TABLE_MAIN {
+                    self.table.note_link(&route, there);
+                }
                 self.due.retry.get_or_insert(now + Duration::from_secs(1));
             }
             Note::Lost => {
@@ -297,17 +345,33 @@ impl Worker {
         Ok(())
     }
 
-    fn read_table(&mut self) -> io::Result<Vec<Route>> {
-        let mut seen = Vec::new();
-        if self.target.install {
-            let Target { metric, adopt, .. } = &self.target;
-            self.requests.dump(self.target.table, 0, |route| {
-                let speakers = route.protocol == PROTOCOL_BGP || adopt.contains(&route.protocol);
-                if speakers || route.metric == *metric {
-                    seen.push(route);
-                }
-            })?;
+    fn read_table(&mut self) -> io::Result<Seen> {
+        let mut seen = Seen::default();
+        if !self.target.install {
+            return Ok(seen);
         }
+        if self.table.has_objects() {
+            seen.objects = self.requests.nexthops()?.unwrap_or_default();
+            if self.target.table != TABLE_MAIN {
+                let Seen { links, .. } = &mut seen;
+                self.requests.dump(TABLE_MAIN, 0, |route| {
+                    links.note(&route, true);
+                })?;
+            }
+        }
+        let Target { metric, adopt, table, .. } = &self.target;
+        self.requests.dump(*table, 0, |route| {
+            let ours = route.protocol == PROTOCOL_BGP;
+            if *table == TABLE_MAIN {
+                seen.links.note(&route, true);
+            }
+            if !ours || route.metric != *metric {
+                seen.elsewhere.extend(route.object);
+            }
+            if ours || adopt.contains(&route.protocol) || route.metric == *metric {
+                seen.routes.push(route);
+            }
+        })?;
         Ok(seen)
     }
 
@@ -323,39 +387,80 @@ impl Worker {
 
     /// Brings the kernel one batch nearer to what is wanted.
     fn apply(&mut self) -> io::Result<()> {
-        let mut ops = Vec::new();
-        for step in self.table.steps(BATCH) {
-            match step {
-                Step::Do(op) => ops.push(op),
-                Step::Blocked { prefix, protocol } => {
-                    let why = format!("a route of protocol {} is in the way", name(protocol));
-                    (self.notify)(Notice::Refused { prefix, why });
-                }
+        let mut steps = self.table.steps(BATCH);
+        steps.retain(|step| match step {
+            Step::Blocked { prefix, protocol } => {
+                let why = format!("a route of protocol {} is in the way", name(*protocol));
+                (self.notify)(Notice::Refused { prefix: *prefix, why });
+                false
             }
+            _ => true,
+        });
+        let mut rest = steps.as_slice();
+        while !rest.is_empty() {
+            rest = self.send(rest)?;
         }
-        if ops.is_empty() { Ok(()) } else { self.send(&ops) }
+        if self.table.is_settled() {
+            self.tell_left_out();
+        }
+        Ok(())
     }
 
-    fn send(&mut self, ops: &[Op]) -> io::Result<()> {
-        let count = u32::try_from(ops.len()).unwrap_or_default();
-        let first = self.requests.numbers(count);
+    /// One datagram full; what is left is answered.
+    fn send<'a>(&mut self, steps: &'a [Step]) -> io::Result<&'a [Step]> {
+        let first = self.requests.numbers(u32::try_from(steps.len()).unwrap_or_default());
+        let table = self.table.id();
+        let mut starts = Vec::with_capacity(steps.len());
         self.bytes.clear();
-        for (op, seq) in ops.iter().zip(first..) {
-            let key = (op.prefix, self.table.id(), op.metric, op.protocol);
-            put_route(&mut self.bytes, seq, op.verb, key, &op.hops);
-        }
-        let Self { requests, table, notify, due, bytes, .. } = self;
-        requests.batch(bytes, first, count, |place, refusal| {
-            let Some(op) = ops.get(place) else { return };
-            match table.settle(op, refusal) {
-                Settled::Done => {}
-                Settled::LookAgain => due.now(),
-                Settled::Failed(why) => {
-                    let verb = if op.verb == Verb::Delete { "not removed: " } else { "" };
-                    notify(Notice::Refused { prefix: op.prefix, why: format!("{verb}{why}") });
-                }
+        for (step, seq) in steps.iter().zip(first..) {
+            if self.bytes.len() > DATAGRAM {
+                break;
             }
-        })
+            starts.push(self.bytes.len());
+            match step {
+                Step::Do(op) => {
+                    let key = (op.prefix, table, op.metric, op.protocol);
+                    put_route(&mut self.bytes, seq, op.verb, key, &op.way);
+                }
+                Step::Object(op) => put_nexthop(&mut self.bytes, seq, op),
+                Step::Blocked { .. } => {}
+            }
+        }
+        let (sent, rest) = steps.split_at(starts.len());
+        let mut refused = self.requests.batch(&mut self.bytes, &starts, first)?;
+        for (place, step) in sent.iter().enumerate() {
+            self.settle(step, refused.remove(&place));
+        }
+        Ok(rest)
+    }
+
+    fn settle(&mut self, step: &Step, refusal: Option<Refusal>) {
+        let (settled, prefix, verb) = match step {
+            Step::Do(op) => (self.table.settle(op, refusal), op.prefix, op.verb),
+            Step::Object(op) => {
+                if self.table.settle_object(op, refusal.as_ref()) == Settled::LookAgain {
+                    self.due.now();
+                }
+                return;
+            }
+            Step::Blocked { .. } => return,
+        };
+        match settled {
+            Settled::Done => {}
+            Settled::LookAgain => self.due.now(),
+            Settled::Failed(why) => {
+                let verb = if verb == Verb::Delete { "not removed: " } else { "" };
+                (self.notify)(Notice::Refused { prefix, why: format!("{verb}{why}") });
+            }
+        }
+    }
+
+    fn tell_left_out(&mut self) {
+        let left_out = self.table.left_out();
+        if left_out != self.left_out {
+            self.left_out.clone_from(&left_out);
+            (self.notify)(Notice::LeftOut(left_out));
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn resolve(file: &File, name: &str, node: Option<&Node>) -> Bgp {
         ranges: ranges(file, bgp, node),
         policies: bgp.policies.items().iter().map(|p| (p.name.0.clone(), rules(bgp, p))).collect(),
         originate: bgp.originate.items().iter().map(|p| p.value).collect(),
-        fib: fib(bgp),
+        fib: fib(bgp.fib.as_ref().map(|fib| &fib.value)),
         multipath: options::multipath(Some(bgp)),
         med: options::med(Some(bgp)),
         rpki: super::collect::rpki(bgp),
@@ -67,7 +67,7 @@ fn silent(bgp: Option<&file::Bgp>, router_id: Ipv4Addr) -> Bgp {
         ranges: Vec::new(),
         policies: BTreeMap::new(),
         originate: Vec::new(),
-        fib: Fib { install: false, table: TABLE_MAIN, metric: METRIC, adopt: Vec::new() },
+        fib: Fib { install: false, ..fib(None) },
         multipath: options::multipath(None),
         med: options::med(None),
         rpki: Vec::new(),
@@ -241,13 +241,14 @@ fn policy(given: Option<&At<Name>>, internal: bool) -> PolicyRef {
     built_in.map_or_else(|| PolicyRef::Named(name.into()), |(_, policy)| policy)
 }
 
-fn fib(bgp: &file::Bgp) -> Fib {
-    let fib = bgp.fib.as_ref().map(|fib| &fib.value);
+fn fib(fib: Option<&file::Fib>) -> Fib {
+    let on = |key: Option<&At<bool>>| key.is_none_or(|on| on.value);
     Fib {
-        install: fib.and_then(|f| f.install.as_ref()).is_none_or(|on| on.value),
+        install: on(fib.and_then(|f| f.install.as_ref())),
         table: fib.and_then(|f| f.table.as_ref()).map_or(TABLE_MAIN, |table| table.0),
         metric: fib.and_then(|f| f.metric.as_ref()).map_or(METRIC, |metric| metric.0),
         adopt: fib.map_or_else(Vec::new, |f| f.adopt.items().iter().map(|who| who.value).collect()),
+        nexthop_objects: on(fib.and_then(|f| f.nexthop_objects.as_ref())),
     }
 }
 
