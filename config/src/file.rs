@@ -260,8 +260,13 @@ table! {
         /// Reflect routes to and from this iBGP peer (RFC 4456). Default: false.
         #[schemars(extend("default" = false))]
         route_reflector_client: Option<At<bool>>,
-        /// Several paths for a prefix (RFC 7911). Not in this version.
+        /// Several paths for a prefix (RFC 7911): none, receive, send or both. What is sent is every
+        /// path that the peer may have, the best first. Default: none.
+        #[schemars(extend("default" = "none"))]
         add_paths: Option<At<AddPaths>>,
+        /// How many paths of a prefix are sent at most. Default: 8.
+        #[schemars(extend("default" = 8))]
+        add_paths_limit: Option<At<Int<1, 255>>>,
         /// Differences from bgp.graceful_restart.
         graceful_restart: Option<At<GracefulRestart>>,
         /// The address our connections come from. Default: what the kernel chooses.

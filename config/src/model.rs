@@ -147,6 +147,7 @@ pub struct PeerSession {
     pub families: Vec<Family>,
     pub graceful_restart: GracefulRestart,
     pub route_reflector_client: bool,
+    pub add_paths: AddPaths,
     pub import: PolicyRef,
     pub export: PolicyRef,
     /// Source address of our connections.
@@ -157,6 +158,14 @@ pub struct PeerSession {
     pub bfd: Option<Bfd>,
     #[serde(flatten)]
     pub options: SessionOptions,
+}
+
+/// Several paths for a prefix (RFC 7911).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct AddPaths {
+    pub receive: bool,
+    /// How many paths of a prefix are sent at most; 0: sending is not offered.
+    pub send: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

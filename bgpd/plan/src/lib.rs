@@ -13,7 +13,7 @@ pub use difference::{Change, Effect, changes};
 pub use policy::{policy, provenance, role, validity};
 
 use bgp_core::config::{
-    PeerConfig, PolicyName, RangeConfig, RestartConfig, SessionConfig, SpeakerConfig,
+    AddPaths, PeerConfig, PolicyName, RangeConfig, RestartConfig, SessionConfig, SpeakerConfig,
 };
 use bgp_core::types::{Asn, Family, RouterId};
 use mainstay_config as config;
@@ -79,10 +79,10 @@ fn session(s: &config::PeerSession) -> SessionConfig {
         route_reflector_client: s.route_reflector_client,
         import: policy_name(&s.import),
         export: policy_name(&s.export),
+        add_paths: AddPaths { receive: s.add_paths.receive, send: s.add_paths.send },
         local_address: s.local_address,
         waits_for_bfd: s.bfd.is_some_and(|bfd| bfd.strict),
         options: options::options(&s.options),
-        add_paths: bgp_core::config::AddPaths::default(),
     }
 }
 

@@ -152,7 +152,7 @@ fn peers(file: &File, bgp: &Bgp, log: &mut Log) {
     for peer in peers {
         endpoint(bgp, peer, log);
         session(file, bgp, peer, log);
-        not_yet(peer, log);
+        paths(peer, log);
         options::check(bgp, peer, log);
         if let Some(select) = &peer.select
             && selector.nodes(Some(select)).next().is_none()
@@ -260,10 +260,12 @@ fn session(file: &File, bgp: &Bgp, peer: &Peer, log: &mut Log) {
     }
 }
 
-fn not_yet(peer: &Peer, log: &mut Log) {
-    if let Some(paths) = peer.add_paths.as_ref().filter(|p| p.value != AddPaths::None) {
-        let given = &paths.text;
-        log.warn(&paths.place, format!("{given} {NOT_YET}: a prefix has one path each way"));
+fn paths(peer: &Peer, log: &mut Log) {
+    let sends = peer.add_paths.as_ref().map(|p| p.value);
+    if !matches!(sends, Some(AddPaths::Send | AddPaths::Both))
+        && let Some(limit) = &peer.add_paths_limit
+    {
+        log.warn(&limit.place, "has no effect without add_paths: send or both");
     }
 }
 

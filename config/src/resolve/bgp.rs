@@ -6,10 +6,10 @@ use super::policy::rules;
 use super::{families, family_list, labels, mode, selects};
 use crate::file::{self, BfdKey, File, ListenKey, Node};
 use crate::model::{
-    Bfd, Bgp, Fib, GracefulRestart, Listen, Mode, Peer, PeerSession, PolicyRef, Range,
+    AddPaths, Bfd, Bgp, Fib, GracefulRestart, Listen, Mode, Peer, PeerSession, PolicyRef, Range,
 };
 use crate::read::{At, Items};
-use crate::scalar::{Name, RouterId, TABLE_MAIN};
+use crate::scalar::{AddPaths as Ways, Name, RouterId, TABLE_MAIN};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -24,6 +24,7 @@ const CONNECT_RETRY: Duration = Duration::from_secs(5);
 const BFD_INTERVAL: Duration = Duration::from_millis(300);
 const BFD_MULTIPLIER: u8 = 3;
 const RANGE_LIMIT: usize = 100;
+const ADD_PATHS_LIMIT: u8 = 8;
 /// Below the kernel's own IPv6 routes (1024) and above static ones (0).
 const METRIC: u32 = 32;
 
@@ -212,6 +213,7 @@ fn session(file: &File, bgp: &file::Bgp, peer: &file::Peer) -> PeerSession {
         families: family_list(peer.families.items()).unwrap_or_else(|| families(file)),
         graceful_restart: graceful_restart(bgp, own),
         route_reflector_client: value(&peer.route_reflector_client, false),
+        add_paths: add_paths(peer),
         import: policy(peer.import.as_ref(), internal),
         export: policy(peer.export.as_ref(), internal),
         local_address: peer.local_address.as_ref().map(|a| a.value),
@@ -230,6 +232,18 @@ const BUILT_IN: [(&str, PolicyRef); 3] =
 
 pub(crate) fn is_built_in(name: &str) -> bool {
     BUILT_IN.iter().any(|(built_in, _)| *built_in == name)
+}
+
+fn add_paths(peer: &file::Peer) -> AddPaths {
+    let ways = value(&peer.add_paths, Ways::None);
+    let limit = peer.add_paths_limit.as_ref().and_then(|limit| u8::try_from(limit.0).ok());
+    AddPaths {
+        receive: matches!(ways, Ways::Receive | Ways::Both),
+        send: match ways {
+            Ways::Send | Ways::Both => limit.unwrap_or(ADD_PATHS_LIMIT),
+            Ways::None | Ways::Receive => 0,
+        },
+    }
 }
 
 /// RFC 8212: nothing in or out of eBGP that nobody asked for, but the node's own.
@@ -267,6 +281,7 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
         families: families(file),
         graceful_restart: graceful_restart(bgp, None),
         route_reflector_client: false,
+        add_paths: AddPaths::default(),
         import: PolicyRef::All,
         export: PolicyRef::All,
         local_address: None,

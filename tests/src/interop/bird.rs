@@ -41,8 +41,13 @@ pub(super) fn spaced(path: &[u32]) -> String {
     path.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
+const TWICE: &str = "protocol static { ipv4; route 198.51.102.0/24 blackhole; }
+protocol static { ipv4 { preference 150; }; route 198.51.102.0/24 blackhole; }
+";
+
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let (twice, paths) = if *add_paths { (TWICE, "add paths on;") } else { ("", "") };
     let password = password.map_or_else(String::new, |p| format!("password \"{p}\";"));
     format!(
         "router id 192.0.2.1;
@@ -54,7 +59,7 @@ protocol static {{ ipv4;
   }};
 }}
 protocol static {{ ipv6; route 2001:db8:51::/48 blackhole; }}
-filter told {{
+{twice}filter told {{
   if net = 198.51.101.0/24 then {{ bgp_path.prepend({asn}); bgp_path.prepend({asn}); bgp_med = 77; }}
   accept;
 }}
@@ -63,8 +68,8 @@ protocol bgp node {{
   hold time {hold_time};
   connect delay time 1; connect retry time 2; error wait time 1, 2;
   {password}
-  ipv4 {{ import all; export filter told; import table; next hop self; }};
-  ipv6 {{ import all; export all; next hop self; }};
+  ipv4 {{ import all; export filter told; import table; next hop self; {paths} }};
+  ipv6 {{ import all; export all; next hop self; {paths} }};
 }}
 "
     )

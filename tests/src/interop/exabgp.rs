@@ -38,7 +38,8 @@ impl Peer for ExaBgp {
 }
 
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let paths = if *add_paths { "  capability { add-path send/receive; }\n" } else { "" };
     let password = password.map_or_else(String::new, |p| format!("  md5-password \"{p}\";\n"));
     format!(
         "neighbor 192.0.2.2 {{
@@ -47,7 +48,7 @@ fn config(wish: &Wish) -> String {
   local-as {asn};
   peer-as {our_asn};
   hold-time {hold_time};
-{password}  family {{ ipv4 unicast; ipv6 unicast; }}
+{password}{paths}  family {{ ipv4 unicast; ipv6 unicast; }}
   api {{ processes [ listener ]; neighbor-changes; receive {{ parsed; update; }} }}
   static {{
     route 198.51.100.0/24 next-hop 192.0.2.1;

@@ -27,6 +27,7 @@ pub static ALL: &[Feature] = &[
         "1997, 8092",
         rich_route,
     ),
+    feature("several paths a prefix, under identifiers both ways", "7911", add_paths),
     feature("TCP MD5", "2385", md5),
     feature("a hold time of three seconds", "4271 §4.2", three_seconds),
     feature("it asks for everything again and gets it", "2918, 7313", refresh),
@@ -73,6 +74,29 @@ fn rich_route(speaker: Speaker) -> Result<(), Lacks> {
             && path["med"] == 77
             && path["as_path"] == "65001 65001 65001"
     });
+    Ok(())
+}
+
+fn add_paths(speaker: Speaker) -> Result<(), Lacks> {
+    let wish = Wish { add_paths: true, ..Wish::default() };
+    let stand = Stand::new(speaker, &wish, "add_paths: both")?;
+    let agreed = |tor: &serde_json::Value| tor["capabilities"].to_string().contains("add-paths");
+    stand.until("it has the capability", |s| {
+        let tor = s.tor()?;
+        if agreed(&tor) { Ok(()) } else { Err(tor.to_string()) }
+    });
+    for prefix in ["198.51.100.0/24", "2001:db8:51::/48"] {
+        stand.we_show(prefix, |path| path["as_path"] == "65001");
+    }
+    for prefix in ["198.18.7.0/24", "2001:db8:7::/48"] {
+        stand.peer_shows(prefix, &[Fact::AsPath(vec![64512])]);
+    }
+    if speaker == Speaker::Bird {
+        stand.until("both of its paths are here", |s| match s.paths("198.51.102.0/24")? {
+            2 => Ok(()),
+            n => Err(format!("{n} paths")),
+        });
+    }
     Ok(())
 }
 

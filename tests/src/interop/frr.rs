@@ -43,7 +43,8 @@ impl Peer for Frr {
 }
 
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let paths = if *add_paths { "  neighbor 192.0.2.2 addpath-tx-all-paths\n" } else { "" };
     let password =
         password.map_or_else(String::new, |p| format!(" neighbor {NODE} password {p}\n"));
     let keepalive = hold_time / 3;
@@ -68,11 +69,11 @@ router bgp {asn}
   network 198.51.100.0/24
   network 198.51.101.0/24 route-map RICH
   neighbor {NODE} route-map TOLD out
- exit-address-family
+{paths} exit-address-family
  address-family ipv6 unicast
   network 2001:db8:51::/48
   neighbor {NODE} activate
- exit-address-family
+{paths} exit-address-family
 "
     )
 }

@@ -57,8 +57,14 @@ impl Peer for GoBgp {
     }
 }
 
+const ADD_PATHS: &str = "    [neighbors.afi-safis.add-paths.config]
+      receive = true
+      send-max = 8
+";
+
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let paths = if *add_paths { ADD_PATHS } else { "" };
     let password = password.map_or_else(String::new, |p| format!("    auth-password = \"{p}\"\n"));
     let keepalive = hold_time / 3;
     format!(
@@ -76,9 +82,9 @@ fn config(wish: &Wish) -> String {
   [[neighbors.afi-safis]]
     [neighbors.afi-safis.config]
       afi-safi-name = \"ipv4-unicast\"
-  [[neighbors.afi-safis]]
+{paths}  [[neighbors.afi-safis]]
     [neighbors.afi-safis.config]
       afi-safi-name = \"ipv6-unicast\"
-"
+{paths}"
     )
 }

@@ -35,6 +35,8 @@ pub struct Wish {
     pub our_asn: u32,
     pub hold_time: u16,
     pub password: Option<&'static str>,
+    /// Several paths a prefix, both ways (RFC 7911). BIRD has two for 198.51.102.0/24.
+    pub add_paths: bool,
 }
 
 /// A running speaker with one session, to 192.0.2.2 or 2001:db8::2.

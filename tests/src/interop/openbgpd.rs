@@ -47,7 +47,12 @@ impl Peer for OpenBgpd {
 }
 
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let paths = if *add_paths {
+        "  announce add-path recv yes\n  announce add-path send all\n"
+    } else {
+        ""
+    };
     let password =
         password.map_or_else(String::new, |p| format!("  tcp md5sig password \"{p}\"\n"));
     format!(
@@ -63,7 +68,7 @@ neighbor {NODE} {{
   holdtime {hold_time}
   announce IPv4 unicast
   announce IPv6 unicast
-{password}}}
+{paths}{password}}}
 allow from any
 allow to any
 "

@@ -19,7 +19,7 @@ pub struct Stand {
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { asn: 65001, our_asn: 64512, hold_time: 90, password: None }
+        Self { asn: 65001, our_asn: 64512, hold_time: 90, password: None, add_paths: false }
     }
 }
 
@@ -71,6 +71,13 @@ impl Stand {
         let all = self.node.json(&["bgp", "routes", prefix, "--peer", "tor"])?;
         let path = all.pointer("/routes/0/paths/0").or_else(|| all.pointer("/0/paths/0"));
         path.cloned().ok_or_else(|| format!("{prefix} is not there: {all}"))
+    }
+
+    /// How many paths the speaker has told us for exactly this prefix.
+    pub fn paths(&self, prefix: &str) -> Result<usize, String> {
+        let all = self.node.json(&["bgp", "routes", prefix, "--peer", "tor"])?;
+        let paths = all.pointer("/routes/0/paths").and_then(Value::as_array);
+        paths.map(Vec::len).ok_or_else(|| format!("{prefix} is not there: {all}"))
     }
 
     /// The speaker has our route, and shows these of it.
