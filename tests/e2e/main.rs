@@ -24,6 +24,7 @@ mod mode_none;
 mod monitoring;
 mod mrt;
 mod network_side;
+mod operate;
 mod operator;
 mod pair;
 mod peer_config;
