@@ -7,7 +7,7 @@ use keeper::bfd::packet::{LEN, Packet};
 use keeper::bfd::{Diagnostic, Report, State};
 use keeper::client::{Answer, Client, generation_of_now};
 use keeper::os::udp;
-use mainstay_tests::bird::Bird;
+use mainstay_tests::bird::{Bird, Since};
 use mainstay_tests::frr::Frr;
 use mainstay_tests::netns::Netns;
 use mainstay_tests::proc::Proc;
@@ -94,12 +94,12 @@ const BIRD_SINGLE: &str = "interface \"eth0\" { interval 300 ms; multiplier 3; }
   neighbor 192.0.2.2 dev \"eth0\" local 192.0.2.1;";
 
 /// (state, since)
-fn bird_bfd(bird: &Bird) -> (String, String) {
+fn bird_bfd(bird: &Bird) -> (String, Since) {
     let text = bird.ask("show bfd sessions").unwrap();
     let line = text.lines().find(|l| l.starts_with("192.0.2.2") || l.starts_with("198.51"));
     let words: Vec<_> = line.unwrap_or_default().split_whitespace().collect();
     let word = |n: usize| words.get(n).copied().unwrap_or_default().to_owned();
-    (word(2), word(3))
+    (word(2), Since(word(3)))
 }
 
 fn speaker(node: &Netns, dir: &Scratch, log: &str) -> Proc {
