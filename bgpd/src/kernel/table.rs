@@ -269,6 +269,12 @@ impl Table {
         {
             return Next::Nothing;
         }
+        // What is right is not touched, though others over its gateway have become many.
+        if let (Some(Way::Hops(kernel)), [_]) = (&entry.kernel, &**want)
+            && same(want, kernel)
+        {
+            return Next::Nothing;
+        }
         let objects = self.objects.as_mut().filter(|objects| objects.serves(want));
         let way = match objects.map(|objects| objects.stand_in(want)) {
             Some(StandIn::Pending) => return Next::Wait,
