@@ -102,6 +102,7 @@ impl Run {
         let mut actions = std::mem::take(&mut self.tables.actions);
         let answer = what(&mut self.speaker, Instant::now(), &mut actions);
         self.carry_out(actions);
+        self.pump_woken();
         self.tell_watchers();
         answer
     }

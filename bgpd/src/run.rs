@@ -81,6 +81,8 @@ pub(crate) struct Tables {
     /// Somebody watches them.
     pub(crate) follows_routes: bool,
     pub(crate) actions: Vec<Action>,
+    /// They have something to send, and nobody has looked yet.
+    pub(crate) woken: Vec<ConnId>,
     /// Filled and emptied for each batch of messages.
     pub(crate) record: Vec<u8>,
     /// Sessions of the last process that this one goes on with, and that it does not.
@@ -233,6 +235,7 @@ impl Run {
         let mut actions = std::mem::take(&mut self.tables.actions);
         self.speaker.handle(event, Instant::now(), &mut actions);
         self.carry_out(actions);
+        self.pump_woken();
         self.tell_watchers();
     }
 
@@ -256,7 +259,7 @@ impl Run {
     fn act(&mut self, action: Action) {
         match action {
             Action::Connect { conn, remote, local, .. } => self.dial(conn, remote, local),
-            Action::Wake { conn } => self.pump(conn),
+            Action::Wake { conn } => self.tables.woken.push(conn),
             Action::Established { conn } => self.keep(conn),
             Action::Close { conn } => {
                 if let Some((_, task)) = self.tables.dialling.remove(&conn) {

@@ -68,14 +68,23 @@ impl Run {
         Ok(self.tables.conns.entry(id).insert_entry(conn).into_mut())
     }
 
-    /// What the kernel says of connections.
+    /// What the kernel says of connections. All are read before anything is made for others: what
+    /// many have said together is told to each peer in one go.
     pub(crate) fn ready(&mut self, ready: &[Ready]) {
-        for Ready { conn, read, write } in ready {
-            if *write {
-                self.pump(*conn);
-            }
-            if *read {
-                self.read(*conn);
+        for Ready { conn, .. } in ready.iter().filter(|r| r.read) {
+            self.read(*conn);
+        }
+        for Ready { conn, .. } in ready.iter().filter(|r| r.write) {
+            self.pump(*conn);
+        }
+        self.pump_woken();
+    }
+
+    /// Whoever has got something to send.
+    pub(crate) fn pump_woken(&mut self) {
+        while !self.tables.woken.is_empty() {
+            for conn in std::mem::take(&mut self.tables.woken) {
+                self.pump(conn);
             }
         }
     }
