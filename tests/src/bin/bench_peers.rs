@@ -1,58 +1,112 @@
-//! `make bench-peers`: the same work by us and by others, in one run on one machine; rewrites
-//! `docs/benchmarks.md`. With `--row` (million, ten, reflector, flap) or `--speaker` (mainstay, bird,
-//! frr, openbgpd, gobgp) only those rows of speed and memory are measured, and told.
+//! `make bench-peers`: the same work by us and by others, in one run on one machine.
 
 #[path = "bench_peers/addresses.rs"]
 mod addresses;
 #[path = "bench_peers/crowd.rs"]
 mod crowd;
-#[path = "bench_peers/feeder.rs"]
-mod feeder;
+#[path = "bench_peers/idle.rs"]
+mod idle;
+#[path = "bench_peers/kernel.rs"]
+mod kernel;
 #[path = "bench_peers/report.rs"]
 mod report;
-#[path = "bench_peers/routes.rs"]
-mod routes;
 #[path = "bench_peers/speakers.rs"]
 mod speakers;
 #[path = "bench_peers/work.rs"]
 mod work;
 
 use mainstay_tests::sections;
+use speakers::Speaker;
+use std::process::ExitCode;
+use work::Row;
 
-fn main() {
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "bench-peers makes network namespaces: run it as root"
-    );
+const HELP: &str = "\
+Usage: mainstay-bench-peers [--row ROW] [--speaker SPEAKER]
+
+The same work by Mainstay and by others, in one run on one machine; rewrites its sections of
+docs/benchmarks.md, or with DRY=1 prints them. Takes about half an hour. Run it as root.
+
+  --row ROW          only this, and tell the figures: million, ten, reflector, flap, kernel or idle
+  --speaker SPEAKER  only this one, and tell the figures: mainstay, bird, frr, openbgpd or gobgp
+  -h, --help";
+
+/// What is asked for.
+#[derive(Default)]
+struct Asked {
+    row: Option<Row>,
+    idle: bool,
+    speaker: Option<Speaker>,
+    help: bool,
+}
+
+fn main() -> ExitCode {
+    let asked = match parse(std::env::args().skip(1)) {
+        Ok(asked) => asked,
+        Err(why) => {
+            eprintln!("error: {why}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    if asked.help {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("error: bench-peers makes network namespaces: run it as root");
+        return ExitCode::FAILURE;
+    }
     let machine = report::Machine::read();
     println!("{machine}");
-    let (rows, speakers) = (chosen("--row"), chosen("--speaker"));
-    if rows.is_some() || speakers.is_some() {
-        work::run(rows.as_deref(), speakers.as_deref());
-        return;
+    if asked.idle {
+        idle::run(asked.speaker);
+    } else if asked.row.is_some() || asked.speaker.is_some() {
+        work::run(asked.row, asked.speaker);
+    } else {
+        all(&machine);
     }
-    let work = work::run(None, None);
-    let routes = routes::run();
+    ExitCode::SUCCESS
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Asked, String> {
+    let mut asked = Asked::default();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        match arg.as_str() {
+            "-h" | "--help" => asked.help = true,
+            "--row" => match value()?.as_str() {
+                "idle" => asked.idle = true,
+                name => {
+                    let row = Row::ALL.into_iter().find(|r| r.name() == name);
+                    asked.row = Some(row.ok_or(format!("no such row: {name}"))?);
+                }
+            },
+            "--speaker" => {
+                let name = value()?;
+                let speaker = Speaker::ALL.into_iter().find(|s| s.name() == name);
+                asked.speaker = Some(speaker.ok_or(format!("no such speaker: {name}"))?);
+            }
+            _ => return Err(format!("what is {arg:?}?")),
+        }
+    }
+    Ok(asked)
+}
+
+/// The whole page, but for the sections of other programs.
+fn all(machine: &report::Machine) {
+    let (work, idle) = (work::run(None, None), idle::run(None));
     let addresses = addresses::run();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
-    // The sections of other programs.
     let old = std::fs::read_to_string(path).unwrap_or_default();
-    let mut page = report::page(&machine, &routes, &addresses);
-    page = sections::replace(&page, work::TITLE, &work::section(&work));
-    for title in ["Restarts", "Leases: the daemon alone"] {
-        if let Some(section) = sections::find(&old, title) {
-            page = sections::replace(&page, title, section);
-        }
+    let mut page = report::page(machine);
+    let ours = [work::section(&work), idle::section(&idle), report::addresses(&addresses)];
+    let others = ["Restarts", "Leases: the daemon alone"];
+    let kept = others.into_iter().filter_map(|title| sections::find(&old, title));
+    for section in ours.iter().map(String::as_str).chain(kept) {
+        page = format!("{}\n\n{section}", page.trim_end());
     }
     if std::env::var_os("DRY").is_some() {
         return println!("{page}");
     }
     std::fs::write(path, page).expect("write docs/benchmarks.md");
     println!("\nwritten to docs/benchmarks.md");
-}
-
-/// The value of an argument.
-fn chosen(name: &str) -> Option<String> {
-    let mut args = std::env::args().skip_while(|arg| arg != name);
-    args.next().and_then(|_| args.next())
 }

@@ -3,7 +3,7 @@
 
 #[path = "bench_restart/cost.rs"]
 mod cost;
-#[path = "bench_peers/feeder.rs"]
+#[path = "bench_restart/feeder.rs"]
 mod feeder;
 #[path = "bench_restart/report.rs"]
 mod report;

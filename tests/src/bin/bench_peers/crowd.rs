@@ -83,6 +83,11 @@ impl Member {
         std::thread::spawn(move || drop(stream.write_all(&bytes)));
     }
 
+    /// Ends the session without a word.
+    pub fn hang_up(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
     /// When it held `count` right routes and, if `others` is false, nothing else.
     pub fn when(&self, count: usize, others: bool, end: Instant) -> Result<Instant, String> {
         let mut held = self.told.lock();
@@ -273,7 +278,7 @@ impl Table {
 }
 
 /// /24s and a quarter of /22s, from 20.0.0.0 on, none inside another.
-fn prefix(n: usize) -> Prefix {
+pub fn prefix(n: usize) -> Prefix {
     let addr = Ipv4Addr::from((20u32 << 24) + u32::try_from(n).expect("small") * 1024);
     let len = if n.is_multiple_of(4) { 22 } else { 24 };
     Prefix::containing(IpAddr::V4(addr), len).expect("a length that fits")

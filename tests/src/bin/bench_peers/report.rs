@@ -1,7 +1,6 @@
 //! docs/benchmarks.md, made whole from one run.
 
 use crate::addresses::{ADDS, PODS, Rows, Start};
-use crate::routes::{PREFIXES, RUNS, Row};
 use mainstay_tests::add_latency::{CALLERS, LIVE, Latency};
 use std::fmt;
 use std::time::Duration;
@@ -40,40 +39,20 @@ impl fmt::Display for Machine {
     }
 }
 
-pub fn page(machine: &Machine, routes: &[Row], addresses: &Rows) -> String {
-    let mut page = format!(
+pub fn page(machine: &Machine) -> String {
+    format!(
         "# Benchmarks
 
 Written by `make bench-peers`; every figure of a table is from one run on one machine:
 {machine}. The peers are Debian's packages. Figures of a shared machine drift; the ratios hold better than the seconds.
-
-## Routes: one peer in, one peer out
-
-{PREFIXES} IPv4 prefixes, six to a set of attributes, are sent as fast as the speaker takes them; time runs until the
-other peer has every one of them, and again until every one is withdrawn. Nothing goes to the kernel. Medians of {RUNS}
-runs, for memory the largest of them after the load; CPU time (counted by the kernel in steps of 10 ms) and memory of the
-BGP process alone (FRR: `bgpd` without zebra). × is the ratio to us.
-
-| speaker | load, wall | load, CPU | withdraw, wall | withdraw, CPU | peak memory |
-|---|---|---|---|---|---|
 "
-    );
-    let ours = &routes[0];
-    for row in routes {
-        let cell = |of: fn(&Row) -> Duration| seconds(of(row), of(ours));
-        page += &format!(
-            "| {} | {} | {} | {} | {} | {} MB (×{:.1}) |\n",
-            row.speaker,
-            cell(|r| r.load.wall),
-            cell(|r| r.load.cpu),
-            cell(|r| r.withdraw.wall),
-            cell(|r| r.withdraw.cpu),
-            row.peak / 1_000_000,
-            row.peak as f64 / ours.peak as f64,
-        );
-    }
-    page += &plugins(addresses);
-    page += &format!(
+    )
+}
+
+/// Its section of the page.
+pub fn addresses(addresses: &Rows) -> String {
+    let mut text = plugins(addresses);
+    text += &format!(
         "
 Durable ADDs by the daemon's socket alone, {ADDS} containers, both families; each answer waits for its commit:
 
@@ -83,16 +62,15 @@ Durable ADDs by the daemon's socket alone, {ADDS} containers, both families; eac
     );
     for row in &addresses.socket {
         let (p50, p99) = (millis(row.median), millis(row.p99));
-        page += &format!("| {} | {:.0} | {p50} | {p99} |\n", row.callers, row.per_second);
+        text += &format!("| {} | {:.0} | {p50} | {p99} |\n", row.callers, row.per_second);
     }
-    page
+    text
 }
 
 fn plugins(addresses: &Rows) -> String {
     let [some, many] = CALLERS;
     let mut text = format!(
-        "
-## Addresses: what a runtime waits for
+        "## Addresses: what a runtime waits for
 
 ADD and DEL of the IPAM plugin alone, IPv4 and IPv6 together, from the start of the process to its end, with {LIVE} other
 containers holding addresses: {PODS} containers one after the other, then {PODS} by {some} and by {many} callers at once, each of
@@ -134,11 +112,6 @@ versions it speaks it takes {} (p99 {}); the program that does nothing, {} (p99 
         millis(nothing.p99),
     );
     text
-}
-
-fn seconds(value: Duration, ours: Duration) -> String {
-    let ratio = value.as_secs_f64() / ours.as_secs_f64().max(0.001);
-    format!("{:.2} s (×{ratio:.1})", value.as_secs_f64())
 }
 
 fn millis(value: Duration) -> String {

@@ -7,7 +7,7 @@ use mainstay_tests::frr::Frr;
 use mainstay_tests::gobgp::GoBgp;
 use mainstay_tests::netns::Netns;
 use mainstay_tests::openbgpd::OpenBgpd;
-use mainstay_tests::proc::usage;
+use mainstay_tests::proc::{cpu, usage};
 use mainstay_tests::wait::until;
 use std::fmt::Write;
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub enum Speaker {
 
 impl Speaker {
     pub const ALL: [Self; 5] = [Self::Mainstay, Self::Bird, Self::Frr, Self::OpenBgpd, Self::GoBgp];
+
+    /// Those that bring routes into this kernel by themselves.
+    pub const WITH_KERNEL: [Self; 3] = [Self::Mainstay, Self::Bird, Self::Frr];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,15 +59,24 @@ pub struct Peer {
 /// A running speaker, and the processes whose cost counts.
 pub struct Running {
     pub name: String,
-    pid: u32,
+    pids: Vec<u32>,
+    pub node: Node,
     _alive: Box<dyn std::any::Any>,
 }
 
 impl Running {
     /// CPU time and peak of memory, its children's included.
     pub fn usage(&self) -> (Duration, u64) {
-        let all = std::iter::once(self.pid).chain(children(self.pid)).map(usage);
-        all.fold((Duration::ZERO, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        self.processes().map(usage).fold((Duration::ZERO, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    }
+
+    /// CPU time to the nanosecond.
+    pub fn cpu(&self) -> Duration {
+        self.processes().map(cpu).sum()
+    }
+
+    fn processes(&self) -> impl Iterator<Item = u32> {
+        self.pids.iter().flat_map(|pid| std::iter::once(*pid).chain(children(*pid)))
     }
 }
 
@@ -74,39 +86,41 @@ fn children(of: u32) -> Vec<u32> {
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-pub fn start(speaker: Speaker, host: Netns, peers: &[Peer]) -> Running {
-    let node = Node::new("speaker", host, &mainstay(peers));
-    match speaker {
+/// `kernel`: the routes go there too.
+pub fn start(speaker: Speaker, host: Netns, peers: &[Peer], kernel: bool) -> Running {
+    let node = Node::new("speaker", host, &mainstay(peers, kernel));
+    let (name, pids, alive): (_, _, Box<dyn std::any::Any>) = match speaker {
         Speaker::Mainstay => {
             let proc = node.start(Daemon::Bgpd);
             let name = format!("Mainstay {}", env!("CARGO_PKG_VERSION"));
-            Running { name, pid: proc.pid(), _alive: Box::new((proc, node)) }
+            (name, vec![proc.pid()], Box::new(proc))
         }
         Speaker::Bird => {
-            let mut bird = Bird::start(&node.host, &bird(peers));
+            let mut bird = Bird::start(&node.host, &bird(peers, kernel));
             let said = bird.ask("show status").unwrap_or_default();
             let name = said.lines().next().unwrap_or("BIRD").trim_end_matches(" ready.").to_owned();
-            Running { name, pid: bird.proc().pid(), _alive: Box::new((bird, node)) }
+            (name, vec![bird.proc().pid()], Box::new(bird))
         }
         Speaker::Frr => {
-            let mut frr = Frr::start(&node.host, &frr(peers));
+            let mut frr = Frr::start(&node.host, &frr(peers, kernel));
             let said = frr.ask("show version").unwrap_or_default();
             let name = said.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
             listens(&node.host);
-            Running { name, pid: frr.proc().pid(), _alive: Box::new((frr, node)) }
+            let zebra = kernel.then(|| frr.zebra().pid());
+            let pids = std::iter::once(frr.proc().pid()).chain(zebra).collect();
+            (name, pids, Box::new(frr))
         }
         Speaker::OpenBgpd => {
             let bgpd = OpenBgpd::start(&node.host, &openbgpd(peers));
             listens(&node.host);
-            let pid = bgpd.proc().pid();
-            Running { name: "OpenBGPD".into(), pid, _alive: Box::new((bgpd, node)) }
+            ("OpenBGPD".into(), vec![bgpd.proc().pid()], Box::new(bgpd))
         }
         Speaker::GoBgp => {
             let mut gobgp = GoBgp::start(&node.host, &gobgp(peers));
-            let pid = gobgp.proc().pid();
-            Running { name: "GoBGP".into(), pid, _alive: Box::new((gobgp, node)) }
+            ("GoBGP".into(), vec![gobgp.proc().pid()], Box::new(gobgp))
         }
-    }
+    };
+    Running { name, pids, node, _alive: alive }
 }
 
 fn listens(host: &Netns) {
@@ -128,14 +142,14 @@ fn each(
     text
 }
 
-fn mainstay(peers: &[Peer]) -> String {
+fn mainstay(peers: &[Peer], kernel: bool) -> String {
     let head = format!(
         "nodes: [{{name: speaker, address: {SPEAKER}}}]
 network: {{mode: bgp, families: [ipv4]}}
 ipam: {{pools: [{{name: default, cidr: 10.244.0.0/16}}]}}
 bgp:
   asn: {SPEAKER_ASN}
-  fib: {{install: false}}
+  fib: {{install: {kernel}}}
   peers:
 "
     );
@@ -150,8 +164,12 @@ bgp:
     })
 }
 
-fn bird(peers: &[Peer]) -> String {
-    let head = format!("router id {SPEAKER};\nprotocol device {{}}\n");
+fn bird(peers: &[Peer], kernel: bool) -> String {
+    let kernel = match kernel {
+        true => "protocol kernel { merge paths on; ipv4 { import none; export all; }; }\n",
+        false => "",
+    };
+    let head = format!("router id {SPEAKER};\nprotocol device {{}}\n{kernel}");
     each(head, peers, |text, peer| {
         let (rules, client) = match peer.part {
             Part::Source => ("import all; export none;", ""),
@@ -167,15 +185,15 @@ fn bird(peers: &[Peer]) -> String {
     })
 }
 
-/// Without the pauses that FRR makes by default between UPDATEs of an external peer, and without
-/// zebra's routes in the kernel.
-fn frr(peers: &[Peer]) -> String {
+/// Without the pauses that FRR makes by default between UPDATEs of an external peer.
+fn frr(peers: &[Peer], kernel: bool) -> String {
+    let rule = if kernel { "" } else { "ip protocol bgp route-map NOTHING\n" };
     let head = format!(
         "route-map NOTHING deny 10
-ip protocol bgp route-map NOTHING
-router bgp {SPEAKER_ASN}
+{rule}router bgp {SPEAKER_ASN}
  bgp router-id {SPEAKER}
  no bgp ebgp-requires-policy
+ bgp bestpath as-path multipath-relax
 "
     );
     each(head, peers, |text, peer| {
