@@ -42,6 +42,10 @@ e2e: setup ## the end-to-end tests alone (T=name runs the matching ones)
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test -p mainstay-tests --test e2e -- $(T)
 
+# SIM_SEED=7 repeats one.
+simulate: ## storms over hundreds of speakers from many seeds (SIM_SEEDS=100 of each kind), held against a model
+	@SIM_SEEDS=$(or $(SIM_SEEDS),100) SIM_LARGE=1 $(CARGO) test --release -p bgp-sim --test storm
+
 systemd: setup ## the tests under a real systemd alone (T=name runs the matching ones)
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) test -p mainstay-tests --test systemd -- $(T)
@@ -91,4 +95,4 @@ install: release ## install binaries, units, CNI plugins under DESTDIR (default 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup release demo demo-clean test lint unit e2e systemd bench bench-peers bench-leases bench-restart restart-matrix test-interop crash-suite fuzz proto golden cooldown-report deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e simulate systemd bench bench-peers bench-leases bench-restart restart-matrix test-interop crash-suite fuzz proto golden cooldown-report deny install clean

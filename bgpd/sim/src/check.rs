@@ -1,11 +1,11 @@
 //! What must hold: always, and when nothing is under way.
 
 use crate::node::{NodeId, Side};
+use crate::shadow::Table;
 use crate::{Net, parse};
 use bgp_core::speaker::Speaker;
 use bgp_core::types::{NextHop, Prefix};
 use bgp_core::view::{PathView, RibKind, RouteQuery, RouteView};
-use bgp_core::wire::Attributes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -13,10 +13,10 @@ impl Net {
     /// What holds after every event: a Loc-RIB of exactly what the Adj-RIBs-In have let in, and no
     /// route whose source is neither connected nor kept as stale.
     pub fn check(&self) {
-        for node in &self.nodes {
+        for (n, node) in self.nodes.iter().enumerate() {
             if let Some(speaker) = &node.speaker {
                 self.check_sources(&node.name, speaker);
-                self.check_candidates(&node.name, speaker);
+                self.check_routes(NodeId(n), speaker);
             }
         }
     }
@@ -43,21 +43,17 @@ impl Net {
         }
     }
 
-    fn check_candidates(&self, name: &str, speaker: &Speaker) {
-        let mut expected = BTreeSet::new();
-        for peer in speaker.peers(self.now) {
-            for route in self.table(speaker, RibKind::AdjIn, Some(&peer.name)) {
-                if route.paths.iter().any(|p| !p.rejected) {
-                    expected.insert((route.prefix, Some(peer.name.clone())));
-                }
-            }
+    /// Each route by the model, also those that ought to be there and are not.
+    fn check_routes(&self, node: NodeId, speaker: &Speaker) {
+        let mut known: BTreeSet<Prefix> = self.nodes[node.0].blocks.clone();
+        for peer in &self.nodes[node.0].config.peers {
+            let heard = self.table(speaker, RibKind::AdjIn, Some(&peer.address.to_string()));
+            known.extend(heard.iter().map(|r| r.prefix));
         }
-        let own = speaker.overview().originated;
-        expected.extend(own.into_iter().map(|p| (p, None)));
-        let table = self.table(speaker, RibKind::Loc, None);
-        let have: BTreeSet<(Prefix, Option<String>)> =
-            table.iter().flat_map(|r| r.paths.iter().map(|p| (r.prefix, p.peer.clone()))).collect();
-        assert_eq!(have, expected, "{name}: Loc-RIB against Adj-RIBs-In");
+        known.extend(self.table(speaker, RibKind::Loc, None).iter().map(|r| r.prefix));
+        for prefix in known {
+            self.check_route(node, &prefix);
+        }
     }
 
     /// What holds once nothing is on its way: every peer holds what we believe it holds, every EoR
@@ -69,9 +65,19 @@ impl Net {
                 self.check_told(*side.of(&link.ends), *side.other().of(&link.ends));
             }
         }
+        self.check_all_exports();
         for node in &self.nodes {
             if let Some(speaker) = &node.speaker {
                 self.check_kernel(&node.name, speaker, &node.kernel);
+            }
+        }
+    }
+
+    fn check_all_exports(&self) {
+        for (n, node) in self.nodes.iter().enumerate() {
+            let Some(speaker) = &node.speaker else { continue };
+            for route in self.table(speaker, RibKind::Loc, None) {
+                self.check_exports(NodeId(n), &route.prefix);
             }
         }
     }
@@ -84,8 +90,8 @@ impl Net {
         if !is_up(self, a, to) || !is_up(self, b, from) {
             return;
         }
-        let told = attributes(self.table(a, RibKind::AdjOut, Some(to)));
-        let heard = attributes(self.table(b, RibKind::AdjIn, Some(from)));
+        let told = paths(self.table(a, RibKind::AdjOut, Some(to)));
+        let heard = paths(self.table(b, RibKind::AdjIn, Some(from)));
         assert_eq!(told, heard, "what {from} has told {to}, and what {to} has heard");
         let stale = b.peers(self.now).into_iter().find(|p| p.name == *from);
         let families = stale.map(|p| p.families).unwrap_or_default();
@@ -108,7 +114,12 @@ impl Net {
         assert_eq!(*kernel, expected, "{name}: kernel against Loc-RIB");
     }
 
-    fn table(&self, speaker: &Speaker, rib: RibKind, peer: Option<&String>) -> Vec<RouteView> {
+    pub(crate) fn table(
+        &self,
+        speaker: &Speaker,
+        rib: RibKind,
+        peer: Option<&String>,
+    ) -> Vec<RouteView> {
         let query = RouteQuery { rib, peer: peer.cloned(), ..RouteQuery::default() };
         speaker.routes(&query, None, usize::MAX, self.now)
     }
@@ -177,7 +188,7 @@ fn is_up(net: &Net, speaker: &Speaker, peer: &str) -> bool {
     speaker.peers(net.now).iter().any(|p| p.name == peer && p.state == "Established")
 }
 
-fn attributes(table: Vec<RouteView>) -> BTreeMap<Prefix, Attributes> {
-    let first = |r: RouteView| Some((r.prefix, Attributes::clone(&r.paths.first()?.attributes)));
-    table.into_iter().filter_map(first).collect()
+fn paths(table: Vec<RouteView>) -> Table {
+    let of = |r: RouteView| r.paths.into_iter().map(move |p| ((r.prefix, p.path_id), p.attributes));
+    table.into_iter().flat_map(of).collect()
 }

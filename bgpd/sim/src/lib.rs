@@ -24,28 +24,38 @@
 
 mod check;
 mod fabric;
+mod inside;
+mod keep;
+mod model;
 mod node;
 mod queue;
 mod random;
+mod rest;
+mod shadow;
 mod tcp;
+mod watch;
 
 pub use fabric::Fabric;
+pub use inside::Inside;
 pub use node::{NodeId, Side};
 pub use tcp::LinkId;
 
 use bgp_core::config::{PeerConfig, SessionConfig};
-use bgp_core::event::{Event, InstalledRoute, Start};
+use bgp_core::event::{Event, InstalledRoute, Reset, Start};
 use bgp_core::report::Report;
 use bgp_core::speaker::Speaker;
 use bgp_core::types::{Asn, ConnId, Prefix};
 use bgp_core::view::PeerView;
-use node::Node;
+use node::{Attached, Node};
 use queue::{Happening, Queue};
 use random::Random;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tcp::{Link, Stream, StreamId};
+
+/// How much later than another one a timer may be due and yet go off before it.
+const JUMBLE: Duration = Duration::from_millis(2);
 
 /// Speakers, links and what is under way between them.
 pub struct Net {
@@ -63,6 +73,10 @@ pub struct Net {
     fib_failures: u64,
     /// Check what always holds after one event in so many; 0: never.
     checking: u64,
+    /// The same of what a message speaks of, after that message.
+    watching: u64,
+    /// Timers that are due at about the same time go off in any order, and late.
+    jumbled: bool,
 }
 
 impl Net {
@@ -81,6 +95,8 @@ impl Net {
             deadlines: BTreeSet::new(),
             fib_failures: 0,
             checking: 0,
+            watching: 0,
+            jumbled: false,
         }
     }
 
@@ -92,6 +108,17 @@ impl Net {
     /// From now on the invariants are checked after one event in `n`.
     pub const fn check_one_in(&mut self, n: u64) {
         self.checking = n;
+    }
+
+    /// From now on one message in `n` is followed by a check of the prefixes that it speaks of, and of
+    /// what its sender believes.
+    pub const fn watch_one_in(&mut self, n: u64) {
+        self.watching = n;
+    }
+
+    /// From now on timers that are due at about the same time go off in any order, and late.
+    pub const fn jumble_timers(&mut self) {
+        self.jumbled = true;
     }
 
     /// From now on the kernel refuses one in `n` changes.
@@ -136,6 +163,9 @@ impl Net {
     ) -> LinkId {
         let id = LinkId(self.links.len());
         let link = Link::new(id, a, b, self.random.between(100, 3000));
+        let back = [self.nodes[b.0].links.len(), self.nodes[a.0].links.len()];
+        self.nodes[a.0].links.push(Attached { link: id, side: Side::A, back: back[0] });
+        self.nodes[b.0].links.push(Attached { link: id, side: Side::B, back: back[1] });
         for (side, own, other) in [(Side::A, a, b), (Side::B, b, a)] {
             let mut session = node::session(self.nodes[other.0].config.asn);
             edit(side, &mut session);
@@ -178,6 +208,7 @@ impl Net {
         let blocks = it.blocks.clone();
         self.handle(node, Event::Adopted(found));
         self.handle(node, Event::Blocks(blocks));
+        self.resume_kept(node);
     }
 
     /// Starts the node unless it runs.
@@ -206,6 +237,7 @@ impl Net {
         self.nodes[node.0].speaker = None;
         self.nodes[node.0].kernel.clear();
         self.note_deadline(node);
+        self.drop_kept(node);
         self.hang_up(node, false);
     }
 
@@ -228,6 +260,11 @@ impl Net {
     pub fn restore(&mut self, link: LinkId) {
         self.links[link.0].up = true;
         self.release(link);
+    }
+
+    /// What is sent over the link from now on takes so long.
+    pub fn delay(&mut self, link: LinkId, latency: Duration) {
+        self.links[link.0].latency = latency;
     }
 
     /// What waits on a cut link is lost for good, as if its sender's host were another one now.
@@ -254,9 +291,24 @@ impl Net {
         }
     }
 
+    /// Which timer goes off next, and when.
+    fn next_due(&mut self) -> Option<(Instant, NodeId)> {
+        let (first, node) = *self.deadlines.first()?;
+        if !self.jumbled {
+            return Some((first.max(self.now), node));
+        }
+        let about = first.max(self.now) + JUMBLE;
+        let due = self.deadlines.iter().take_while(|(at, _)| *at <= about).take(16);
+        let due: Vec<(Instant, NodeId)> = due.copied().collect();
+        let pick = self.random.between(1, due.len() as u64) - 1;
+        let (at, node) = *due.get(usize::try_from(pick).ok()?)?;
+        let late = Duration::from_micros(self.random.between(0, 500));
+        Some((at.max(self.now) + late, node))
+    }
+
     /// The next thing that happens, if it does so before `end`.
     fn step(&mut self, end: Instant) -> bool {
-        let due = self.deadlines.first().map(|(at, node)| ((*at).max(self.now), *node));
+        let due = self.next_due();
         match (due, self.queue.next_at()) {
             (Some((at, node)), next) if at <= end && next.is_none_or(|next| at < next) => {
                 self.now = at;
@@ -294,6 +346,54 @@ impl Net {
             Happening::Deliver { stream, side, bytes } => self.deliver(stream, side, bytes),
             Happening::HangUp { stream, side } => self.hung_up(stream, side),
         }
+    }
+
+    /// An operator's reset of a session, by its peer's place in the configuration.
+    pub fn operate(&mut self, node: NodeId, peer: usize, reset: Reset) {
+        let it = &mut self.nodes[node.0];
+        let Some(speaker) = it.speaker.as_mut() else { return };
+        let Some(id) = speaker.find_peer(&it.config.peers[peer].address.to_string()) else {
+            return;
+        };
+        let mut out = Vec::new();
+        speaker.reset_peer(id, reset, self.now, &mut out);
+        self.note_deadline(node);
+        out.into_iter().for_each(|action| self.act(node, action));
+    }
+
+    /// Changes both ends of a link before anybody has started.
+    pub fn edit_link(&mut self, link: LinkId, edit: impl Fn(Side, &mut SessionConfig)) {
+        let ends = self.links[link.0].ends;
+        for side in [Side::A, Side::B] {
+            let node = &mut self.nodes[side.of(&ends).0];
+            let at = node.links.iter().position(|l| l.link == link).expect("the link's end");
+            edit(side, &mut node.config.peers[at].session);
+        }
+    }
+
+    /// Every node runs, every session is up, everybody has told everything, and every kernel has
+    /// what it should.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unsettled().is_none()
+    }
+
+    /// Something that keeps the net from being settled.
+    #[must_use]
+    pub fn unsettled(&self) -> Option<String> {
+        let is_told = |p: &PeerView| {
+            let mut families = p.families.iter();
+            p.state == "Established" && families.all(|f| f.eor_received && f.stale == 0)
+        };
+        self.nodes.iter().find_map(|n| {
+            let Some(speaker) = &n.speaker else { return Some(format!("{} is down", n.name)) };
+            if speaker.overview().fib.failed > 0 {
+                return Some(format!("{}: {:?}", n.name, speaker.overview().fib));
+            }
+            let peers = speaker.peers(self.now);
+            let peer = peers.iter().find(|p| !is_told(p))?;
+            Some(format!("{}: {peer:#?}", n.name))
+        })
     }
 
     /// How long the net has been running.

@@ -53,6 +53,19 @@ pub(crate) struct Node {
     pub(crate) kernel: BTreeMap<Prefix, Vec<NextHop>>,
     pub(crate) fib_changes: u64,
     pub(crate) reports: Vec<(Duration, Report)>,
+    /// In the order of the configuration's peers.
+    pub(crate) links: Vec<Attached>,
+    /// Its processes have taken over sessions from earlier ones.
+    pub(crate) has_resumed: bool,
+}
+
+/// Where a link is attached to a node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attached {
+    pub(crate) link: crate::LinkId,
+    pub(crate) side: Side,
+    /// Which of the other node's links it is.
+    pub(crate) back: usize,
 }
 
 impl Node {
@@ -79,6 +92,8 @@ impl Node {
             kernel: BTreeMap::new(),
             fib_changes: 0,
             reports: Vec::new(),
+            links: Vec::new(),
+            has_resumed: false,
         }
     }
 }

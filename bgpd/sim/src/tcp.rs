@@ -1,8 +1,10 @@
 //! Links and the connections over them: reliable, in order, late, and cut into pieces.
 
 use crate::Net;
+use crate::keep::Kept;
 use crate::node::{NodeId, Side};
 use crate::queue::Happening;
+use crate::shadow::Shadow;
 use bgp_core::event::{self, Action, Event};
 use bgp_core::speaker::Speaker;
 use bgp_core::types::{ConnId, Prefix};
@@ -13,13 +15,13 @@ use std::time::{Duration, Instant};
 pub struct LinkId(pub(crate) usize);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StreamId(usize);
+pub(crate) struct StreamId(pub(crate) usize);
 
 pub(crate) struct Link {
     pub(crate) ends: [NodeId; 2],
     addresses: [Ipv4Addr; 2],
     pub(crate) up: bool,
-    latency: Duration,
+    pub(crate) latency: Duration,
 }
 
 impl Link {
@@ -37,7 +39,7 @@ impl Link {
         IpAddr::V4(*side.of(&self.addresses))
     }
 
-    fn ipv6(&self, side: Side) -> Ipv6Addr {
+    pub(crate) fn ipv6(&self, side: Side) -> Ipv6Addr {
         let bits = u128::from(u32::from(*side.of(&self.addresses)));
         Ipv6Addr::from(0xfd00 << 112 | bits)
     }
@@ -53,23 +55,26 @@ impl Link {
 
 /// One connection. Its ends point to a process by number: a new one does not own the old ends.
 pub(crate) struct Stream {
-    link: LinkId,
+    pub(crate) link: LinkId,
     /// The dialling end first, by its place on the link.
-    place: [Side; 2],
-    ends: [Option<End>; 2],
+    pub(crate) place: [Side; 2],
+    pub(crate) ends: [Option<End>; 2],
     /// Bytes and ends on their way do not overtake each other.
     last: [Instant; 2],
-    /// Waiting for the link to come back, by receiving side.
-    held: [Vec<Waiting>; 2],
+    /// Waiting for the link, or for the process, to come back, by receiving side.
+    pub(crate) held: [Vec<Waiting>; 2],
+    /// What is said, by receiving side.
+    pub(crate) shadows: [Shadow; 2],
+    pub(crate) kept: Kept,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct End {
-    node: NodeId,
-    conn: ConnId,
+pub(crate) struct End {
+    pub(crate) node: NodeId,
+    pub(crate) conn: ConnId,
 }
 
-enum Waiting {
+pub(crate) enum Waiting {
     Bytes(Vec<u8>),
     HangUp,
 }
@@ -86,7 +91,7 @@ impl Net {
         }
     }
 
-    fn act(&mut self, node: NodeId, action: Action) {
+    pub(crate) fn act(&mut self, node: NodeId, action: Action) {
         match action {
             Action::Connect { conn, remote, .. } => self.dial(node, conn, remote.ip()),
             Action::Wake { conn } => {
@@ -137,6 +142,8 @@ impl Net {
             ends: [Some(End { node, conn }), None],
             last: [self.now; 2],
             held: [Vec::new(), Vec::new()],
+            shadows: [Shadow::default(), Shadow::default()],
+            kept: Kept::new(self.now),
         });
         let at = self.now + self.latency(link);
         self.queue.push(at, Happening::Arrive { stream });
@@ -178,7 +185,7 @@ impl Net {
         self.handle(node, event);
     }
 
-    fn link_of(&self, stream: StreamId, side: Side) -> event::Link {
+    pub(crate) fn link_of(&self, stream: StreamId, side: Side) -> event::Link {
         let Stream { link, place, .. } = &self.streams[stream.0];
         let link = &self.links[link.0];
         let (own, other) = (*side.of(place), *side.other().of(place));
@@ -205,8 +212,13 @@ impl Net {
         let mut bytes = Vec::new();
         let Some(speaker) = self.nodes[node.0].speaker.as_mut() else { return };
         let more = speaker.pull(conn, self.now, room, &mut bytes);
+        let context = speaker.context(conn);
         self.note_deadline(node);
+        self.note_sent(stream, side, &bytes, &context);
         self.send(stream, side.other(), bytes);
+        if !more {
+            self.check_pulled(stream, side);
+        }
         if more {
             let at = self.now + Duration::from_micros(self.random.between(10, 500));
             self.queue.push(at, Happening::Pull { stream, side });
@@ -236,19 +248,23 @@ impl Net {
 
     pub(crate) fn deliver(&mut self, stream: StreamId, side: Side, bytes: Vec<u8>) {
         let it = &mut self.streams[stream.0];
+        let away = it.kept.is_away(side);
         let held = side.of_mut(&mut it.held);
-        if !self.links[it.link.0].up || !held.is_empty() {
+        if away || !self.links[it.link.0].up || !held.is_empty() {
             return held.push(Waiting::Bytes(bytes));
         }
         if let Some(End { node, conn }) = *side.of(&it.ends) {
+            let touched = self.note_arrived(stream, side, &bytes);
             self.handle(node, Event::Received { conn, bytes: &bytes });
+            self.check_heard(stream, side, &touched);
         }
     }
 
     pub(crate) fn hung_up(&mut self, stream: StreamId, side: Side) {
         let it = &mut self.streams[stream.0];
+        let away = it.kept.is_away(side);
         let held = side.of_mut(&mut it.held);
-        if !self.links[it.link.0].up || !held.is_empty() {
+        if away || !self.links[it.link.0].up || !held.is_empty() {
             return held.push(Waiting::HangUp);
         }
         if let Some(End { node, conn }) = side.of_mut(&mut it.ends).take() {
@@ -263,13 +279,17 @@ impl Net {
                 continue;
             }
             for side in [Side::A, Side::B] {
-                let waiting = std::mem::take(side.of_mut(&mut self.streams[n].held));
-                for what in waiting {
-                    match what {
-                        Waiting::Bytes(bytes) => self.deliver(StreamId(n), side, bytes),
-                        Waiting::HangUp => self.hung_up(StreamId(n), side),
-                    }
-                }
+                self.release_side(StreamId(n), side);
+            }
+        }
+    }
+
+    pub(crate) fn release_side(&mut self, stream: StreamId, side: Side) {
+        let waiting = std::mem::take(side.of_mut(&mut self.streams[stream.0].held));
+        for what in waiting {
+            match what {
+                Waiting::Bytes(bytes) => self.deliver(stream, side, bytes),
+                Waiting::HangUp => self.hung_up(stream, side),
             }
         }
     }
@@ -286,7 +306,11 @@ impl Net {
                 if self.streams[n].link != link {
                     continue;
                 }
-                if let Some(End { node, conn }) = side.of_mut(&mut self.streams[n].ends).take() {
+                if self.streams[n].kept.is_away(side) {
+                    side.of_mut(&mut self.streams[n].held).push(Waiting::HangUp);
+                } else if let Some(End { node, conn }) =
+                    side.of_mut(&mut self.streams[n].ends).take()
+                {
                     let why = "connection reset".to_owned();
                     self.handle(node, Event::Closed { conn, why });
                 }
@@ -299,7 +323,9 @@ impl Net {
         let Some((stream, side)) = self.find(node, conn) else { return };
         let mut bytes = Vec::new();
         if let Some(speaker) = self.nodes[node.0].speaker.as_mut() {
+            let context = speaker.context(conn);
             while speaker.pull(conn, self.now, usize::MAX >> 1, &mut bytes) {}
+            self.note_sent(stream, side, &bytes, &context);
         }
         self.note_deadline(node);
         self.send(stream, side.other(), bytes);
@@ -318,8 +344,9 @@ impl Net {
     pub(crate) fn hang_up(&mut self, node: NodeId, says_so: bool) {
         for n in 0..self.streams.len() {
             for side in [Side::A, Side::B] {
+                let away = self.streams[n].kept.is_away(side);
                 let end = side.of_mut(&mut self.streams[n].ends);
-                if end.is_some_and(|e| e.node == node) {
+                if end.is_some_and(|e| e.node == node) && !away {
                     *end = None;
                     if says_so {
                         let at = self.arrival(StreamId(n), side.other());

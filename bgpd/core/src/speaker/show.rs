@@ -133,6 +133,8 @@ impl Speaker {
         now: Instant,
     ) -> Option<RouteView> {
         let table = peer.adj_in.get(Family::of(prefix));
+        let mut received = table.of(self.rib.find(prefix)?).peekable();
+        received.peek()?;
         let selected = self.loc_view(prefix, now).map(|r| r.paths).unwrap_or_default();
         let view = |(key, received): (PathKey, &InPath)| {
             let is_it =
@@ -144,8 +146,7 @@ impl Speaker {
             let attributes = Arc::new(received.attrs.unpack());
             PathView { attributes, path_id: key.path, ..path }
         };
-        let paths: Vec<PathView> = table.of(self.rib.find(prefix)?).map(view).collect();
-        (!paths.is_empty()).then_some(RouteView { prefix: *prefix, paths })
+        Some(RouteView { prefix: *prefix, paths: received.map(view).collect() })
     }
 
     /// What a peer holds of a prefix.
