@@ -8,8 +8,9 @@
 //! - the age of a path counts for nothing: restarts would not be repeatable.
 
 use super::{Kind, Path};
-use crate::types::{Asn, RouterId};
+use crate::types::{Asn, PeerId, RouterId};
 use std::cmp::Reverse;
+use std::net::IpAddr;
 
 /// What a path lost by. In the order in which the steps are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +86,7 @@ impl Step {
             Self::External => keep_least(paths, |p| p.source.kind.is_internal()),
             Self::RouterId => keep_least(paths, router_id),
             Self::ClusterList => keep_least(paths, |p| p.attrs.clusters()),
-            Self::Address => keep_least(paths, |p| (p.source.address, p.source.peer, p.id)),
+            Self::Address => keep_least(paths, address),
         }
     }
 }
@@ -108,6 +109,45 @@ pub(crate) fn select(paths: &mut [Path]) -> usize {
     }
 }
 
+/// The keys of the steps before MEDs are compared: among those each step keeps what is least.
+const EARLY: [fn(&Path) -> u64; 6] = [
+    |p| u64::from(p.source.kind != Kind::Local),
+    |p| u64::from(p.attrs.is_long_lived_stale()),
+    |p| u64::from(u32::MAX - p.attrs.weight()),
+    |p| u64::from(u32::MAX - local_pref(p)),
+    |p| u64::from(p.attrs.path_length()),
+    |p| p.attrs.origin() as u64,
+];
+
+/// By which of [`EARLY`] a path loses against the best one; `None`: it does not.
+fn loses_early(best: &Path, path: &Path) -> Option<usize> {
+    let at = EARLY.iter().position(|key| key(path) != key(best))?;
+    EARLY.get(at).filter(|key| key(path) > key(best)).map(|_| at)
+}
+
+/// Whether one of ordered paths has lost before MEDs were compared: it may go, and nothing changes
+/// for the others, for each of these steps looks at the least alone.
+pub(crate) fn lost_early(paths: &[Path], at: usize) -> bool {
+    let (best, path) = (paths.first(), paths.get(at));
+    best.zip(path).is_some_and(|(best, path)| loses_early(best, path).is_some())
+}
+
+/// The place of a new path among ordered ones, if it loses like that. Those that lose by the same
+/// step stand by their addresses, and those that lose later before it.
+pub(crate) fn place_of_loser(paths: &[Path], new: &Path) -> Option<usize> {
+    let best = paths.first()?;
+    let lost = loses_early(best, new)?;
+    let before = |p: &Path| match loses_early(best, p) {
+        Some(step) if step == lost => address(p) < address(new),
+        step => step.is_none_or(|step| step > lost),
+    };
+    Some(paths.partition_point(before))
+}
+
+fn address(path: &Path) -> (IpAddr, Option<PeerId>, u32) {
+    (path.source.address, path.source.peer, path.id)
+}
+
 /// For each of the ordered paths the step that dropped it; `None` for the best.
 pub(crate) fn explain(paths: &mut [Path]) -> Vec<Option<Step>> {
     let mut steps = vec![None; paths.len()];
@@ -124,7 +164,7 @@ fn eliminate(paths: &mut [Path], mut note: impl FnMut(Step, usize, usize)) {
     if paths.len() < 2 {
         return;
     }
-    paths.sort_unstable_by_key(|p| (p.source.address, p.source.peer, p.id));
+    paths.sort_unstable_by_key(address);
     let mut alive = paths.len();
     for step in Step::ALL {
         let kept = paths.get_mut(..alive).map_or(0, |p| step.apply(p));
@@ -337,6 +377,29 @@ mod tests {
             let addresses = |p: &[Path]| p.iter().map(|p| p.source.address).collect::<Vec<_>>();
             prop_assert_eq!(addresses(&one), addresses(&two));
             prop_assert_eq!(explain(&mut one), explain(&mut two));
+        }
+
+        #[test]
+        fn a_path_that_loses_early_changes_nothing_for_the_others(
+            specs in prop::collection::vec(spec(), 2..8),
+        ) {
+            let mut paths: Vec<Path> = specs.iter().enumerate()
+                .map(|(i, s)| path(&PathSpec { peer: i as u8 + 1, ..s.clone() })).collect();
+            let new = paths.swap_remove(specs.len() / 2);
+            let equal = select(&mut paths);
+            if let Some(at) = place_of_loser(&paths, &new) {
+                let mut whole = paths.clone();
+                whole.push(new.clone());
+                prop_assert_eq!(select(&mut whole), equal);
+                prop_assert!(lost_early(&whole, at));
+                paths.insert(at, new);
+                prop_assert_eq!(paths, whole);
+            } else {
+                paths.push(new.clone());
+                select(&mut paths);
+                let at = paths.iter().position(|p| p.source == new.source).unwrap();
+                prop_assert!(!lost_early(&paths, at));
+            }
         }
 
         #[test]

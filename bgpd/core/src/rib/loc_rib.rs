@@ -88,6 +88,27 @@ impl Route {
         }
     }
 
+    /// The others stand as they did.
+    fn insert_loser(&mut self, at: usize, path: Path) {
+        if let Paths::Others(Some(several)) = &mut self.0 {
+            return several.paths.insert(at, path);
+        }
+        let mut paths = self.take();
+        paths.push(path);
+        self.0 = Paths::Others(Some(Box::new(Several { paths, equal: 1 })));
+    }
+
+    fn remove_loser(&mut self, at: usize) {
+        if let Paths::Others(Some(several)) = &mut self.0 {
+            several.paths.remove(at);
+            if let [_] = several.paths.as_slice()
+                && let Some(last) = several.paths.pop()
+            {
+                self.0 = Paths::One(last);
+            }
+        }
+    }
+
     fn select(mut paths: Vec<Path>) -> Self {
         if paths.len() < 2 {
             return Self(paths.pop().map_or(Paths::Others(None), Paths::One));
@@ -130,7 +151,7 @@ fn goes_alike(best: &Path, other: &Path) -> bool {
 /// What a change of candidates has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Nothing that anybody sees.
+    /// Nothing that is in use.
     Nothing,
     /// The paths in use may be others now.
     Selection,
@@ -248,6 +269,13 @@ impl LocRib {
             }
             _ => {}
         }
+        if !route.paths().iter().any(|p| path.replaces(p))
+            && let Some(at) = decision::place_of_loser(route.paths(), &path)
+        {
+            route.insert_loser(at, path);
+            self.every.push(id);
+            return Change::Nothing;
+        }
         let was_best = route.best().cloned();
         let mut paths = route.take();
         let change = match paths.iter_mut().find(|p| path.replaces(p)) {
@@ -281,6 +309,11 @@ impl LocRib {
         else {
             return Change::Nothing;
         };
+        if decision::lost_early(route.paths(), at) {
+            route.remove_loser(at);
+            self.every.push(id);
+            return Change::Nothing;
+        }
         let was_best = route.best().cloned();
         let mut paths = route.take();
         paths.remove(at);

@@ -7,6 +7,7 @@ use super::PerFamily;
 use crate::types::{Family, Prefix};
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -115,6 +116,9 @@ struct Table<const N: usize> {
     /// Indexes of keys that are nobody's.
     free: Vec<u32>,
     hasher: DefaultHashBuilder,
+    /// Asked for last. What one peer tells in a row, others mostly tell, and take back, in the same
+    /// order: the next number is tried first, without a look into the index.
+    last: Cell<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,13 +146,16 @@ impl<const N: usize> Key<N> {
 impl<const N: usize> Table<N> {
     fn number(&mut self, addr: [u8; N], len: u8) -> usize {
         let key = Key { addr, len };
+        if let Some(next) = self.next(key) {
+            return next;
+        }
         let (keys, hasher) = (&self.keys, &self.hasher);
         let entry = self.index.entry(
             key.hash(hasher),
             |i| at(keys, *i) == key,
             |i| at(keys, *i).hash(hasher),
         );
-        match entry {
+        let index = match entry {
             Entry::Occupied(known) => *known.get() as usize,
             Entry::Vacant(vacant) => {
                 let index = self.free.pop().unwrap_or_else(|| {
@@ -161,12 +168,26 @@ impl<const N: usize> Table<N> {
                 vacant.insert(index);
                 index as usize
             }
-        }
+        };
+        self.last.set(index);
+        index
+    }
+
+    /// The number after the one asked for last, if it is this key's.
+    fn next(&self, key: Key<N>) -> Option<usize> {
+        let next = self.last.get() + 1;
+        let is_it = self.keys.get(next) == Some(&key);
+        is_it.then(|| self.last.set(next))?;
+        Some(next)
     }
 
     fn find(&self, addr: [u8; N], len: u8) -> Option<usize> {
         let key = Key { addr, len };
+        if let Some(next) = self.next(key) {
+            return Some(next);
+        }
         let found = self.index.find(key.hash(&self.hasher), |i| at(&self.keys, *i) == key)?;
+        self.last.set(*found as usize);
         Some(*found as usize)
     }
 
