@@ -25,7 +25,7 @@ use crate::view::Counters;
 use crate::wire::{Capability, Message};
 use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct Peer {
     /// While there is a session that is up.
     pub(crate) up: Option<Up>,
     /// Of its last session: stale paths keep it.
-    pub(crate) source: Option<Arc<Source>>,
+    pub(crate) source: Option<Rc<Source>>,
     /// When what is still stale goes (RFC 4724 §4.2).
     pub(crate) stale_until: Option<Instant>,
     /// The latest that `stale_until` may become, however often the peer restarts meanwhile.
@@ -79,7 +79,7 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 pub(crate) struct Up {
     pub(crate) conn: ConnId,
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Rc<Source>,
     pub(crate) exporter: Exporter,
 }
 

@@ -5,7 +5,7 @@ use crate::rib::{Kind, Path, Source};
 use crate::types::{Asn, NextHop, PeerId, Prefix, Protocol, RouterId};
 use crate::wire::{AsPath, Attributes, Origin, Segment, SegmentKind};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::rc::Rc;
 
 pub(crate) fn attributes(as_path: &[u32]) -> Attributes {
     let asns: Vec<Asn> = as_path.iter().map(|a| Asn(*a)).collect();
@@ -78,7 +78,7 @@ pub(crate) fn path(spec: &PathSpec) -> Path {
         cluster_list: (0..spec.clusters).map(router_id).collect(),
         ..attributes(&spec.as_path)
     };
-    Path { source: Arc::new(from), attrs: Attrs::lone(&attrs), id: 0 }
+    Path { source: Rc::new(from), attrs: Attrs::lone(&attrs), id: 0 }
 }
 
 pub(crate) fn prefix(text: &str) -> Prefix {

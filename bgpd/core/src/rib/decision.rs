@@ -241,7 +241,7 @@ mod tests {
         let mut paths = [path(&a), path(&b)];
         select(&mut paths);
         let why = explain(&mut paths);
-        let std::net::IpAddr::V4(best) = paths[0].source.address else { unreachable!() };
+        let IpAddr::V4(best) = paths[0].source.address else { unreachable!() };
         (best.octets()[3], why[1].unwrap().reason())
     }
 
@@ -279,7 +279,7 @@ mod tests {
                 let as_path = vec![65000 + u32::from(peer)];
                 let med = meds[usize::from(peer) - 1];
                 let mut path = path(&PathSpec { peer, as_path, med, ..PathSpec::default() });
-                std::sync::Arc::make_mut(&mut path.source).med = rules;
+                std::rc::Rc::make_mut(&mut path.source).med = rules;
                 path
             });
             select(&mut paths);

@@ -277,6 +277,7 @@ mod tests {
     use super::*;
     use crate::rib::attrs::Attrs;
     use crate::testing::{attributes, prefix, router_id, source};
+    use std::rc::Rc;
 
     const INSIDE: Kind = Kind::Internal { client: false };
     const CLIENT: Kind = Kind::Internal { client: true };
@@ -303,7 +304,7 @@ mod tests {
         let mut attrs = attributes(if kind == Kind::External { &[65001] } else { &[] });
         attrs.local_pref = kind.is_internal().then_some(250);
         attrs.med = Some(7);
-        Path { source: Arc::new(source(1, kind)), attrs: Attrs::lone(&attrs), id: 0 }
+        Path { source: Rc::new(source(1, kind)), attrs: Attrs::lone(&attrs), id: 0 }
     }
 
     #[test]
@@ -367,7 +368,7 @@ mod tests {
     #[test]
     fn nothing_goes_back_to_where_it_came_from_or_where_we_have_no_address() {
         let mut back = from(Kind::External);
-        Arc::make_mut(&mut back.source).peer = Some(PeerId(9));
+        Rc::make_mut(&mut back.source).peer = Some(PeerId(9));
         assert!(!to(Kind::External).allows(&prefix("10.0.0.0/8"), &back));
         assert!(to(Kind::External).allows(&prefix("10.0.0.0/8"), &from(Kind::Local)));
         assert!(!to(Kind::External).allows(&prefix("fd00::/64"), &from(Kind::Local)));

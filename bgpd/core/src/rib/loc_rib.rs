@@ -413,7 +413,7 @@ mod tests {
         let p = rib.number(&prefix("10.0.0.0/8"));
         for (peer, asn) in [(1, 65001), (2, 65001), (3, 65002), (4, 65003)] {
             let mut path = path(&PathSpec { peer, as_path: vec![asn], ..PathSpec::default() });
-            std::sync::Arc::make_mut(&mut path.source).asn = crate::types::Asn(asn);
+            std::rc::Rc::make_mut(&mut path.source).asn = crate::types::Asn(asn);
             rib.set(p, path);
         }
         let used = |rules| rib.at(p).unwrap().next_hops(16, rules).len();

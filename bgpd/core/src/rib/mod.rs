@@ -26,6 +26,7 @@ use crate::config::MedRules;
 use crate::types::{Asn, Family, PeerId, Protocol, Role, RouterId};
 use attrs::Attrs;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Where paths come from: one value a session, shared by all its paths.
@@ -67,7 +68,7 @@ impl Kind {
 /// One candidate for a prefix.
 #[derive(Debug, Clone)]
 pub(crate) struct Path {
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Rc<Source>,
     pub(crate) attrs: Attrs,
     /// Which of its source's paths (RFC 7911); 0 where that has one a prefix.
     pub(crate) id: u32,
@@ -93,7 +94,7 @@ impl PartialEq for Path {
     fn eq(&self, other: &Self) -> bool {
         self.attrs == other.attrs
             && self.id == other.id
-            && (Arc::ptr_eq(&self.source, &other.source) || self.source == other.source)
+            && (Rc::ptr_eq(&self.source, &other.source) || self.source == other.source)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::types::{Family, PeerId, Prefix, Protocol};
 use crate::wire::{Attributes, Origin};
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// By client, and whose each prefix is.
@@ -216,7 +216,7 @@ impl Speaker {
         let since = lease.routes.get(&prefix).filter(|(r, _)| *r == route).map(|(_, at)| *at);
         lease.routes.insert(prefix, (route, since.unwrap_or(now)));
         self.leases.owners.insert(prefix, lease.source);
-        let source = Arc::new(Source { peer: Some(lease.source), ..own });
+        let source = Rc::new(Source { peer: Some(lease.source), ..own });
         let id = self.rib.number(&prefix);
         self.tables(out).set(id, Path { source, attrs, id: 0 });
     }

@@ -12,7 +12,7 @@ use crate::rib::Path;
 use crate::rib::import::{Judge, Verdict};
 use crate::types::{Family, PeerId};
 use crate::wire::Community;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Instant;
 
 impl Speaker {
@@ -86,7 +86,7 @@ impl Speaker {
             let accepted = adj_in.alter(*key, marked.clone()).is_some_and(Verdict::accepted);
             let Some(prefix) = tables.rib.prefix(key.prefix) else { continue };
             if accepted && let Ok(attrs) = judge.admit(&prefix, &marked, interner) {
-                let source = Arc::clone(source);
+                let source = Rc::clone(source);
                 tables.set(key.prefix, Path { source, attrs, id: key.path });
             }
         }

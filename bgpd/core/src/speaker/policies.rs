@@ -9,6 +9,7 @@ use crate::rib::Path;
 use crate::rib::import::Judge;
 use crate::types::{Family, PeerId, Prefix};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 pub(super) type Programs = BTreeMap<String, Arc<Program>>;
@@ -82,7 +83,7 @@ impl Speaker {
             for (key, admitted) in changed {
                 match admitted {
                     Ok(attrs) => {
-                        let source = Arc::clone(source);
+                        let source = Rc::clone(source);
                         tables.set(key.prefix, Path { source, attrs, id: key.path });
                     }
                     Err(_) => tables.remove(key, Some(id)),

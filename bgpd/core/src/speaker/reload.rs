@@ -16,7 +16,7 @@ use crate::types::{Family, PeerId};
 use crate::wire::{Notification, cease};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Instant;
 
 impl Speaker {
@@ -131,7 +131,7 @@ impl Speaker {
     fn requalify(&mut self, id: PeerId, out: &mut Vec<Action>) {
         let Some(peer) = self.peers.get(&id) else { return };
         let Some(up) = peer.up.as_ref().and_then(|up| self.up(peer, up.conn)) else { return };
-        let source = Arc::clone(&up.source);
+        let source = Rc::clone(&up.source);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.source = Some(source);
             peer.up = Some(up);

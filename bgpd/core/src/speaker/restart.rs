@@ -99,7 +99,7 @@ impl Speaker {
         peer.history.established += 1;
         peer.history.last_error = None;
         peer.history.restart.clone_from(&agreed.restart);
-        peer.source = Some(std::sync::Arc::clone(&up.source));
+        peer.source = Some(std::rc::Rc::clone(&up.source));
         let blind: Vec<Family> = agreed
             .families
             .iter()

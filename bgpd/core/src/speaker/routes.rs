@@ -19,7 +19,7 @@ use crate::types::{Family, NextHop, PeerId, Prefix, Protocol, Role};
 use crate::wire::{Attributes, Context, Origin, Update};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// The Loc-RIB and what follows from it.
@@ -176,7 +176,7 @@ impl Speaker {
                 let was = adj_in.set(key, attrs.clone(), verdict, now);
                 match admitted {
                     Ok(attrs) => {
-                        let source = Arc::clone(&up.source);
+                        let source = Rc::clone(&up.source);
                         tables.set(key.prefix, Path { source, attrs, id: path });
                     }
                     Err(_) if was.is_some_and(Verdict::accepted) => {
@@ -199,7 +199,7 @@ impl Speaker {
             self.tables(out).remove_prefix(&prefix, None);
         }
         let configured: BTreeSet<Prefix> = self.config.originate.iter().copied().collect();
-        let sources = [Protocol::Local, Protocol::Block].map(|p| Arc::new(self.own_source(p)));
+        let sources = [Protocol::Local, Protocol::Block].map(|p| Rc::new(self.own_source(p)));
         for prefix in wanted {
             let [local, block] = &sources;
             let source = if configured.contains(&prefix) { local } else { block };
@@ -208,7 +208,7 @@ impl Speaker {
             }
             self.originated.entry(prefix).or_insert(now);
             let attrs = self.interner.intern(&own_attributes(Family::of(&prefix)));
-            let source = Arc::clone(source);
+            let source = Rc::clone(source);
             let id = self.rib.number(&prefix);
             self.tables(out).set(id, Path { source, attrs, id: 0 });
         }
@@ -261,7 +261,7 @@ impl Speaker {
         let session = peer.session(conn)?;
         let agreed = session.agreed()?;
         let kind = self.kind_of(peer);
-        let source = Arc::new(Source {
+        let source = Rc::new(Source {
             peer: Some(peer.id),
             kind,
             asn: peer.settings.asn,

@@ -18,7 +18,7 @@ use crate::session::agree::agree;
 use crate::types::{ConnId, Family, PeerId, Prefix};
 use crate::wire::{self, AfiSafi, Context, Message, Notification, Open, RefreshMark, cease};
 use hashbrown::HashMap;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// A path with its identifier.
@@ -237,7 +237,7 @@ impl Speaker {
         let Some(agreed) = agreed.cloned() else { return };
         peer.history.established += 1;
         peer.history.restart.clone_from(&agreed.restart);
-        peer.source = Some(Arc::clone(&up.source));
+        peer.source = Some(Rc::clone(&up.source));
         peer.up = Some(up);
         let name = peer.name.clone();
         self.see_up(id, conn);

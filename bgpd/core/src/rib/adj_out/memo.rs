@@ -6,6 +6,7 @@ use crate::rib::export::Exporter;
 use crate::rib::{Path, Source};
 use crate::types::{Family, Prefix};
 use hashbrown::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// One memo for each set of rules.
@@ -84,12 +85,12 @@ impl Memo {
         if let Some((of, known, exported)) = &self.last
             && *of == family
             && known.attrs == path.attrs
-            && Arc::ptr_eq(&known.source, &path.source)
+            && Rc::ptr_eq(&known.source, &path.source)
         {
             return Some(exported.clone());
         }
         let Self { rules, known, last } = self;
-        let key = (family, path.attrs.packed().as_ptr(), Arc::as_ptr(&path.source));
+        let key = (family, path.attrs.packed().as_ptr(), Rc::as_ptr(&path.source));
         if known.len() >= MEMO_MAX && !known.contains_key(&key) {
             known.clear();
         }
