@@ -3,12 +3,12 @@
 //! The packets are the keeper's, so that they go on when this process does not. It is told the
 //! whole set whenever that may have changed; what stays the same goes on untouched.
 
+use crate::plan::Remote;
 use crate::run::Run;
 use bgp_core::event::{Event, Path};
 use keeper::bfd::{Key, Report, Spec, State};
 use mainstay_proto::bgp::v1 as proto;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(crate) struct Bfd {
     /// As the keeper was last told; `None`: nothing since it is there.
     told: Option<Vec<Spec>>,
     /// As it was last heard of, also while the keeper is away.
-    found: BTreeMap<IpAddr, Report>,
+    found: BTreeMap<Remote, Report>,
     /// Peers have come or gone, or are to be watched in another way.
     changed: bool,
     /// This node has left: peers are told that it is meant (RFC 5880 §6.8.16).
@@ -45,11 +45,11 @@ impl Run {
     }
 
     pub(crate) fn bfd_found(&mut self, report: Report) {
-        let peer = report.key.peer;
+        let peer = remote(&report.key);
         let news = news(self.bfd.found.get(&peer), &report);
-        self.bfd.found.insert(peer, report);
+        self.bfd.found.insert(peer.clone(), report);
         if let Some(path) = news {
-            self.tell(Event::Path { peer, path });
+            self.tell(Event::Path { peer: peer.ip, interface: peer.zone, path });
         }
     }
 
@@ -73,7 +73,7 @@ impl Run {
         }
         // When this fails the keeper is gone, and told again when it is back.
         if self.keeper.set_bfd(&specs) {
-            self.bfd.found.retain(|peer, _| specs.iter().any(|s| s.key.peer == *peer));
+            self.bfd.found.retain(|peer, _| specs.iter().any(|s| remote(&s.key) == *peer));
             self.bfd.told = Some(specs);
         }
     }
@@ -93,14 +93,14 @@ impl Run {
             return specs;
         }
         for peer in self.speaker.peers(Instant::now()) {
-            let way = self.plan.transport.way(peer.address);
-            let Some(watch) = way.bfd.filter(|_| !peer.dynamic || peer.state == "Established")
-            else {
+            let at = Remote::new(peer.address, peer.interface.as_deref());
+            let known = !peer.address.is_unspecified();
+            let wanted = known && (!peer.dynamic || peer.state == "Established");
+            let Some(watch) = self.plan.transport.way(&at).bfd.filter(|_| wanted) else {
                 continue;
             };
-            let (peer_address, interface) = (peer.address, way.interface.unwrap_or_default());
             let (local, hops) = (watch.local, watch.hops);
-            let key = Key { peer: peer_address, local, interface, hops };
+            let key = Key { peer: at.ip, local, interface: at.zone.unwrap_or_default(), hops };
             let spec = Spec { key, settings: watch.settings };
             match spec.check() {
                 Ok(()) => specs.push(spec),
@@ -125,12 +125,12 @@ impl Run {
         self.bfd.faults.iter().cloned().chain(without).collect()
     }
 
-    pub(crate) fn bfd_of(&self, peer: IpAddr) -> Option<proto::Bfd> {
+    pub(crate) fn bfd_of(&self, peer: &Remote) -> Option<proto::Bfd> {
         self.plan.transport.way(peer).bfd?;
-        if let Some(found) = self.bfd.found.get(&peer).filter(|_| self.keeper.is_there()) {
+        if let Some(found) = self.bfd.found.get(peer).filter(|_| self.keeper.is_there()) {
             return Some(view(found));
         }
-        let told = self.bfd.told.iter().flatten().any(|spec| spec.key.peer == peer);
+        let told = self.bfd.told.iter().flatten().any(|spec| remote(&spec.key) == *peer);
         let word = |name: &str| if told { name.to_owned() } else { String::new() };
         // The keeper tells of changes alone, and nothing has come of it yet.
         Some(proto::Bfd {
@@ -142,6 +142,10 @@ impl Run {
             ..proto::Bfd::default()
         })
     }
+}
+
+fn remote(key: &Key) -> Remote {
+    Remote::new(key.peer, Some(&key.interface))
 }
 
 /// What the core is to hear of it, if anything.

@@ -2,6 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::log::Log;
+use crate::plan::Remote;
 use crate::poller::Poller;
 use bgp_core::event::Link;
 use bgp_core::told::{Record, Said};
@@ -24,6 +25,8 @@ pub(crate) struct Conn {
     id: ConnId,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    /// The interface of a link-local one.
+    zone: Option<String>,
     socket: Option<OwnedFd>,
     pub(crate) buffers: Buffers,
     poller: Rc<Poller>,
@@ -100,6 +103,7 @@ impl Conn {
             id,
             local: link.local,
             remote: link.remote,
+            zone: link.zone().map(Into::into),
             socket: Some(socket),
             buffers,
             poller: Rc::clone(poller),
@@ -112,6 +116,10 @@ impl Conn {
     /// With a permit it counts as silent until it is heard.
     pub(crate) fn set_silent(&mut self, permit: Option<OwnedSemaphorePermit>) {
         self.silent = permit;
+    }
+
+    pub(crate) fn remote_end(&self) -> Remote {
+        Remote::new(self.remote.ip(), self.zone.as_deref())
     }
 
     pub(crate) const fn remote_ip(&self) -> IpAddr {

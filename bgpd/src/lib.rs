@@ -18,6 +18,7 @@ mod leave;
 mod listen;
 mod log;
 mod marker;
+mod neighbours;
 mod observe;
 mod operate;
 mod plan;

@@ -1,9 +1,11 @@
 //! From this node's configuration to what the speaker, the sockets and the kernel are told.
 
-use crate::collect::Wanted;
-use crate::kernel::{Scopes, Target, interfaces};
+use crate::collect::Wanted as Collect;
+use crate::kernel::Target;
+use crate::neighbours::{self, Wanted};
 use crate::sockopt::{BadKey, Key};
 use bgp_core::config::SpeakerConfig;
+use bgp_core::event::{Link, is_link_local};
 use bgp_plan::{hops, least_ttl, listen, speaker, ttl};
 use keeper::bfd::{Hops, Settings};
 use mainstay_config as config;
@@ -18,12 +20,14 @@ use std::time::Duration;
 pub(crate) struct Plan {
     pub(crate) speaker: SpeakerConfig,
     pub(crate) transport: Transport,
+    /// That peers are on.
+    pub(crate) interfaces: Wanted,
     /// Empty: connect only.
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) target: Target,
     /// How long sessions are held while no speaker runs; zero: not at all.
     pub(crate) max_orphan: Duration,
-    pub(crate) collect: Wanted,
+    pub(crate) collect: Collect,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -35,9 +39,27 @@ pub(crate) struct Way {
     /// What the peer's packets have to have left of theirs (RFC 5082); 0: anything.
     pub(crate) least_ttl: u8,
     pub(crate) key: Option<Key>,
-    /// Of a link-local peer.
-    pub(crate) interface: Option<String>,
     pub(crate) bfd: Option<Watch>,
+}
+
+/// The other end: a link-local address means something on one interface alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Remote {
+    pub(crate) ip: IpAddr,
+    pub(crate) zone: Option<String>,
+}
+
+impl Remote {
+    pub(crate) fn new(ip: IpAddr, interface: Option<&str>) -> Self {
+        let zone = interface.filter(|_| is_link_local(ip));
+        Self { ip, zone: zone.map(Into::into) }
+    }
+}
+
+impl From<&Link> for Remote {
+    fn from(link: &Link) -> Self {
+        Self::new(link.remote.ip(), link.zone())
+    }
 }
 
 /// How BFD is to watch it.
@@ -51,7 +73,9 @@ pub(crate) struct Watch {
 /// The ways to all peers and ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Transport {
-    peers: BTreeMap<IpAddr, Way>,
+    peers: BTreeMap<Remote, Way>,
+    /// To whoever is found on these interfaces.
+    unnumbered: BTreeMap<String, Way>,
     ranges: Vec<(Prefix, Way)>,
 }
 
@@ -79,9 +103,10 @@ impl Plan {
             objects: fib.nexthop_objects,
         };
         let max_orphan = node.keeper.max_orphan;
-        let collect = Wanted::new(bgp);
+        let collect = Collect::new(bgp);
+        let interfaces = neighbours::wanted(bgp);
         let speaker = speaker(bgp);
-        Ok(Self { speaker, transport, listen, target, max_orphan, collect, warnings })
+        Ok(Self { speaker, transport, interfaces, listen, target, max_orphan, collect, warnings })
     }
 }
 
@@ -89,9 +114,16 @@ impl Transport {
     fn new(bgp: &config::Bgp, warnings: &mut Vec<String>) -> Result<Self, PlanError> {
         let mut transport = Self::default();
         for peer in &bgp.peers {
-            let interface = peer.interface.clone();
             let way = way(bgp.asn, &peer.name, &peer.session, warnings)?;
-            transport.peers.insert(peer.address, Way { interface, ..way });
+            match (peer.address, &peer.interface) {
+                (Some(ip), interface) => {
+                    transport.peers.insert(Remote::new(ip, interface.as_deref()), way);
+                }
+                (None, Some(interface)) => {
+                    transport.unnumbered.insert(interface.clone(), way);
+                }
+                (None, None) => {}
+            }
         }
         for range in &bgp.ranges {
             let way = way(bgp.asn, &range.name, &range.session, warnings)?;
@@ -104,37 +136,29 @@ impl Transport {
 
     #[cfg(test)]
     pub(crate) fn to(peer: IpAddr, way: Way) -> Self {
-        Self { peers: [(peer, way)].into(), ranges: Vec::new() }
+        Self { peers: [(Remote::new(peer, None), way)].into(), ..Self::default() }
     }
 
     /// The way to whoever has this address.
     #[must_use]
-    pub(crate) fn way(&self, remote: IpAddr) -> Way {
-        let range = || self.ranges.iter().find(|(r, _)| r.contains(remote)).map(|(_, way)| way);
-        self.peers.get(&remote).or_else(range).cloned().unwrap_or_default()
+    pub(crate) fn way(&self, to: &Remote) -> Way {
+        let link = || self.unnumbered.get(to.zone.as_deref()?);
+        let range = || self.ranges.iter().find(|(r, _)| r.contains(to.ip)).map(|(_, way)| way);
+        self.peers.get(to).or_else(link).or_else(range).cloned().unwrap_or_default()
     }
 
     /// How many peers and ranges have BFD.
     pub(crate) fn watched(&self) -> usize {
         let ranges = self.ranges.iter().map(|(_, way)| way);
-        self.peers.values().chain(ranges).filter(|way| way.bfd.is_some()).count()
+        let peers = self.peers.values().chain(self.unnumbered.values());
+        peers.chain(ranges).filter(|way| way.bfd.is_some()).count()
     }
 
     /// Who has to sign what they send.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (Prefix, &Key)> {
-        let peers = self.peers.iter().map(|(addr, way)| (Prefix::host(*addr), way));
+        let peers = self.peers.iter().map(|(addr, way)| (Prefix::host(addr.ip), way));
         let ranges = self.ranges.iter().map(|(range, way)| (*range, way));
         peers.chain(ranges).filter_map(|(who, way)| Some((who, way.key.as_ref()?)))
-    }
-
-    /// The interfaces of link-local peers, as they are numbered now.
-    #[must_use]
-    pub(crate) fn scopes(&self) -> Scopes {
-        let scope = |(addr, way): (&IpAddr, &Way)| match addr {
-            IpAddr::V6(a) => Some((*a, interfaces::index(way.interface.as_deref()?)?)),
-            IpAddr::V4(_) => None,
-        };
-        self.peers.iter().filter_map(scope).collect()
     }
 }
 
@@ -148,7 +172,7 @@ fn way(
     let read = |path: &PathBuf| key(name, path, warnings);
     let key = session.password_file.as_ref().map(read).transpose()?;
     let bfd = watch(hops(asn, session), session);
-    Ok(Way { ttl, least_ttl, key, interface: None, bfd })
+    Ok(Way { ttl, least_ttl, key, bfd })
 }
 
 /// Over several hops (RFC 5883) where the session itself may be.
@@ -214,7 +238,7 @@ ipam:
     #[test]
     fn each_peer_is_reached_its_own_way() {
         let plan = plan(b"secret\n", 0o600).unwrap();
-        let way = |addr: &str| plan.transport.way(addr.parse().unwrap());
+        let way = |addr: &str| plan.transport.way(&Remote::new(addr.parse().unwrap(), None));
         assert_eq!(way("192.0.2.1").ttl, Some(1));
         assert_eq!(way("192.0.2.1").key, Some(Key::new(b"secret").unwrap()));
         assert_eq!(way("198.51.100.1").ttl, Some(3));

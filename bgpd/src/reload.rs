@@ -3,7 +3,7 @@
 use crate::collect::Wanted;
 use crate::kernel::Target;
 use crate::listen::Listeners;
-use crate::plan::{Plan, Transport};
+use crate::plan::{Plan, Remote, Transport};
 use crate::run::Run;
 use crate::sockopt;
 use bgp_core::event::Event;
@@ -11,7 +11,7 @@ use bgp_core::types::ConnId;
 use mainstay_config::Mode;
 use mainstay_prefix::Prefix;
 use mainstay_proto::bgp::v1::ReloadReply;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 impl Run {
     /// What has changed, or why nothing has.
@@ -39,12 +39,12 @@ impl Run {
         self.listen_anew(&plan, &mut changes)?;
         self.sign_anew(&plan.transport, &mut changes);
         keep_target(&self.plan.target, &mut plan, &mut changes);
-        self.kernel.set_scopes(plan.transport.scopes());
         self.warnings = loaded.warnings;
         self.text = loaded.text;
         self.keeper.set_max_orphan(plan.max_orphan);
         let old = std::mem::replace(&mut self.plan, plan);
         self.dial_anew(&old.transport);
+        self.look_for_neighbours();
         self.tell(Event::Configure(Box::new(self.plan.speaker.clone())));
         self.bfd.changed();
         if old.collect != self.plan.collect {
@@ -86,8 +86,8 @@ impl Run {
     fn sign_anew(&self, new: &Transport, changes: &mut Vec<String>) {
         let old = &self.plan.transport;
         for conn in self.tables.conns.values() {
-            let remote = conn.remote_ip();
-            let (was, way) = (old.way(remote), new.way(remote));
+            let (remote, to) = (conn.remote_ip(), conn.remote_end());
+            let (was, way) = (old.way(&to), new.way(&to));
             if was.key != way.key {
                 let key = way.key.as_ref();
                 let set =
@@ -111,10 +111,10 @@ impl Run {
     /// A connection that is just being opened has the old key or the old way: nobody may answer it.
     fn dial_anew(&mut self, old: &Transport) {
         let new = &self.plan.transport;
-        let other = |remote: IpAddr| old.way(remote) != new.way(remote);
+        let other = |remote: &Remote| old.way(remote) != new.way(remote);
         let dialling = self.tables.dialling.iter();
         let stale: Vec<ConnId> =
-            dialling.filter(|(_, (remote, _))| other(*remote)).map(|(conn, _)| *conn).collect();
+            dialling.filter(|(_, (remote, _))| other(remote)).map(|(conn, _)| *conn).collect();
         for conn in stale {
             if let Some((_, task)) = self.tables.dialling.remove(&conn) {
                 task.abort();

@@ -15,8 +15,9 @@ use crate::kernel::{self, Notice};
 use crate::leases::LeaseFiles;
 use crate::listen::Listeners;
 use crate::marker::Marker;
+use crate::neighbours::Neighbours;
 use crate::observe::Observer;
-use crate::plan::Plan;
+use crate::plan::{Plan, Remote};
 use crate::poller::{Poller, Ready};
 use crate::tcp::{Dial, Input, dial};
 use crate::watch::Watchers;
@@ -30,7 +31,6 @@ use mainstay_daemon::{Args, Signal, Signals, Watchdog};
 use mainstay_proto::bgp::v1::{ConfigurationReply, Peer, SessionKeeping, StatusReply};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -61,6 +61,7 @@ pub(crate) struct Run {
     pub(crate) poller: Rc<Poller>,
     pub(crate) keeper: Keeper,
     pub(crate) bfd: Bfd,
+    pub(crate) neighbours: Neighbours,
     pub(crate) collect: Collect,
     /// For the tasks that are started.
     pub(crate) inputs: mpsc::Sender<Input>,
@@ -73,7 +74,7 @@ pub(crate) struct Run {
 pub(crate) struct Tables {
     pub(crate) conns: HashMap<ConnId, Conn>,
     /// With whom, and the task that tries.
-    pub(crate) dialling: HashMap<ConnId, (IpAddr, AbortHandle)>,
+    pub(crate) dialling: HashMap<ConnId, (Remote, AbortHandle)>,
     pub(crate) closing: Vec<JoinHandle<()>>,
     accepted: u64,
     observer: Observer,
@@ -258,7 +259,10 @@ impl Run {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Connect { conn, remote, local, .. } => self.dial(conn, remote, local),
+            Action::Connect { conn, remote, interface, local, .. } => {
+                let way = self.plan.transport.way(&Remote::new(remote.ip(), interface.as_deref()));
+                self.dial(Dial { conn, remote, interface, local, way });
+            }
             Action::Wake { conn } => self.tables.woken.push(conn),
             Action::Established { conn } => self.keep(conn),
             Action::Close { conn } => {
@@ -289,11 +293,10 @@ impl Run {
         }
     }
 
-    fn dial(&mut self, conn: ConnId, remote: SocketAddr, local: Option<IpAddr>) {
-        let way = self.plan.transport.way(remote.ip());
-        let to = Dial { conn, remote, local, way };
+    fn dial(&mut self, to: Dial) {
+        let (conn, remote) = (to.conn, Remote::new(to.remote.ip(), to.interface.as_deref()));
         let task = dial(to, self.interfaces.clone(), self.inputs.clone());
-        self.tables.dialling.insert(conn, (remote.ip(), task));
+        self.tables.dialling.insert(conn, (remote, task));
     }
 
     fn input(&mut self, input: Input) {
@@ -301,6 +304,7 @@ impl Run {
             Input::Accepted { stream, link, silent } => self.accepted(stream, link, silent),
             Input::Dialled { conn, result } => self.dialled(conn, result),
             Input::Cache { number, state } => self.cache_told(number, *state),
+            Input::Link(news) => self.link_told(news),
             Input::Station { number, news } => self.station_told(number, news),
         }
     }
@@ -315,7 +319,7 @@ impl Run {
     fn accepted(&mut self, stream: TcpStream, link: Link, silent: OwnedSemaphorePermit) {
         let conn = self.new_conn();
         let ip = link.remote.ip();
-        let way = self.plan.transport.way(ip);
+        let way = self.plan.transport.way(&Remote::from(&link));
         if let Err(error) = sockopt::set_hops(&stream, ip.is_ipv4(), way.ttl, way.least_ttl) {
             tracing::debug!(remote = %ip, %error, "gone before it was taken in");
             return;
@@ -349,10 +353,6 @@ impl Run {
         link: &Link,
         silent: Option<OwnedSemaphorePermit>,
     ) -> bool {
-        if matches!(link.remote.ip(), IpAddr::V6(a) if a.is_unicast_link_local()) {
-            // Its interface may have another number than when we started.
-            self.kernel.set_scopes(self.plan.transport.scopes());
-        }
         let opened = stream.into_std().and_then(|s| self.open(id, s.into(), link));
         match opened {
             Ok(conn) => {
@@ -439,7 +439,7 @@ impl Run {
         let with_survival = |view: PeerView| {
             let conn = self.speaker.connection(view.id).and_then(|c| self.tables.conns.get(&c));
             let survival = conn.map(|c| self.survival(c)).unwrap_or_default();
-            let bfd = self.bfd_of(view.address);
+            let bfd = self.bfd_of(&Remote::new(view.address, view.interface.as_deref()));
             Peer { bfd, ..show::peer(view, survival) }
         };
         self.speaker.peers(Instant::now()).into_iter().map(with_survival).collect()
@@ -467,7 +467,7 @@ impl Run {
     pub(crate) fn all_warnings(&self) -> Vec<String> {
         let written = self.warnings.iter().chain(&self.plan.warnings).cloned();
         let kept = self.marker.warning().into_iter().chain(self.lease_files.warning());
-        let shell = self.bfd_warnings().into_iter().chain(kept);
+        let shell = self.bfd_warnings().into_iter().chain(self.neighbour_warnings()).chain(kept);
         written.chain(shell).chain(self.collect.mrt.warnings()).collect()
     }
 

@@ -12,6 +12,7 @@ use crate::conn::{Conn, Kept};
 use crate::keep::Told;
 use crate::leave::leave;
 use crate::log::{Log, LogError};
+use crate::plan::Remote;
 use crate::poller::Ready;
 use crate::run::Run;
 use crate::tcp;
@@ -352,7 +353,7 @@ impl Run {
         let (log, records) = Log::go_on(&held.rings).map_err(|e: LogError| e.to_string())?;
         let now = clock::now();
         let silent = now.saturating_sub(held.rings.positions().last_rx);
-        if let Err(error) = tcp::go_on(&held.socket, remote.ip(), &self.plan.transport) {
+        if let Err(error) = tcp::go_on(&held.socket, &Remote::from(&link), &self.plan.transport) {
             return Err(format!("its socket cannot be set as the configuration says: {error}"));
         }
         let buffers = Buffers::Shared(Box::new(held.rings));

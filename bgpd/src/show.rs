@@ -1,6 +1,7 @@
 //! The core's views as the API's messages.
 
-use bgp_core::types::Family;
+use crate::kernel::interfaces;
+use bgp_core::types::{Family, Gateway};
 use bgp_core::view::{
     Counters, Explanation, ExportState, ExportView, KernelState, LongLivedView, Overview, PathView,
     PeerFamilyView, PeerView, RouteView,
@@ -41,7 +42,8 @@ pub(crate) fn peer(view: PeerView, survival: String) -> proto::Peer {
     let text = |a: Option<String>| a.unwrap_or_default();
     proto::Peer {
         name: view.name,
-        address: view.address.to_string(),
+        address: text(Some(view.address).filter(|a| !a.is_unspecified()).map(|a| a.to_string())),
+        interface: view.interface.unwrap_or_default(),
         survival,
         local_asn: view.local_asn.0,
         remote_asn: view.remote_asn.0,
@@ -175,9 +177,17 @@ pub(crate) fn explanation(view: Explanation) -> proto::ExplainReply {
         kernel: Some(proto::KernelRoute {
             state: kernel_word(kernel.state).into(),
             reason,
-            next_hops: hops.iter().map(ToString::to_string).collect(),
+            next_hops: hops.iter().map(gateway).collect(),
             attempts,
         }),
+    }
+}
+
+/// With the interface's name where the address alone does not say which it is.
+fn gateway(of: &Gateway) -> String {
+    match interfaces::name(of.scope).filter(|_| of.scope != 0) {
+        Some(name) => format!("{}%{name}", of.next_hop),
+        None => of.to_string(),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::kernel::{self, Found, Notice};
 use crate::leases::LeaseFiles;
 use crate::listen::Listeners;
 use crate::marker::{self, Marker};
+use crate::neighbours::Neighbours;
 use crate::plan::Plan;
 use crate::poller::Poller;
 use crate::run::{End, Run, Sources, Tables};
@@ -95,7 +96,6 @@ async fn serve(
     // Refused only when the loop has ended.
     let (kernel, found) =
         kernel::open(plan.target.clone(), move |notice| drop(tell.blocking_send(notice)))?;
-    kernel.set_scopes(plan.transport.scopes());
     let (inputs_to, inputs) = mpsc::channel::<Input>(INPUTS);
     let (asks_to, asks) = mpsc::channel::<Ask>(ASKS);
     let mut keeper = Keeper::new(args.run_dir.clone(), plan.max_orphan);
@@ -118,6 +118,7 @@ async fn serve(
         poller: Rc::new(Poller::new()?),
         keeper,
         bfd: Bfd::default(),
+        neighbours: Neighbours::default(),
         collect: Collect::default(),
         inputs: inputs_to,
         started: now,
@@ -127,11 +128,13 @@ async fn serve(
     };
     announce(&run, start, &found);
     run.restore(kept);
+    run.number_interfaces();
     run.tell(Event::Adopted(found.installed));
     run.tell(Event::Blocks(found.blocks));
     run.resume(attached).await;
     run.hold_nothing_unless_wanted();
     run.collect_anew();
+    run.look_for_neighbours();
     let (plan, socket) = (&run.plan, run.args.socket("bgpd.sock"));
     let listeners = Listeners::open(&plan.listen, &plan.transport, &run.interfaces, &run.inputs)?;
     run.listeners = Some(listeners);

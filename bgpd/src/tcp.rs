@@ -4,7 +4,7 @@
 use crate::collect::bmp::News;
 use crate::collect::rpki::CacheState;
 use crate::kernel::interfaces::{self, Interfaces};
-use crate::plan::{Transport, Way};
+use crate::plan::{Remote, Transport, Way};
 use crate::sockopt;
 use bgp_core::event::Link;
 use bgp_core::types::ConnId;
@@ -42,6 +42,8 @@ pub(crate) enum Input {
         number: u64,
         state: Box<CacheState>,
     },
+    /// Of the interfaces that peers are on.
+    Link(crate::neighbours::News),
     /// Of a BMP station, likewise.
     Station {
         number: u64,
@@ -131,6 +133,8 @@ async fn next(listener: &Weak<TcpListener>) -> Option<io::Result<(TcpStream, Soc
 pub(crate) struct Dial {
     pub(crate) conn: ConnId,
     pub(crate) remote: SocketAddr,
+    /// Of a link-local address.
+    pub(crate) interface: Option<String>,
     pub(crate) local: Option<IpAddr>,
     pub(crate) way: Way,
 }
@@ -151,7 +155,7 @@ pub(crate) fn dial(dial: Dial, interfaces: Interfaces, to: mpsc::Sender<Input>) 
 
 async fn connect(dial: &Dial) -> io::Result<TcpStream> {
     let ip = dial.remote.ip();
-    let remote = match &dial.way.interface {
+    let remote = match &dial.interface {
         Some(interface) => on(dial.remote, interface)?,
         None => dial.remote,
     };
@@ -188,8 +192,8 @@ fn source(local: IpAddr, remote: SocketAddr) -> SocketAddr {
 
 /// A connection of an earlier process, as this configuration wants it: the key and the way may have
 /// changed meanwhile, as in a reload.
-pub(crate) fn go_on(socket: &impl AsFd, remote: IpAddr, to: &Transport) -> io::Result<()> {
-    let way = to.way(remote);
+pub(crate) fn go_on(socket: &impl AsFd, at: &Remote, to: &Transport) -> io::Result<()> {
+    let (way, remote) = (to.way(at), at.ip);
     sockopt::set_hops(socket, remote.is_ipv4(), way.ttl, way.least_ttl)?;
     match sockopt::set_md5(socket, mainstay_prefix::Prefix::host(remote), way.key.as_ref()) {
         // There was none to take away, or the kernel knows of no keys.
@@ -212,6 +216,7 @@ pub(crate) async fn reach(local: SocketAddr, remote: SocketAddr, interfaces: &In
         ipv6: reach.ipv6,
         ipv6_link_local: reach.ipv6_link_local,
         interface: reach.interface.and_then(interfaces::name),
+        scope: reach.interface.unwrap_or(0),
     }
 }
 
@@ -231,6 +236,10 @@ mod tests {
     use keeper::os::tcp::measure;
     use std::io::{Read, Write};
 
+    fn at(from: SocketAddr) -> Remote {
+        Remote::new(from.ip(), None)
+    }
+
     fn signed(key: &str) -> Transport {
         let key = Some(Key::new(key.as_bytes()).unwrap());
         Transport::to("127.0.0.1".parse().unwrap(), Way { key, ..Way::default() })
@@ -242,16 +251,16 @@ mod tests {
         let mut ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut theirs, from) = listener.accept().unwrap();
         let none = Transport::default();
-        go_on(&ours, from.ip(), &none).unwrap();
-        go_on(&ours, from.ip(), &signed("new")).unwrap();
+        go_on(&ours, &at(from), &none).unwrap();
+        go_on(&ours, &at(from), &signed("new")).unwrap();
         ours.write_all(b"hello").unwrap();
         std::thread::sleep(Duration::from_millis(50));
         assert_eq!(measure(&ours).unwrap().unacked, 5, "the other side has no key yet");
-        go_on(&theirs, from.ip(), &signed("new")).unwrap();
+        go_on(&theirs, &at(from), &signed("new")).unwrap();
         let mut heard = [0; 5];
         theirs.read_exact(&mut heard).unwrap();
         for end in [&ours, &theirs] {
-            go_on(end, from.ip(), &none).unwrap();
+            go_on(end, &at(from), &none).unwrap();
         }
         theirs.write_all(b"again").unwrap();
         ours.read_exact(&mut heard).unwrap();

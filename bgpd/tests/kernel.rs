@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bgp_core::event::InstalledRoute;
-use bgp_core::types::{NextHop, Prefix};
+use bgp_core::types::{Gateway, NextHop, Prefix};
 use mainstay_bgpd::kernel::{self, Found, Handle, Notice, Target};
 use mainstay_tests::monitor::RouteMonitor;
 use mainstay_tests::netns::{Netns, veth};
@@ -37,12 +37,12 @@ fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
 }
 
-fn via(list: &[&str]) -> Option<Arc<[NextHop]>> {
+fn via(list: &[&str]) -> Option<Arc<[Gateway]>> {
     let hop = |text: &&str| match text.parse().unwrap() {
         std::net::IpAddr::V4(a) => NextHop::V4(a),
         std::net::IpAddr::V6(global) => NextHop::V6 { global, link_local: None },
     };
-    Some(list.iter().map(hop).collect())
+    Some(list.iter().map(hop).map(Into::into).collect())
 }
 
 fn show(host: &Netns, prefix: &str) -> String {
@@ -264,9 +264,8 @@ fn an_ipv4_route_may_lead_to_an_ipv6_next_hop() {
         let (host, _peer) = host();
         let (handle, _, notices) = open(&host, target);
         let dev = host.ip("-o link show eth0").split(':').next().unwrap().trim().parse().unwrap();
-        handle.set_scopes([(link_local, dev)].into());
         let hop = NextHop::V6 { global: link_local, link_local: Some(link_local) };
-        handle.set(prefix("10.1.0.0/16"), Some([hop].into()));
+        handle.set(prefix("10.1.0.0/16"), Some([Gateway::on(hop, dev)].into()));
         handle.set(prefix("10.2.0.0/16"), via(&["2001:db8::1"]));
         becomes(&host, "10.1.0.0/16", &["via inet6 fe80::1", "dev eth0"]);
         becomes(&host, "10.2.0.0/16", &["via inet6 2001:db8::1", "dev eth0"]);

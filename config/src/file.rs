@@ -12,8 +12,8 @@ use crate::fault::{Log, Place};
 use crate::model::{Family, Mode, NextHopRule, OverLimit, Role, Speaker};
 use crate::read::{At, Labels, List, Value, table};
 use crate::scalar::{
-    AddPaths, Asn, ClaimSource, File as FilePath, Glob, Int, Interface, Name, Namespaced, Percent,
-    RemovePrivate, RouteTable, RouterId, Size, Span, StickyPolicy, TtlSecurity,
+    AddPaths, Asn, ClaimSource, File as FilePath, Glob, Int, Interface, Name, Namespaced, PeerAs,
+    Percent, RemovePrivate, RouteTable, RouterId, Size, Span, StickyPolicy, TtlSecurity,
 };
 use crate::yaml::{Kind, Yaml};
 use mainstay_prefix::Prefix;
@@ -231,13 +231,15 @@ table! {
         address: Option<At<IpAddr>>,
         /// Instead of an address: whoever dials in from here is a peer.
         listen_range: Option<At<Prefix>>,
-        /// The interface of a link-local address.
+        /// The interface of a link-local address. Without an address: the peer is whoever is found at
+        /// the other end of this link, by its router advertisements (an unnumbered peer).
         interface: Option<At<Interface>>,
         /// The peer's TCP port. Default: 179.
         #[schemars(extend("default" = 179))]
         port: Option<At<Int<1, 65535>>>,
-        /// The peer's AS number; the nodes' own makes it an iBGP peer.
-        asn: At<Asn>,
+        /// The peer's AS number; the nodes' own makes it an iBGP peer. internal: the nodes' own.
+        /// external: any other.
+        asn: At<PeerAs>,
         /// Wait for the peer to connect. Default: false.
         #[schemars(extend("default" = false))]
         passive: Option<At<bool>>,

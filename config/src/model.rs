@@ -116,8 +116,9 @@ pub struct GracefulRestart {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Peer {
     pub name: String,
-    pub address: IpAddr,
-    /// Interface of a link-local `address`.
+    /// `None`: whoever is found on the interface.
+    pub address: Option<IpAddr>,
+    /// Interface of a link-local `address`, or of an unnumbered peer.
     pub interface: Option<String>,
     pub port: u16,
     #[serde(flatten)]
@@ -134,10 +135,46 @@ pub struct Range {
     pub session: PeerSession,
 }
 
+/// Of which AS a peer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerAs {
+    /// Any but ours.
+    External,
+    #[serde(untagged)]
+    Number(u32),
+}
+
+impl PeerAs {
+    /// `None`: it says so itself.
+    #[must_use]
+    pub const fn number(self) -> Option<u32> {
+        match self {
+            Self::Number(asn) => Some(asn),
+            Self::External => None,
+        }
+    }
+
+    /// Whether such a peer is one inside the AS `own`.
+    #[must_use]
+    pub const fn is_internal(self, own: u32) -> bool {
+        matches!(self, Self::Number(asn) if asn == own)
+    }
+}
+
+impl fmt::Display for PeerAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::External => f.write_str("external"),
+            Self::Number(asn) => asn.fmt(f),
+        }
+    }
+}
+
 /// What a fixed peer and a range have in common.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PeerSession {
-    pub asn: u32,
+    pub asn: PeerAs,
     /// Never dial.
     pub passive: bool,
     #[serde(serialize_with = "seconds")]

@@ -61,6 +61,44 @@ impl Scalar for Asn {
     }
 }
 
+/// Which AS a peer may be of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PeerAs {
+    Number(u32),
+    /// That of the nodes.
+    Internal,
+    /// Any but that.
+    External,
+}
+
+impl PeerAs {
+    /// With that number for the nodes.
+    pub(crate) const fn is_internal(self, own: u32) -> bool {
+        match self {
+            Self::Number(asn) => asn == own,
+            Self::Internal => true,
+            Self::External => false,
+        }
+    }
+}
+
+impl Scalar for PeerAs {
+    const WHAT: &'static str = "an AS number, 1 to 4294967295, or external or internal";
+    const PLAIN: bool = true;
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "internal" => Ok(Self::Internal),
+            "external" => Ok(Self::External),
+            _ => Asn::from_text(text).map(|asn| Self::Number(asn.0)),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [Asn::schema(), {"enum": ["external", "internal"]}]})
+    }
+}
+
 impl Scalar for bool {
     const WHAT: &'static str = "true or false";
     const PLAIN: Self = true;

@@ -35,4 +35,5 @@ mod rpki;
 mod session_options;
 mod survival;
 mod takeover;
+mod unnumbered;
 mod whole_path;

@@ -173,9 +173,10 @@ fn peer(n: u8, import: PolicyName, export: PolicyName) -> PeerConfig {
     PeerConfig {
         name: format!("peer-{n}"),
         address: address(n).into(),
+        interface: None,
         port: 179,
         session: SessionConfig {
-            asn: asn(n),
+            asn: asn(n).into(),
             passive: true,
             hold_time: Duration::from_secs(90),
             families: vec![FAMILY],
@@ -211,6 +212,7 @@ fn link(n: u8) -> Link {
         ipv6: None,
         ipv6_link_local: None,
         interface: None,
+        scope: 0,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a speaker is told to be. The shell makes it of the cluster's file.
 
 use crate::options::Options;
+pub use crate::types::PeerAs;
 use crate::types::{Asn, Family, Prefix, RouterId};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,7 +57,10 @@ pub struct MedRules {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerConfig {
     pub name: String,
+    /// `::`: whoever is found on the interface, an unnumbered peer.
     pub address: IpAddr,
+    /// Of a link-local address, or of an unnumbered peer.
+    pub interface: Option<String>,
     pub port: u16,
     pub session: SessionConfig,
 }
@@ -72,7 +76,7 @@ pub struct RangeConfig {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionConfig {
-    pub asn: Asn,
+    pub asn: PeerAs,
     pub passive: bool,
     /// Zero (no keepalives) or at least 3 s.
     pub hold_time: Duration,

@@ -131,6 +131,8 @@ fn peers(old: &SpeakerConfig, new: &SpeakerConfig, all: &mut Changes) {
         all.peer = Some(peer.name.clone());
         session(&old.session, &peer.session, all);
         all.note("address", old.address, peer.address, Effect::Resets);
+        let link = |p: &PeerConfig| p.interface.clone().unwrap_or_else(|| "any".into());
+        all.note("interface", link(old), link(peer), Effect::Resets);
         all.note("port", old.port, peer.port, Effect::NextSession);
         all.peer = None;
     }

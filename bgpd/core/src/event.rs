@@ -4,7 +4,7 @@ use crate::config::SpeakerConfig;
 use crate::report::Report;
 use crate::rpki;
 use crate::told::Record;
-use crate::types::{ConnId, NextHop, PeerId, Prefix};
+use crate::types::{ConnId, Gateway, PeerId, Prefix};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -53,7 +53,20 @@ pub enum Event<'a> {
     /// What BFD finds about the path to a peer (RFC 5882), whenever it is another than before.
     Path {
         peer: IpAddr,
+        /// Of a link-local address.
+        interface: Option<String>,
         path: Path,
+    },
+    /// The number of an interface that peers are on, or that it is gone. Before `Adopted`, and
+    /// whenever it is another than before.
+    Interface {
+        name: String,
+        index: Option<u32>,
+    },
+    /// Who is at the other end of an interface, by what the link says; `None`: nobody is heard.
+    Neighbour {
+        interface: String,
+        address: Option<Ipv6Addr>,
     },
     /// The whole set of prefixes this node owns: the kernel's protocol-97 blocks.
     Blocks(BTreeSet<Prefix>),
@@ -118,6 +131,22 @@ pub struct Link {
     pub ipv6_link_local: Option<Ipv6Addr>,
     /// Its name.
     pub interface: Option<String>,
+    /// Its number; 0: not known.
+    pub scope: u32,
+}
+
+impl Link {
+    /// The interface that the other end's address needs to mean something.
+    #[must_use]
+    pub fn zone(&self) -> Option<&str> {
+        self.interface.as_deref().filter(|_| is_link_local(self.remote.ip()))
+    }
+}
+
+/// Of IPv6: IPv4 has nothing that is used like it.
+#[must_use]
+pub const fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
 /// What the next process of this speaker needs to go on with a session; fixed at Established.
@@ -150,7 +179,7 @@ pub struct Resumed {
 pub struct InstalledRoute {
     pub prefix: Prefix,
     /// Sorted.
-    pub next_hops: Vec<NextHop>,
+    pub next_hops: Vec<Gateway>,
 }
 
 /// How the process came to be (RFC 4724 §4.1): what OPENs may truthfully say.
@@ -181,6 +210,8 @@ pub enum Action {
         conn: ConnId,
         peer: PeerId,
         remote: SocketAddr,
+        /// Of a link-local address.
+        interface: Option<String>,
         local: Option<IpAddr>,
     },
     /// There is something to send: call `Speaker::pull` whenever the socket has room, until it
@@ -200,7 +231,7 @@ pub enum Action {
     /// Bring the kernel to this: `None` removes the route.
     Fib {
         prefix: Prefix,
-        next_hops: Option<Arc<[NextHop]>>,
+        next_hops: Option<Arc<[Gateway]>>,
     },
     Report(Report),
 }

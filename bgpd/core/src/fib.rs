@@ -9,7 +9,7 @@
 use crate::event::{Action, InstalledRoute};
 use crate::rib::PerFamily;
 use crate::rib::prefix_map::PrefixMap;
-use crate::types::{Family, NextHop, Prefix};
+use crate::types::{Family, Gateway, NextHop, Prefix};
 use crate::view::{FibRouteView, FibView};
 use hashbrown::HashSet;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Few sets of next hops serve many routes.
-type Hops = Arc<[NextHop]>;
+type Hops = Arc<[Gateway]>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Fib {
@@ -38,7 +38,7 @@ struct Entry {
     present: Option<Hops>,
     wanted: Option<Hops>,
     /// Next hops of an adopted route whose peers have not spoken yet.
-    held: Option<Box<[NextHop]>>,
+    held: Option<Box<[Gateway]>>,
 }
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Fib {
     }
 
     /// From now on this is what the prefix should have; empty: no route.
-    pub(crate) fn want(&mut self, prefix: Prefix, next_hops: &[NextHop], out: &mut Vec<Action>) {
+    pub(crate) fn want(&mut self, prefix: Prefix, next_hops: &[Gateway], out: &mut Vec<Action>) {
         if !self.install {
             return;
         }
@@ -97,13 +97,13 @@ impl Fib {
     pub(crate) fn release(
         &mut self,
         family: Family,
-        spoken: impl Fn(IpAddr) -> bool,
+        spoken: impl Fn(IpAddr, u32) -> bool,
         out: &mut Vec<Action>,
     ) -> usize {
         let mut thawed = Vec::new();
         for (prefix, entry) in self.routes.values_mut().filter(|(p, _)| Family::of(p) == family) {
             let Some(held) = &mut entry.held else { continue };
-            let left: Box<[NextHop]> =
+            let left: Box<[Gateway]> =
                 held.iter().filter(|hop| !speaks_for(hop, &spoken)).copied().collect();
             if left.len() < held.len() {
                 entry.held = (!left.is_empty()).then_some(left);
@@ -176,7 +176,7 @@ impl Fib {
     }
 
     /// Whether the kernel holds a route to the prefix through this next hop.
-    pub(crate) fn has(&self, prefix: &Prefix, next_hop: &NextHop) -> bool {
+    pub(crate) fn has(&self, prefix: &Prefix, next_hop: &Gateway) -> bool {
         let entry = self.routes.get(prefix).filter(|_| !self.failed.contains_key(prefix));
         let present = entry.and_then(|e| e.present.as_deref()).unwrap_or_default();
         present.iter().any(|h| gateway(h) == gateway(next_hop))
@@ -246,7 +246,7 @@ impl Fib {
         settled
     }
 
-    fn intern(&mut self, hops: &[NextHop]) -> Hops {
+    fn intern(&mut self, hops: &[Gateway]) -> Hops {
         if let Some(known) = self.hops.get(hops) {
             return Arc::clone(known);
         }
@@ -267,24 +267,24 @@ enum Settled {
 }
 
 /// A frozen route: its next hops that are held, and those confirmed meanwhile.
-fn narrow(entry: &Entry, held: &[NextHop]) -> Vec<NextHop> {
+fn narrow(entry: &Entry, held: &[Gateway]) -> Vec<Gateway> {
     let wanted = entry.wanted.as_deref().unwrap_or_default();
-    let is_in = |hops: &[NextHop], hop| hops.iter().any(|h| gateway(h) == gateway(hop));
+    let is_in = |hops: &[Gateway], hop| hops.iter().any(|h| gateway(h) == gateway(hop));
     let present = entry.present.as_deref().unwrap_or_default();
     present.iter().filter(|h| is_in(held, h) || is_in(wanted, h)).copied().collect()
 }
 
 /// What the kernel is given, and gives back (RFC 2545 §3).
-fn gateway(hop: &NextHop) -> IpAddr {
-    match hop {
-        NextHop::V6 { link_local: Some(link_local), .. } => IpAddr::V6(*link_local),
-        _ => hop.addr(),
+fn gateway(hop: &Gateway) -> (IpAddr, u32) {
+    match hop.next_hop {
+        NextHop::V6 { link_local: Some(link_local), .. } => (IpAddr::V6(link_local), hop.scope),
+        other => (other.addr(), hop.scope),
     }
 }
 
-fn same(a: Option<&[NextHop]>, b: Option<&[NextHop]>) -> bool {
-    let gateways = |hops: &[NextHop]| {
-        let mut all: Vec<IpAddr> = hops.iter().map(gateway).collect();
+fn same(a: Option<&[Gateway]>, b: Option<&[Gateway]>) -> bool {
+    let gateways = |hops: &[Gateway]| {
+        let mut all: Vec<_> = hops.iter().map(gateway).collect();
         all.sort_unstable();
         all
     };
@@ -295,8 +295,9 @@ fn same(a: Option<&[NextHop]>, b: Option<&[NextHop]>) -> bool {
     }
 }
 
-fn speaks_for(hop: &NextHop, spoken: &impl Fn(IpAddr) -> bool) -> bool {
-    spoken(hop.addr()) || spoken(gateway(hop))
+fn speaks_for(hop: &Gateway, spoken: &impl Fn(IpAddr, u32) -> bool) -> bool {
+    let (gateway, scope) = gateway(hop);
+    spoken(hop.next_hop.addr(), scope) || spoken(gateway, scope)
 }
 
 #[cfg(test)]
@@ -307,8 +308,8 @@ mod tests {
 
     const DEFAULT: &str = "0.0.0.0/0";
 
-    fn hops(last: &[u8]) -> Vec<NextHop> {
-        last.iter().map(|n| NextHop::V4(Ipv4Addr::new(192, 0, 2, *n))).collect()
+    fn hops(last: &[u8]) -> Vec<Gateway> {
+        last.iter().map(|n| NextHop::V4(Ipv4Addr::new(192, 0, 2, *n)).into()).collect()
     }
 
     fn adopted(last: &[u8]) -> Fib {
@@ -317,21 +318,21 @@ mod tests {
         fib
     }
 
-    fn want(fib: &mut Fib, last: &[u8]) -> Vec<Option<Vec<NextHop>>> {
+    fn want(fib: &mut Fib, last: &[u8]) -> Vec<Option<Vec<Gateway>>> {
         let mut out = Vec::new();
         fib.want(prefix(DEFAULT), &hops(last), &mut out);
         told(out)
     }
 
     /// 192.0.2.`n` has told all it knows.
-    fn release(fib: &mut Fib, n: u8) -> (usize, Vec<Option<Vec<NextHop>>>) {
+    fn release(fib: &mut Fib, n: u8) -> (usize, Vec<Option<Vec<Gateway>>>) {
         let mut out = Vec::new();
-        let spoken = |a: IpAddr| a == IpAddr::V4(Ipv4Addr::new(192, 0, 2, n));
+        let spoken = |a: IpAddr, _: u32| a == IpAddr::V4(Ipv4Addr::new(192, 0, 2, n));
         let swept = fib.release(Family::Ipv4Unicast, spoken, &mut out);
         (swept, told(out))
     }
 
-    fn told(out: Vec<Action>) -> Vec<Option<Vec<NextHop>>> {
+    fn told(out: Vec<Action>) -> Vec<Option<Vec<Gateway>>> {
         let hops = |a| match a {
             Action::Fib { next_hops, .. } => next_hops.map(|hops| hops.to_vec()),
             other => panic!("{other:?}"),
@@ -387,10 +388,10 @@ mod tests {
             NextHop::V6 { global: "2001:db8::1".parse().unwrap(), link_local: Some(link_local) };
         let kernel = NextHop::V6 { global: link_local, link_local: None };
         let mut fib = Fib::new(true);
-        fib.adopt(vec![InstalledRoute { prefix: prefix("::/0"), next_hops: vec![kernel] }]);
+        fib.adopt(vec![InstalledRoute { prefix: prefix("::/0"), next_hops: vec![kernel.into()] }]);
         let mut out = Vec::new();
-        fib.want(prefix("::/0"), &[learned], &mut out);
-        fib.release(Family::Ipv6Unicast, |_| true, &mut out);
+        fib.want(prefix("::/0"), &[learned.into()], &mut out);
+        fib.release(Family::Ipv6Unicast, |_, _| true, &mut out);
         assert!(out.is_empty(), "{out:?}");
     }
 
@@ -403,5 +404,32 @@ mod tests {
         let mut out = Vec::new();
         fib.retry(now + RETRY_FIRST, &mut out);
         assert_eq!(told(out), [None]);
+    }
+
+    #[test]
+    fn the_same_link_local_address_on_two_links_is_two_next_hops() {
+        let link_local: std::net::Ipv6Addr = "fe80::1".parse().unwrap();
+        let hop = NextHop::V6 { global: link_local, link_local: Some(link_local) };
+        let both = [Gateway::on(hop, 3), Gateway::on(hop, 4)];
+        let mut fib = Fib::new(true);
+        fib.adopt(vec![InstalledRoute { prefix: prefix(DEFAULT), next_hops: both.to_vec() }]);
+        let mut out = Vec::new();
+        fib.want(prefix(DEFAULT), &both, &mut out);
+        fib.release(Family::Ipv4Unicast, |_, _| true, &mut out);
+        assert_eq!(out, [], "the kernel has it already");
+        fib.want(prefix(DEFAULT), &both[1..], &mut out);
+        assert_eq!(told(out), [Some(both[1..].to_vec())]);
+    }
+
+    #[test]
+    fn who_has_spoken_on_one_link_has_not_spoken_for_its_namesake_on_another() {
+        let link_local: std::net::Ipv6Addr = "fe80::1".parse().unwrap();
+        let hop = NextHop::V6 { global: link_local, link_local: Some(link_local) };
+        let both = [Gateway::on(hop, 3), Gateway::on(hop, 4)];
+        let mut fib = Fib::new(true);
+        fib.adopt(vec![InstalledRoute { prefix: prefix(DEFAULT), next_hops: both.to_vec() }]);
+        let mut out = Vec::new();
+        fib.release(Family::Ipv4Unicast, |_, scope| scope == 3, &mut out);
+        assert_eq!(told(out), [Some(both[1..].to_vec())]);
     }
 }

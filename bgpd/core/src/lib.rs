@@ -15,6 +15,7 @@
 
 pub mod config;
 pub mod difference;
+pub mod discovery;
 pub mod event;
 mod fib;
 pub mod inject;

@@ -9,7 +9,7 @@
 //! tell which of them stays (RFC 4271 §6.8).
 
 use crate::config::{PeerConfig, RangeConfig, RestartConfig, SessionConfig};
-use crate::event::Path;
+use crate::event::{Link, Path};
 use crate::report::Cause;
 use crate::rib::adj_in::AdjIn;
 use crate::rib::adj_out::AdjOut;
@@ -24,7 +24,7 @@ use crate::types::{Asn, ConnId, Family, PeerId, RouterId};
 use crate::view::Counters;
 use crate::wire::{Capability, Message};
 use std::cmp::Ordering;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,14 @@ use std::time::{Duration, Instant};
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) name: String,
+    /// `::`: not found yet.
     pub(crate) address: IpAddr,
+    /// Of a link-local address, or of an unnumbered peer.
+    pub(crate) interface: Option<String>,
+    /// Configured without an address: whoever is found on the interface.
+    pub(crate) unnumbered: bool,
+    /// Whom the link says to be there; taken when no session is left with whoever was.
+    pub(crate) heard: Option<Ipv6Addr>,
     pub(crate) port: u16,
     pub(crate) settings: SessionConfig,
     /// Of the range it was born in; `None`: configured itself.
@@ -109,6 +116,8 @@ impl Peer {
     pub(crate) fn fixed(id: PeerId, config: &PeerConfig, now: Instant) -> Self {
         let redial_at = (!config.session.passive).then_some(now);
         Self {
+            interface: config.interface.clone(),
+            unnumbered: config.address.is_unspecified(),
             port: config.port,
             redial_at,
             ..Self::new(id, config.name.clone(), config.address, &config.session, now)
@@ -116,9 +125,12 @@ impl Peer {
     }
 
     /// Somebody has dialled in from a range.
-    pub(crate) fn dynamic(id: PeerId, range: &RangeConfig, address: IpAddr, now: Instant) -> Self {
-        let name = format!("{}/{address}", range.name);
+    pub(crate) fn dynamic(id: PeerId, range: &RangeConfig, link: &Link, now: Instant) -> Self {
+        let address = link.remote.ip();
+        let zone = link.zone().map_or(String::new(), |zone| format!("%{zone}"));
+        let name = format!("{}/{address}{zone}", range.name);
         Self {
+            interface: link.zone().map(Into::into),
             range: Some(range.name.clone()),
             ..Self::new(id, name, address, &range.session, now)
         }
@@ -135,6 +147,9 @@ impl Peer {
             id,
             name,
             address,
+            interface: None,
+            unnumbered: false,
+            heard: None,
             port: crate::wire::PORT,
             settings: settings.clone(),
             range: None,
@@ -179,6 +194,13 @@ impl Peer {
     /// What holds for the session that is up.
     pub(crate) fn agreed(&self) -> Option<&Agreed> {
         self.established()?.agreed()
+    }
+
+    /// As it has said, or as it is configured; 0: neither.
+    pub(crate) fn asn(&self) -> Asn {
+        let said = || self.sessions.iter().find_map(|s| Some(s.agreed()?.theirs.asn));
+        let before = || self.source.as_ref().map(|source| source.asn);
+        self.settings.asn.asn().or_else(said).or_else(before).unwrap_or(Asn(0))
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {
@@ -244,6 +266,7 @@ impl Peer {
             && self.dialling.is_none()
             && self.idle_until.is_none()
             && !self.is_barred()
+            && !self.address.is_unspecified()
             && !self.waits_for_bfd();
         self.redial_at.filter(|_| may)
     }
@@ -440,6 +463,7 @@ mod tests {
         let config = PeerConfig {
             name: "tor".into(),
             address: "192.0.2.1".parse().unwrap(),
+            interface: None,
             port: 179,
             session: session_config(65001),
         };

@@ -61,6 +61,7 @@ pub(crate) fn source(peer: u8, kind: Kind) -> Source {
         name: if kind == Kind::Local { "".into() } else { format!("p{peer}").into() },
         role: None,
         interface: None,
+        scope: 0,
         protocol: if kind == Kind::Local { Protocol::Local } else { Protocol::Bgp },
     }
 }
@@ -93,7 +94,7 @@ pub(crate) fn start() -> std::time::Instant {
 
 pub(crate) fn session_config(asn: u32) -> crate::config::SessionConfig {
     crate::config::SessionConfig {
-        asn: Asn(asn),
+        asn: Asn(asn).into(),
         passive: false,
         hold_time: std::time::Duration::from_secs(90),
         families: crate::types::Family::ALL.to_vec(),

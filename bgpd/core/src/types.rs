@@ -42,6 +42,49 @@ impl fmt::Debug for RouterId {
     }
 }
 
+/// Of which AS a peer may be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PeerAs {
+    Is(Asn),
+    /// Any but ours: it says so itself.
+    External,
+}
+
+impl PeerAs {
+    /// Whether it may be `theirs` where we are `ours`.
+    #[must_use]
+    pub fn admits(self, theirs: Asn, ours: Asn) -> bool {
+        match self {
+            Self::Is(asn) => asn == theirs,
+            Self::External => theirs != ours,
+        }
+    }
+
+    /// `None`: it is not settled.
+    #[must_use]
+    pub const fn asn(self) -> Option<Asn> {
+        match self {
+            Self::Is(asn) => Some(asn),
+            Self::External => None,
+        }
+    }
+}
+
+impl From<Asn> for PeerAs {
+    fn from(asn: Asn) -> Self {
+        Self::Is(asn)
+    }
+}
+
+impl fmt::Display for PeerAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(asn) => asn.fmt(f),
+            Self::External => f.write_str("external"),
+        }
+    }
+}
+
 /// An address family and subsequent family that we route.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Family {
@@ -102,6 +145,17 @@ pub enum NextHop {
 }
 
 impl NextHop {
+    /// Nothing but a link-local address: it means something on one link alone.
+    #[must_use]
+    pub const fn is_link_local(&self) -> bool {
+        match self {
+            Self::V6 { global, link_local } => {
+                global.is_unicast_link_local() || global.is_unspecified() && link_local.is_some()
+            }
+            Self::V4(_) => false,
+        }
+    }
+
     /// The address to compare, to show, and to hand to the kernel unless there is a link-local one.
     #[must_use]
     pub const fn addr(&self) -> IpAddr {
@@ -123,6 +177,39 @@ impl fmt::Debug for NextHop {
         match self {
             Self::V6 { global, link_local: Some(ll) } => write!(f, "{global}+{ll}"),
             _ => fmt::Display::fmt(self, f),
+        }
+    }
+}
+
+/// A next hop where it is: what the kernel is told of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Gateway {
+    pub next_hop: NextHop,
+    /// The number of the interface on which a link-local address means this one; 0: it is not
+    /// needed, or not known.
+    pub scope: u32,
+}
+
+impl Gateway {
+    /// On that interface, where the address alone does not say so.
+    #[must_use]
+    pub const fn on(next_hop: NextHop, scope: u32) -> Self {
+        let scope = if next_hop.is_link_local() { scope } else { 0 };
+        Self { next_hop, scope }
+    }
+}
+
+impl From<NextHop> for Gateway {
+    fn from(next_hop: NextHop) -> Self {
+        Self { next_hop, scope: 0 }
+    }
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scope {
+            0 => self.next_hop.fmt(f),
+            scope => write!(f, "{}%{scope}", self.next_hop),
         }
     }
 }

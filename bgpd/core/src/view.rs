@@ -1,6 +1,6 @@
 //! What a speaker looks like from outside: plain data for the API, read at one moment.
 
-use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
+use crate::types::{Asn, Family, Gateway, Prefix, RouterId};
 use crate::wire::Attributes;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -56,10 +56,10 @@ pub struct FibView {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FibRouteView {
     /// What the kernel has been told, or had when we came.
-    pub present: Vec<NextHop>,
-    pub wanted: Vec<NextHop>,
+    pub present: Vec<Gateway>,
+    pub wanted: Vec<Gateway>,
     /// Of `present`: kept until the peers behind them have told their routes again.
-    pub awaited: Vec<NextHop>,
+    pub awaited: Vec<Gateway>,
     /// What the kernel said last, and how often it has refused.
     pub refused: Option<(String, u32)>,
 }
@@ -68,7 +68,10 @@ pub struct FibRouteView {
 pub struct PeerView {
     pub id: crate::types::PeerId,
     pub name: String,
+    /// `::`: an unnumbered peer that nobody has been found for.
     pub address: IpAddr,
+    /// Of a link-local address, or of an unnumbered peer.
+    pub interface: Option<String>,
     pub local_address: Option<IpAddr>,
     pub local_asn: Asn,
     pub remote_asn: Asn,

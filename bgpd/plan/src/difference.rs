@@ -4,7 +4,7 @@
 //! as well); what the daemons add around the core, and ipamd and netmon, is said here.
 
 use bgp_core::difference as core;
-use mainstay_config::{Gc, Ipam, Mode, MrtFile, NodeConfig, Peer, PeerSession, RpkiServer};
+use mainstay_config::{Gc, Ipam, Mode, MrtFile, NodeConfig, PeerSession, RpkiServer};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -191,13 +191,6 @@ fn transport(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
         let watched = (watched(session), watched(new_session));
         all.note_of(name, ("bfd", Some(NOTHING_BLINKS)), watched, Effect::AtOnce);
     }
-    let before: BTreeMap<_, _> = old.bgp.peers.iter().map(|p| (p.name.as_str(), p)).collect();
-    for peer in &new.bgp.peers {
-        if let Some(old) = before.get(peer.name.as_str()) {
-            let links = (link(old), link(peer));
-            all.note_of(&peer.name, ("interface", None), links, Effect::NextSession);
-        }
-    }
 }
 
 const NOTHING_BLINKS: &str = "timers are agreed anew while bfd stays up; switched off, the peer is \
@@ -224,16 +217,12 @@ fn key_file(session: &PeerSession) -> String {
 }
 
 fn hops(node: &NodeConfig, session: &PeerSession) -> String {
-    let hops = (session.asn != node.bgp.asn).then(|| session.multihop.unwrap_or(1));
+    let hops = (!session.asn.is_internal(node.bgp.asn)).then(|| session.multihop.unwrap_or(1));
     hops.map_or_else(|| "any".into(), |hops| hops.to_string())
 }
 
 fn security(session: &PeerSession) -> String {
     session.options.ttl_security.map_or_else(|| "off".into(), |hops| hops.to_string())
-}
-
-fn link(peer: &Peer) -> &str {
-    peer.interface.as_deref().unwrap_or("any")
 }
 
 const WRITES_ONE_TABLE: &str = "which routes are bgpd's is settled when it starts";

@@ -13,7 +13,8 @@ pub use difference::{Change, Effect, changes};
 pub use policy::{policy, provenance, role, validity};
 
 use bgp_core::config::{
-    AddPaths, PeerConfig, PolicyName, RangeConfig, RestartConfig, SessionConfig, SpeakerConfig,
+    AddPaths, PeerAs, PeerConfig, PolicyName, RangeConfig, RestartConfig, SessionConfig,
+    SpeakerConfig,
 };
 use bgp_core::types::{Asn, Family, RouterId};
 use mainstay_config as config;
@@ -53,7 +54,8 @@ pub fn speaker(bgp: &config::Bgp) -> SpeakerConfig {
 fn peer(peer: &config::Peer) -> PeerConfig {
     PeerConfig {
         name: peer.name.clone(),
-        address: peer.address,
+        address: peer.address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        interface: peer.interface.clone(),
         port: peer.port,
         session: session(&peer.session),
     }
@@ -71,7 +73,10 @@ fn range(range: &config::Range) -> RangeConfig {
 fn session(s: &config::PeerSession) -> SessionConfig {
     let restart = &s.graceful_restart;
     SessionConfig {
-        asn: Asn(s.asn),
+        asn: match s.asn {
+            config::PeerAs::Number(asn) => PeerAs::Is(Asn(asn)),
+            config::PeerAs::External => PeerAs::External,
+        },
         passive: s.passive,
         hold_time: s.hold_time,
         families: s.families.iter().map(family).collect(),
@@ -118,7 +123,7 @@ fn policy_name(policy: &config::PolicyRef) -> PolicyName {
 /// default.
 #[must_use]
 pub fn hops(asn: u32, session: &config::PeerSession) -> Option<u8> {
-    let external = session.asn != asn;
+    let external = !session.asn.is_internal(asn);
     let far = || external.then(|| session.multihop.unwrap_or(1));
     session.options.ttl_security.or_else(far)
 }

@@ -170,7 +170,13 @@ impl Net {
             let mut session = node::session(self.nodes[other.0].config.asn);
             edit(side, &mut session);
             let name = self.nodes[other.0].name.clone();
-            let peer = PeerConfig { name, address: link.address(side.other()), port: 179, session };
+            let peer = PeerConfig {
+                name,
+                address: link.address(side.other()),
+                port: 179,
+                session,
+                interface: None,
+            };
             self.nodes[own.0].config.peers.push(peer);
         }
         self.links.push(link);
@@ -202,7 +208,7 @@ impl Net {
         it.speaker = Some(Speaker::new(it.config.clone(), start, self.now));
         let found = it.kernel.iter().map(|(prefix, next_hops)| InstalledRoute {
             prefix: *prefix,
-            next_hops: next_hops.clone(),
+            next_hops: next_hops.iter().copied().map(Into::into).collect(),
         });
         let found = found.collect();
         let blocks = it.blocks.clone();

@@ -100,7 +100,7 @@ impl Node {
 
 pub(crate) fn session(asn: Asn) -> SessionConfig {
     SessionConfig {
-        asn,
+        asn: asn.into(),
         passive: false,
         hold_time: Duration::from_secs(90),
         families: Family::ALL.to_vec(),

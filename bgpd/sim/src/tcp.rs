@@ -114,7 +114,7 @@ impl Net {
         &mut self,
         node: NodeId,
         prefix: Prefix,
-        hops: Option<std::sync::Arc<[bgp_core::types::NextHop]>>,
+        hops: Option<std::sync::Arc<[bgp_core::types::Gateway]>>,
     ) {
         if self.fib_failures > 0 && self.random.between(1, self.fib_failures) == 1 {
             return self.handle(node, Event::FibFailed { prefix, why: "no buffers".into() });
@@ -122,7 +122,7 @@ impl Net {
         let it = &mut self.nodes[node.0];
         it.fib_changes += 1;
         match hops {
-            Some(hops) => it.kernel.insert(prefix, hops.to_vec()),
+            Some(hops) => it.kernel.insert(prefix, hops.iter().map(|hop| hop.next_hop).collect()),
             None => it.kernel.remove(&prefix),
         };
     }
@@ -197,6 +197,7 @@ impl Net {
             ipv6: Some(link.ipv6(own)),
             ipv6_link_local: None,
             interface: Some("eth0".into()),
+            scope: 0,
         }
     }
 

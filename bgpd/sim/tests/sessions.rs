@@ -87,7 +87,7 @@ fn a_wrong_as_number_is_told_and_not_tried_in_a_hurry() {
     let (tor, node) = (net.node("tor", 65001), net.node("node", 64512));
     net.link_with(tor, node, |side, session| {
         if side == bgp_sim::Side::A {
-            session.asn = bgp_core::types::Asn(64999);
+            session.asn = bgp_core::types::Asn(64999).into();
         }
     });
     net.start_all();

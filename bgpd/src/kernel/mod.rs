@@ -26,9 +26,9 @@ pub use message::{Hop, PROTOCOL_BGP, PROTOCOL_IPAM, TABLE_MAIN};
 pub use worker::{Handle, Notice};
 
 use bgp_core::event::InstalledRoute;
-use bgp_core::types::{NextHop, Prefix};
-use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use bgp_core::types::{Gateway, NextHop, Prefix};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// Where our routes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +52,6 @@ pub struct Found {
     pub blocks: BTreeSet<Prefix>,
 }
 
-/// The interface of each link-local address that a peer is configured by.
-pub type Scopes = HashMap<Ipv6Addr, u32>;
-
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} over netlink")]
 pub struct OpenError {
@@ -71,32 +68,30 @@ pub fn open(
 }
 
 /// How the kernel is told to reach a next hop. A global address is on a link the kernel knows; the
-/// link-local one is taken where there is no other, with the interface of the peer who has it.
-fn hop(next_hop: &NextHop, scopes: &Scopes) -> Hop {
-    match next_hop {
-        NextHop::V4(a) => Hop { via: (*a).into(), dev: None },
-        NextHop::V6 { global, link_local } => {
-            if global.is_unicast_link_local() || global.is_unspecified() {
-                let via = link_local.unwrap_or(*global);
-                Hop { via: via.into(), dev: scopes.get(&via).copied() }
-            } else {
-                Hop { via: (*global).into(), dev: None }
-            }
+/// link-local one is taken where there is no other, on the interface that it came by.
+fn hop(gateway: &Gateway) -> Hop {
+    let via = match gateway.next_hop {
+        NextHop::V4(a) => a.into(),
+        NextHop::V6 { global, link_local } if gateway.next_hop.is_link_local() => {
+            link_local.unwrap_or(global).into()
         }
-    }
+        NextHop::V6 { global, .. } => global.into(),
+    };
+    Hop { via, dev: (gateway.scope != 0).then_some(gateway.scope) }
 }
 
-fn next_hop(hop: &Hop) -> NextHop {
-    match hop.via {
+fn gateway(hop: &Hop) -> Gateway {
+    let next_hop = match hop.via {
         IpAddr::V4(a) => NextHop::V4(a),
         IpAddr::V6(a) => {
             NextHop::V6 { global: a, link_local: a.is_unicast_link_local().then_some(a) }
         }
-    }
+    };
+    Gateway::on(next_hop, hop.dev.unwrap_or(0))
 }
 
 fn installed((prefix, hops): (Prefix, Vec<Hop>)) -> InstalledRoute {
-    let mut next_hops: Vec<_> = hops.iter().map(next_hop).collect();
+    let mut next_hops: Vec<_> = hops.iter().map(gateway).collect();
     next_hops.sort_unstable();
     InstalledRoute { prefix, next_hops }
 }
@@ -104,16 +99,17 @@ fn installed((prefix, hops): (Prefix, Vec<Hop>)) -> InstalledRoute {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     #[test]
-    fn a_global_next_hop_needs_no_interface_and_a_link_local_one_gets_its_peers() {
+    fn a_global_next_hop_needs_no_interface_and_a_link_local_one_has_its_own() {
         let ll: Ipv6Addr = "fe80::1".parse().unwrap();
         let global: Ipv6Addr = "2001:db8::1".parse().unwrap();
-        let scopes = HashMap::from([(ll, 7)]);
         let both = NextHop::V6 { global, link_local: Some(ll) };
-        assert_eq!(hop(&both, &scopes), Hop { via: global.into(), dev: None });
+        assert_eq!(hop(&Gateway::on(both, 7)), Hop { via: global.into(), dev: None });
         let only = NextHop::V6 { global: ll, link_local: Some(ll) };
-        assert_eq!(hop(&only, &scopes), Hop { via: ll.into(), dev: Some(7) });
-        assert_eq!(next_hop(&hop(&only, &scopes)), only);
+        let there = Gateway::on(only, 7);
+        assert_eq!(hop(&there), Hop { via: ll.into(), dev: Some(7) });
+        assert_eq!(gateway(&hop(&there)), there);
     }
 }

@@ -6,8 +6,8 @@ use super::notes::{GROUP_NEXTHOP, GROUPS, Note, is_block, read};
 use super::objects::{Hops, Objects};
 use super::socket::{Monitor, Refusal, Requests};
 use super::table::{Seen, Settled, Step, Table};
-use super::{Found, Hop, OpenError, Scopes, Target, hop, installed};
-use bgp_core::types::{NextHop, Prefix};
+use super::{Found, Hop, OpenError, Target, hop, installed};
+use bgp_core::types::{Gateway, Prefix};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -50,19 +50,18 @@ struct Inbox {
 
 #[derive(Debug, Default)]
 struct Wanted {
-    routes: HashMap<Prefix, Option<Arc<[NextHop]>>>,
-    scopes: Option<Scopes>,
+    routes: HashMap<Prefix, Option<Arc<[Gateway]>>>,
     stop: bool,
 }
 
 impl Handle {
-    pub fn set(&self, prefix: Prefix, next_hops: Option<Arc<[NextHop]>>) {
+    pub fn set(&self, prefix: Prefix, next_hops: Option<Arc<[Gateway]>>) {
         self.set_all([(prefix, next_hops)]);
     }
 
     /// What is told together is weighed together: the many routes of a peer that is gone move by
     /// one message.
-    pub fn set_all(&self, routes: impl IntoIterator<Item = (Prefix, Option<Arc<[NextHop]>>)>) {
+    pub fn set_all(&self, routes: impl IntoIterator<Item = (Prefix, Option<Arc<[Gateway]>>)>) {
         let mut wanted = self.inbox.lock();
         let idle = wanted.routes.is_empty();
         wanted.routes.extend(routes);
@@ -71,11 +70,6 @@ impl Handle {
         if wake {
             self.inbox.wake();
         }
-    }
-
-    pub fn set_scopes(&self, scopes: Scopes) {
-        self.inbox.lock().scopes = Some(scopes);
-        self.inbox.wake();
     }
 
     /// Lets the worker do what it has been told, and ends it; the routes stay.
@@ -118,7 +112,6 @@ struct Worker {
     monitor: Monitor,
     inbox: Arc<Inbox>,
     notify: Notify,
-    scopes: Scopes,
     blocks: BTreeSet<Prefix>,
     left_out: BTreeMap<IpAddr, String>,
     due: Due,
@@ -156,7 +149,6 @@ pub(super) fn start(target: Target, notify: Notify) -> Result<(Handle, Found), O
         monitor,
         inbox: Arc::clone(&inbox),
         notify,
-        scopes: Scopes::new(),
         blocks: BTreeSet::new(),
         left_out: BTreeMap::new(),
         due: Due::default(),
@@ -240,13 +232,10 @@ impl Worker {
     }
 
     fn take_wanted(&mut self) -> bool {
-        let (routes, scopes, stop) = {
+        let (routes, stop) = {
             let mut wanted = self.inbox.lock();
-            (std::mem::take(&mut wanted.routes), wanted.scopes.take(), wanted.stop)
+            (std::mem::take(&mut wanted.routes), wanted.stop)
         };
-        if let Some(scopes) = scopes {
-            self.scopes = scopes;
-        }
         if !self.target.install {
             return stop;
         }
@@ -254,15 +243,15 @@ impl Worker {
         stop
     }
 
-    fn want(&mut self, routes: HashMap<Prefix, Option<Arc<[NextHop]>>>) {
-        let Self { table, scopes, .. } = self;
+    fn want(&mut self, routes: HashMap<Prefix, Option<Arc<[Gateway]>>>) {
+        let table = &mut self.table;
         // Many routes share few lists.
-        let mut known: HashMap<Arc<[NextHop]>, Hops> = HashMap::new();
+        let mut known: HashMap<Arc<[Gateway]>, Hops> = HashMap::new();
         let mut changes = Vec::with_capacity(routes.len());
         for (prefix, next_hops) in routes {
             let hops = next_hops.map(|list| {
                 let hops = known.entry(list).or_insert_with_key(|list| {
-                    let hops: Vec<Hop> = list.iter().map(|n| hop(n, scopes)).collect();
+                    let hops: Vec<Hop> = list.iter().map(hop).collect();
                     table.share(&hops)
                 });
                 Arc::clone(hops)

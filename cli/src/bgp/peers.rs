@@ -81,7 +81,7 @@ pub(super) fn table(reply: &ListPeersReply) -> String {
         let error = if is_up(peer) { "" } else { peer.last_error.as_str() };
         let mut first = [
             peer.name.clone(),
-            peer.address.clone(),
+            address(peer),
             peer.remote_asn.to_string(),
             peer.state.clone(),
             age(peer.state_seconds),
@@ -115,6 +115,14 @@ fn row(first: [String; 5], family: Option<&PeerFamily>, error: &str) -> [String;
     ]
 }
 
+/// A link-local one with its interface; of an unnumbered peer that nobody is found for, that alone.
+fn address(peer: &Peer) -> String {
+    match peer.interface.as_str() {
+        "" => peer.address.clone(),
+        interface => format!("{}%{interface}", peer.address),
+    }
+}
+
 fn details(peer: &Peer) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -123,7 +131,7 @@ fn details(peer: &Peer) -> String {
     line("peer", peer.name.clone());
     let born = if peer.dynamic { ", born of a listen_range" } else { "" };
     let waits = if peer.passive { ", passive" } else { "" };
-    line("address", format!("{}, AS {}{born}{waits}", peer.address, peer.remote_asn));
+    line("address", format!("{}, AS {}{born}{waits}", address(peer), peer.remote_asn));
     line("ours", format!("{}, AS {}", or_dash(&peer.local_address), peer.local_asn));
     line("state", format!("{} for {}", peer.state, age(peer.state_seconds)));
     line(

@@ -2,7 +2,7 @@
 //! words.
 
 use mainstay_config::{
-    self as config, Cluster, Family, Mode, NodeConfig, PeerSession, PolicyRef, PrefixMatch,
+    self as config, Cluster, Family, Mode, NodeConfig, Peer, PeerSession, PolicyRef, PrefixMatch,
     ResolveError, Rule, Verdict,
 };
 use mainstay_prefix::Prefix;
@@ -100,6 +100,11 @@ pub(crate) enum SideError {
          the switch calls the links is not either"
     )]
     LinkLocal { peer: String },
+    #[error(
+        "peer {peer}: it may be of any AS (asn: external), and the switch's side begins with its own \
+         number; write that for asn"
+    )]
+    AnyAs { peer: String },
     #[error("peer {peer}: --listen-range {range} does not contain {node}'s address {address}")]
     OutOfRange { peer: String, range: Prefix, node: String, address: IpAddr },
     #[error(
@@ -172,7 +177,10 @@ fn known(sides: &[Side]) -> String {
 fn of_node(node: &NodeConfig, listed: &[&str]) -> Vec<Side> {
     let is_node = |name: &str| name.strip_prefix("mesh-").is_some_and(|n| listed.contains(&n));
     let fixed = node.bgp.peers.iter().filter(|p| !is_node(&p.name));
-    let fixed = fixed.map(|p| Side::new(node, &p.name, Some((p.address, p.port)), &p.session));
+    // Who is found on a link has a link-local address, whichever.
+    let anyone = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0));
+    let at = |p: &Peer| (p.address.unwrap_or(anyone), p.port);
+    let fixed = fixed.map(|p| Side::new(node, &p.name, Some(at(p)), &p.session));
     let ranges = node.bgp.ranges.iter().map(|r| Side::new(node, &r.name, None, &r.session));
     fixed.chain(ranges).collect()
 }
@@ -188,7 +196,8 @@ impl Side {
             peer: peer.into(),
             address: at.map(|(address, _)| address),
             port: at.map_or(179, |(_, port)| port),
-            asn: session.asn,
+            // Anyone's is refused in `complete`.
+            asn: session.asn.number().unwrap_or(0),
             node_asn: node.bgp.asn,
             node_port: node.bgp.listen.as_ref().map(|l| l.port),
             session: session.clone(),
@@ -227,6 +236,9 @@ impl Side {
         let peer = || self.peer.clone();
         if matches!(self.address, Some(IpAddr::V6(a)) if a.is_unicast_link_local()) {
             return Err(SideError::LinkLocal { peer: peer() });
+        }
+        if self.session.asn.number().is_none() {
+            return Err(SideError::AnyAs { peer: peer() });
         }
         if let Some(range) = range {
             if self.session.passive {

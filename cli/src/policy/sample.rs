@@ -52,7 +52,7 @@ struct Peer<'a> {
 
 fn peer<'a>(node: &'a NodeConfig, name: &str) -> Option<Peer<'a>> {
     let fixed = node.bgp.peers.iter().find(|p| p.name == name).map(|p| Peer {
-        address: Some(p.address),
+        address: p.address,
         interface: p.interface.as_ref(),
         session: &p.session,
     });
@@ -66,7 +66,7 @@ pub(super) fn sample(node: &NodeConfig, args: &Args) -> Result<Sample, String> {
         None => Ok(None),
     };
     let (from, to) = (named(&args.peer)?, named(&args.to)?);
-    let external = |p: &Peer<'_>| p.session.asn != node.bgp.asn;
+    let external = |p: &Peer<'_>| !p.session.asn.is_internal(node.bgp.asn);
     let source = match (&args.source, &from) {
         (Some(source), _) => source.provenance(),
         (None, Some(peer)) if !external(peer) => Provenance::Ibgp,
@@ -93,7 +93,8 @@ pub(super) fn sample(node: &NodeConfig, args: &Args) -> Result<Sample, String> {
 }
 
 fn attributes(args: &Args, from: Option<&Peer<'_>>, source: Provenance) -> Attributes {
-    let neighbour = from.filter(|_| source == Provenance::Ebgp).map(|p| Asn(p.session.asn));
+    let neighbour =
+        from.filter(|_| source == Provenance::Ebgp).and_then(|p| p.session.asn.number().map(Asn));
     let told =
         neighbour.map(|asn| AsPath(vec![Segment { kind: SegmentKind::Sequence, asns: vec![asn] }]));
     let mut attrs =

@@ -161,6 +161,7 @@ fn peers(file: &File, bgp: &Bgp, log: &mut Log) {
         }
     }
     same_endpoint(file, &selector, peers, log);
+    shared_keys(peers, log);
 }
 
 fn endpoint(bgp: &Bgp, peer: &At<Peer>, log: &mut Log) {
@@ -169,11 +170,12 @@ fn endpoint(bgp: &Bgp, peer: &At<Peer>, log: &mut Log) {
         (Some(_), Some(range)) => {
             log.error(&range.place, "a peer has an address or a listen_range, not both");
         }
+        (None, None) if peer.interface.is_some() => unnumbered(peer, log),
         (None, None)
             if !log.has(&peer.place.below("address"))
                 && !log.has(&peer.place.below("listen_range")) =>
         {
-            log.error(&peer.place, "the key address is missing (or listen_range)");
+            log.error(&peer.place, "the key address is missing (or listen_range, or interface)");
         }
         (None, Some(range)) => {
             if nobody_listens {
@@ -206,6 +208,32 @@ fn dials_nobody(peer: &Peer, log: &mut Log) {
     }
 }
 
+/// Whoever is at the other end of a link, by a link-local address that nobody has written down.
+fn unnumbered(peer: &Peer, log: &mut Log) {
+    if let Some(hops) = &peer.multihop {
+        let text = "is of no use: an unnumbered peer is on the link of its interface";
+        log.error(&hops.place, format!("{} {text}", hops.text));
+    }
+    if let Some(local) = &peer.local_address
+        && !matches!(local.value, IpAddr::V6(a) if a.is_unicast_link_local())
+    {
+        let text = "is not link-local (fe80::/10), as an unnumbered peer's address is";
+        log.error(&local.place, format!("{} {text}", local.value));
+    }
+    if let Some(key) = &peer.password_file {
+        let text = "a key belongs to an address, and an unnumbered peer has none; give its address";
+        log.error(&key.place, text);
+    }
+    no_limit(peer, log);
+}
+
+fn no_limit(peer: &Peer, log: &mut Log) {
+    if let Some(limit) = &peer.limit {
+        let text = "is of no use: a limit is for a listen_range";
+        log.error(&limit.place, format!("{} {text}", limit.text));
+    }
+}
+
 fn dialled(peer: &Peer, at: &At<IpAddr>, log: &mut Log) {
     let link_local = matches!(at.value, IpAddr::V6(a) if a.is_unicast_link_local());
     match &peer.interface {
@@ -224,10 +252,7 @@ fn dialled(peer: &Peer, at: &At<IpAddr>, log: &mut Log) {
         let text = format!("{} is not of the family of {}", local.value, at.value);
         log.error(&local.place, text);
     }
-    if let Some(limit) = &peer.limit {
-        let text = "is of no use: a limit is for a listen_range";
-        log.error(&limit.place, format!("{} {text}", limit.text));
-    }
+    no_limit(peer, log);
 }
 
 fn session(file: &File, bgp: &Bgp, peer: &Peer, log: &mut Log) {
@@ -245,11 +270,11 @@ fn session(file: &File, bgp: &Bgp, peer: &Peer, log: &mut Log) {
     for family in peer.families.items().iter().filter(|f| !all.contains(&f.value)) {
         log.error(&family.place, format!("{} is not among network.families", family.text));
     }
-    let internal = bgp.asn.as_ref().map(|own| own.0 == peer.asn.0);
+    let internal = bgp.asn.as_ref().map(|own| peer.asn.is_internal(own.0));
     if internal == Some(false)
         && let Some(client) = peer.route_reflector_client.as_ref().filter(|c| c.value)
     {
-        let text = format!("AS {} is an eBGP peer; only iBGP peers are reflected", peer.asn.0);
+        let text = format!("AS {} is an eBGP peer; only iBGP peers are reflected", peer.asn.text);
         log.error(&client.place, text);
     }
     if internal == Some(true)
@@ -281,8 +306,8 @@ fn reference(policy: &At<Name>, known: &HashSet<&str>, log: &mut Log) {
     log.error(&policy.place, format!("there is no policy {name}; it is one of {}", one_of(names)));
 }
 
-/// One address may be many peers, as each rack's gateway is, but not of one node: a peer is known by
-/// its address alone, also a link-local one.
+/// One address may be many peers, as each rack's gateway is, but not of one node; a link-local one
+/// means another peer on each interface.
 fn same_endpoint<'f>(
     file: &'f File,
     selector: &Selector<'f>,
@@ -305,12 +330,7 @@ fn same_endpoint<'f>(
                 if let Some(other) = taken.insert(node, peer) {
                     let node = node.map_or(String::new(), |i| format!(" of {}", nodes[i].name.0));
                     let place = peer.address.as_ref().map_or(&peer.place, |a| &a.place);
-                    let interface = |p: &Peer| p.interface.as_ref().map(|i| i.0.clone());
-                    let but = match interface(peer) == interface(other) {
-                        true => "",
-                        false => "; the interface does not tell two peers apart",
-                    };
-                    log.error(place, format!("the same as peer {}{node}{but}", other.name.0));
+                    log.error(place, format!("the same as peer {}{node}", other.name.0));
                     break;
                 }
             }
@@ -319,6 +339,27 @@ fn same_endpoint<'f>(
 }
 
 fn endpoint_text(peer: &Peer) -> Option<String> {
-    let address = peer.address.as_ref().map(|a| a.value.to_string());
-    address.or_else(|| peer.listen_range.as_ref().map(|range| range.value.to_string()))
+    let interface = peer.interface.as_ref().map_or("", |i| i.0.as_str());
+    match (&peer.address, &peer.listen_range) {
+        (Some(at), _) => Some(format!("{}%{interface}", at.value)),
+        (None, Some(range)) => Some(range.value.to_string()),
+        (None, None) if !interface.is_empty() => Some(format!("%{interface}")),
+        (None, None) => None,
+    }
+}
+
+/// A key is the kernel's for an address, whichever the interface.
+fn shared_keys(peers: &[At<Peer>], log: &mut Log) {
+    let key = |p: &Peer| p.password_file.as_ref().map(|file| file.0.clone());
+    for (i, peer) in peers.iter().enumerate() {
+        let Some(at) = &peer.address else { continue };
+        let twin = |other: &&At<Peer>| other.address.as_ref().is_some_and(|a| a.value == at.value);
+        let other = peers.get(..i).unwrap_or_default().iter().find(twin);
+        if let Some(other) = other.filter(|o| o.select.is_none() && peer.select.is_none())
+            && key(peer) != key(other)
+        {
+            let text = "has another password_file with the same address; the kernel keeps one key";
+            log.error(&at.place, format!("peer {} {text}", other.name.0));
+        }
+    }
 }

@@ -6,10 +6,11 @@ use super::policy::rules;
 use super::{families, family_list, labels, mode, selects};
 use crate::file::{self, BfdKey, File, ListenKey, Node};
 use crate::model::{
-    AddPaths, Bfd, Bgp, Fib, GracefulRestart, Listen, Mode, Peer, PeerSession, PolicyRef, Range,
+    AddPaths, Bfd, Bgp, Fib, GracefulRestart, Listen, Mode, Peer, PeerAs, PeerSession, PolicyRef,
+    Range,
 };
 use crate::read::{At, Items};
-use crate::scalar::{AddPaths as Ways, Name, RouterId, TABLE_MAIN};
+use crate::scalar::{AddPaths as Ways, Name, PeerAs as Wanted, RouterId, TABLE_MAIN};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -176,9 +177,12 @@ fn selected<'f>(
 
 fn peers(file: &File, bgp: &file::Bgp, node: Option<&Node>) -> Vec<Peer> {
     let fixed = |p: &file::Peer| {
+        if p.listen_range.is_some() || p.address.is_none() && p.interface.is_none() {
+            return None;
+        }
         Some(Peer {
             name: p.name.0.clone(),
-            address: p.address.as_ref()?.value,
+            address: p.address.as_ref().map(|at| at.value),
             interface: p.interface.as_ref().map(|i| i.0.clone()),
             port: port(p.port.as_ref().map(|port| port.0)),
             session: session(file, bgp, p),
@@ -203,10 +207,14 @@ fn ranges(file: &File, bgp: &file::Bgp, node: Option<&Node>) -> Vec<Range> {
 }
 
 fn session(file: &File, bgp: &file::Bgp, peer: &file::Peer) -> PeerSession {
-    let internal = peer.asn.0 == asn(bgp);
+    let internal = peer.asn.value.is_internal(asn(bgp));
     let own = peer.graceful_restart.as_ref().map(|gr| &gr.value);
     PeerSession {
-        asn: peer.asn.0,
+        asn: match peer.asn.value {
+            Wanted::Number(number) => PeerAs::Number(number),
+            Wanted::Internal => PeerAs::Number(asn(bgp)),
+            Wanted::External => PeerAs::External,
+        },
         passive: value(&peer.passive, false),
         hold_time: value(&peer.hold_time, value(&bgp.hold_time, HOLD_TIME)),
         password_file: peer.password_file.as_ref().map(|file| file.0.clone()),
@@ -274,7 +282,7 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
     }
     let port = listen(bgp).map_or(PORT, |listen| listen.port);
     let session = |address: IpAddr| PeerSession {
-        asn: asn(bgp),
+        asn: PeerAs::Number(asn(bgp)),
         passive: false,
         hold_time: value(&bgp.hold_time, HOLD_TIME),
         password_file: None,
@@ -293,7 +301,7 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
         let address = node.address.as_ref()?.value;
         Some(Peer {
             name: format!("mesh-{}", node.name.0),
-            address,
+            address: Some(address),
             interface: None,
             port,
             session: session(address),

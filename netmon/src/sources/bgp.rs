@@ -80,7 +80,9 @@ fn session(samples: &mut Samples, peer: &pb::Peer) {
     let asn = peer.remote_asn.to_string();
     samples.add(&metrics::BGP_SESSION_UP, &[name], established(peer));
     samples.add(&metrics::BGP_SESSION_STATE, &[name], state);
-    samples.add(&metrics::BGP_SESSION_INFO, &[name, &peer.address, &asn], true);
+    let zone = if peer.interface.is_empty() { "" } else { "%" };
+    let address = format!("{}{zone}{}", peer.address, peer.interface);
+    samples.add(&metrics::BGP_SESSION_INFO, &[name, &address, &asn], true);
     samples.add(&metrics::BGP_SESSION_ESTABLISHED_SECONDS, &[name], up_for);
     samples.add(&metrics::BGP_SESSION_ESTABLISHED, &[name], peer.established_count);
     if let Some(bfd) = &peer.bfd {

@@ -211,6 +211,9 @@ pub struct Peer {
     /// not set: the path to it is not to be watched
     #[prost(message, optional, tag = "45")]
     pub bfd: ::core::option::Option<Bfd>,
+    /// of a link-local address, or of an unnumbered peer, whose address is empty until somebody is found there
+    #[prost(string, tag = "50")]
+    pub interface: ::prost::alloc::string::String,
 }
 /// What BFD (RFC 5880) finds about the path to a peer.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

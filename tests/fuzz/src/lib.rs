@@ -5,16 +5,18 @@
 
 mod cni;
 mod config;
+mod discovery;
 mod keeper;
 mod wire;
 
 pub type Target = fn(&[u8]);
 
 /// What is tried, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("bfd", keeper::bfd),
     ("cni", cni::stdin),
     ("config", config::file),
+    ("discovery", discovery::messages),
     ("keeper", keeper::packets),
     ("wire", wire::stream),
 ];

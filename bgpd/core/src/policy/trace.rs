@@ -141,6 +141,7 @@ impl Sample {
             name: self.peer.as_str().into(),
             role: self.role,
             interface: self.interface.as_deref().map(Into::into),
+            scope: 0,
             protocol,
         }
     }

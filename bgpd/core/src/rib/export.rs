@@ -256,11 +256,13 @@ impl Exporter {
     }
 
     fn next_hop_self(&self, path: &Path) -> bool {
-        match self.options.next_hop {
+        let by_rule = match self.options.next_hop {
             NextHopRule::Auto => self.kind == Kind::External || !path.source.kind.is_internal(),
             NextHopRule::OurSelf => true,
             NextHopRule::Unchanged => path.source.kind == Kind::Local,
-        }
+        };
+        // A link-local one says nothing to whoever is not on that link.
+        by_rule || path.attrs.next_hop().is_link_local()
     }
 
     fn communities_allow(&self, path: &Path) -> Result<(), Withheld> {

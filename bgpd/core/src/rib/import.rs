@@ -6,11 +6,10 @@ use super::policy::Filter;
 use super::{Kind, Source, rewrite};
 use crate::options::Options;
 use crate::policy::{Context, Draft, Origins, Prepared};
+use crate::speaker::OwnAddresses;
 use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
 use crate::wire::{Attributes, Community};
 use hashbrown::HashMap;
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What became of a received path.
@@ -63,7 +62,7 @@ pub(crate) struct Importer<'a> {
     pub(crate) peer_asn: Asn,
     pub(crate) own_asn: Asn,
     pub(crate) own_id: RouterId,
-    pub(crate) own_addresses: &'a BTreeSet<IpAddr>,
+    pub(crate) own: &'a OwnAddresses,
     pub(crate) filter: &'a Filter,
     pub(crate) source: &'a Source,
     pub(crate) origins: &'a dyn Origins,
@@ -134,7 +133,7 @@ impl Importer<'_> {
     }
 
     fn is_own(&self, next_hop: &NextHop) -> bool {
-        self.own_addresses.contains(&next_hop.addr())
+        self.own.contains(next_hop.addr(), self.source.scope)
     }
 }
 
@@ -232,13 +231,14 @@ mod tests {
     use crate::testing::{attributes, prefix, router_id, source};
 
     fn judge(kind: Kind, attrs: &Attributes) -> Verdict {
-        let own = BTreeSet::from(["192.0.2.99".parse().unwrap()]);
+        let mut own = OwnAddresses::default();
+        own.insert("192.0.2.99".parse().unwrap(), 0);
         let importer = Importer {
             kind,
             peer_asn: Asn(65001),
             own_asn: Asn(64512),
             own_id: router_id(1),
-            own_addresses: &own,
+            own: &own,
             filter: &Filter::Node,
             source: &source(1, kind),
             origins: &NoOrigins,

@@ -8,7 +8,7 @@ use super::decision;
 use super::numbers::{Numbers, PrefixId};
 use super::{Kind, Path, PerFamily};
 use crate::config::Multipath;
-use crate::types::{Family, NextHop, PeerId, Prefix};
+use crate::types::{Family, Gateway, PeerId, Prefix};
 use std::collections::VecDeque;
 
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Route {
         let distinct = equal.iter().enumerate().filter(move |(i, path)| {
             let before = equal.get(..*i).unwrap_or_default();
             let fits = best.is_some_and(|best| rules.relax || goes_alike(best, path));
-            fits && !before.iter().any(|p| p.attrs.next_hop() == path.attrs.next_hop())
+            fits && !before.iter().any(|p| p.gateway() == path.gateway())
         });
         let internal = best.is_some_and(|best| best.source.kind.is_internal());
         let most = if internal { rules.internal } else { rules.external };
@@ -133,8 +133,8 @@ impl Route {
     }
 
     /// Sorted.
-    pub(crate) fn next_hops(&self, max: usize, rules: Multipath) -> Vec<NextHop> {
-        let mut hops: Vec<_> = self.used(max, rules).map(|p| p.attrs.next_hop()).collect();
+    pub(crate) fn next_hops(&self, max: usize, rules: Multipath) -> Vec<Gateway> {
+        let mut hops: Vec<_> = self.used(max, rules).map(Path::gateway).collect();
         hops.sort_unstable();
         hops
     }

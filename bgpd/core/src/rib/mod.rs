@@ -23,7 +23,7 @@ pub(crate) mod sparse;
 pub mod told;
 
 use crate::config::MedRules;
-use crate::types::{Asn, Family, PeerId, Protocol, Role, RouterId};
+use crate::types::{Asn, Family, Gateway, PeerId, Protocol, Role, RouterId};
 use attrs::Attrs;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -43,6 +43,8 @@ pub(crate) struct Source {
     pub(crate) role: Option<Role>,
     /// Over which the peer is reached.
     pub(crate) interface: Option<Arc<str>>,
+    /// Its number: where link-local next hops from here are; 0: not known.
+    pub(crate) scope: u32,
     pub(crate) protocol: Protocol,
     /// The same of all sources, for the decision process.
     pub(crate) med: MedRules,
@@ -75,6 +77,11 @@ pub(crate) struct Path {
 }
 
 impl Path {
+    /// What the kernel is told of it.
+    pub(crate) fn gateway(&self) -> Gateway {
+        Gateway::on(self.attrs.next_hop(), self.source.scope)
+    }
+
     /// Own prefixes are none of the FIB's business: whoever owns them has put them there. One that a
     /// client wants there has a next hop.
     pub(crate) fn is_installable(&self) -> bool {

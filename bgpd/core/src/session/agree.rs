@@ -4,7 +4,7 @@
 use crate::config::AddPaths;
 use crate::options::Options;
 use crate::role;
-use crate::types::{Asn, Family, RouterId};
+use crate::types::{Asn, Family, PeerAs, RouterId};
 use crate::wire::{
     AddPathsFamily, Capability, Context, ExtendedNextHop, GracefulFamily, GracefulRestart,
     LongLivedFamily, Notification, Open, PathIds, cease,
@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(crate) struct Offer {
     pub(crate) asn: Asn,
     pub(crate) router_id: RouterId,
-    pub(crate) peer_asn: Asn,
+    pub(crate) peer_as: PeerAs,
     pub(crate) hold_time: Duration,
     pub(crate) families: Vec<Family>,
     pub(crate) restart: Option<RestartOffer>,
@@ -190,12 +190,12 @@ impl Offer {
 /// What two OPENs make of each other (RFC 4271 §6.2); what the peer's alone can be wrong in, the
 /// decoder has refused. It follows from the two messages and nothing else, so that another process
 /// that has them comes to the same.
-pub(crate) fn agree(ours: &Open, theirs: &Open, peer_asn: Asn) -> Result<Agreed, Notification> {
-    if theirs.asn != peer_asn {
+pub(crate) fn agree(ours: &Open, theirs: &Open, peer: PeerAs) -> Result<Agreed, Notification> {
+    if !peer.admits(theirs.asn, ours.asn) {
         return Err(Notification::BAD_PEER_AS);
     }
     // RFC 6286 §2.2: within one AS an identifier names one speaker.
-    if ours.asn == peer_asn && theirs.router_id == ours.router_id {
+    if ours.asn == theirs.asn && theirs.router_id == ours.router_id {
         return Err(Notification::BAD_BGP_IDENTIFIER);
     }
     let spoken = theirs.families();
@@ -214,7 +214,7 @@ pub(crate) fn agree(ours: &Open, theirs: &Open, peer_asn: Asn) -> Result<Agreed,
         hold_time: Duration::from_secs(ours.hold_time.min(theirs.hold_time).into()),
         context: Context {
             four_octet_as: theirs.four_octet_as().is_some(),
-            internal: ours.asn == peer_asn,
+            internal: ours.asn == theirs.asn,
             extended_messages: both(Capability::ExtendedMessage),
             extended_next_hop: [ours, theirs].iter().all(|o| o.has_extended_next_hop()),
             paths_in: PathIds::new(|f| families.contains(&f) && paths(theirs, ours, f)),
@@ -268,7 +268,7 @@ mod tests {
         Offer {
             asn: Asn(64512),
             router_id: router_id(1),
-            peer_asn: Asn(65001),
+            peer_as: PeerAs::Is(Asn(65001)),
             hold_time: Duration::from_secs(90),
             families: Family::ALL.to_vec(),
             restart: Some(RestartOffer {
@@ -284,12 +284,17 @@ mod tests {
     }
 
     fn meet(offer: &Offer, theirs: &Open) -> Result<Agreed, Notification> {
-        agree(&offer.message(), theirs, offer.peer_asn)
+        agree(&offer.message(), theirs, offer.peer_as)
     }
 
     fn theirs() -> Open {
-        Offer { asn: Asn(65001), peer_asn: Asn(64512), router_id: router_id(2), ..offer() }
-            .message()
+        Offer {
+            asn: Asn(65001),
+            peer_as: PeerAs::Is(Asn(64512)),
+            router_id: router_id(2),
+            ..offer()
+        }
+        .message()
     }
 
     #[test]
@@ -325,7 +330,7 @@ mod tests {
     fn a_wrong_as_and_our_own_identifier_are_refused() {
         let open = Open { asn: Asn(65009), ..theirs() };
         assert_eq!(meet(&offer(), &open), Err(Notification::BAD_PEER_AS));
-        let inside = Offer { peer_asn: Asn(64512), ..offer() };
+        let inside = Offer { peer_as: PeerAs::Is(Asn(64512)), ..offer() };
         let twin = Open { asn: Asn(64512), router_id: router_id(1), ..theirs() };
         assert_eq!(meet(&inside, &twin), Err(Notification::BAD_BGP_IDENTIFIER));
         assert!(meet(&offer(), &Open { router_id: router_id(1), ..theirs() }).is_ok());

@@ -10,7 +10,7 @@ pub(crate) mod timers;
 use crate::event::Link;
 use crate::report::Cause;
 use crate::role;
-use crate::types::{Asn, ConnId};
+use crate::types::{ConnId, PeerAs};
 use crate::wire::{
     self, AfiSafi, Context, DecodeError, Framer, Message, Notification, Open, RefreshMark,
 };
@@ -32,7 +32,7 @@ pub(crate) struct Session {
     pub(crate) since: Instant,
     /// What we said.
     pub(crate) ours: Open,
-    peer_asn: Asn,
+    peer_as: PeerAs,
     /// The peer has to say its role (RFC 9234 §4.2).
     role_strict: bool,
 }
@@ -103,7 +103,7 @@ impl Session {
             woken: false,
             since: now,
             ours,
-            peer_asn: offer.peer_asn,
+            peer_as: offer.peer_as,
             role_strict: offer.options.role_strict,
         }
     }
@@ -132,7 +132,7 @@ impl Session {
             woken: false,
             since: now.checked_sub(age).unwrap_or(now),
             ours,
-            peer_asn: agreed.theirs.asn,
+            peer_as: PeerAs::Is(agreed.theirs.asn),
             role_strict: false,
             state: State::Established(agreed),
         }
@@ -188,7 +188,7 @@ impl Session {
     }
 
     fn agree(&self, theirs: &Open) -> Result<Agreed, Notification> {
-        let agreed = agree(&self.ours, theirs, self.peer_asn)?;
+        let agreed = agree(&self.ours, theirs, self.peer_as)?;
         if self.role_strict && !role::is_said(theirs) {
             return Err(Notification::ROLE_MISMATCH);
         }

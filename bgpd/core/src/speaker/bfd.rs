@@ -16,12 +16,12 @@ use std::time::Instant;
 impl Speaker {
     pub(super) fn path(
         &mut self,
-        address: IpAddr,
+        (address, interface): (IpAddr, Option<&str>),
         path: Path,
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        let Some(id) = self.by_address.get(&address).copied() else { return };
+        let Some(id) = self.peer_at(address, interface) else { return };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.path = path;
         match peer.path.clone() {

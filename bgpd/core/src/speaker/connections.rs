@@ -8,9 +8,9 @@ use crate::rib::Kind;
 use crate::session::agree::{Offer, RestartOffer};
 use crate::session::timers::Timer;
 use crate::session::{Input, Session, State, Step};
-use crate::types::{Asn, ConnId, PeerId};
+use crate::types::{Asn, ConnId, PeerAs, PeerId};
 use crate::wire::{self, Notification, cease};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 impl Speaker {
@@ -69,7 +69,8 @@ impl Speaker {
         peer.dialling = Some(conn);
         self.conns.insert(conn, id);
         let (remote, local) = (peer.remote(), peer.settings.local_address);
-        out.push(Action::Connect { conn, peer: id, remote, local });
+        let interface = peer.interface.clone();
+        out.push(Action::Connect { conn, peer: id, remote, interface, local });
     }
 
     pub(super) fn connected(
@@ -113,6 +114,7 @@ impl Speaker {
         peer.plan_retry(&cause, Duration::ZERO, self.config.connect_retry, now);
         let name = peer.name.clone();
         out.push(Action::Report(Report::SessionFailed { peer: id, name, cause }));
+        self.meet(id, now, out);
     }
 
     pub(super) fn accepted(
@@ -122,7 +124,7 @@ impl Speaker {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        match self.admit(link.remote, now).and_then(|id| self.may_begin(id)) {
+        match self.admit(&link, now).and_then(|id| self.may_begin(id)) {
             Ok(id) => {
                 self.conns.insert(conn, id);
                 self.open(id, conn, link, now);
@@ -140,18 +142,15 @@ impl Speaker {
     }
 
     /// The peer a connection from there belongs to.
-    pub(super) fn admit(
-        &mut self,
-        remote: SocketAddr,
-        now: Instant,
-    ) -> Result<PeerId, &'static str> {
-        if let Some(peer) = self.by_address.get(&remote.ip()).and_then(|id| self.peers.get(id)) {
+    pub(super) fn admit(&mut self, link: &Link, now: Instant) -> Result<PeerId, &'static str> {
+        if let Some(peer) = self.peer_from(link).and_then(|id| self.peers.get(&id)) {
             return peer.refuses().map_or(Ok(peer.id), Err);
         }
-        self.admit_dynamic(remote.ip(), now)
+        self.admit_dynamic(link, now)
     }
 
-    fn admit_dynamic(&mut self, address: IpAddr, now: Instant) -> Result<PeerId, &'static str> {
+    fn admit_dynamic(&mut self, link: &Link, now: Instant) -> Result<PeerId, &'static str> {
+        let address = link.remote.ip();
         let fitting = self.config.ranges.iter().filter(|r| r.range.contains(address));
         let Some(range) = fitting.max_by_key(|r| r.range.len()) else {
             return Err("no peer is configured at this address");
@@ -163,7 +162,7 @@ impl Speaker {
         let range = range.clone();
         let id = self.new_peer_id();
         self.recovery.expect(id, &range.session.families);
-        Ok(self.insert_peer(Peer::dynamic(id, &range, address, now)))
+        Ok(self.insert_peer(Peer::dynamic(id, &range, link, now)))
     }
 
     fn open(&mut self, id: PeerId, conn: ConnId, link: Link, now: Instant) {
@@ -186,7 +185,7 @@ impl Speaker {
         Offer {
             asn: self.own_asn(peer),
             router_id: self.config.router_id,
-            peer_asn: peer.settings.asn,
+            peer_as: peer.settings.asn,
             hold_time: peer.settings.hold_time,
             families: peer.settings.families.clone(),
             restart,
@@ -202,7 +201,7 @@ impl Speaker {
 
     pub(super) fn kind_of(&self, peer: &Peer) -> Kind {
         let client = peer.settings.route_reflector_client;
-        if peer.settings.asn == self.config.asn {
+        if peer.settings.asn == PeerAs::Is(self.config.asn) {
             Kind::Internal { client }
         } else {
             Kind::External
@@ -215,7 +214,7 @@ impl Speaker {
         let own = (self.config.router_id, own_asn);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(agreed) = peer.session(conn).and_then(Session::agreed) else { return };
-        let theirs = (agreed.router_id, peer.settings.asn);
+        let theirs = (agreed.router_id, agreed.theirs.asn);
         let restarted = agreed.peer_restarting();
         let Some(other) = peer.sessions.iter_mut().find(|s| s.conn != conn) else { return };
         let other_conn = other.conn;
@@ -295,6 +294,7 @@ impl Speaker {
             let name = peer.name.clone();
             out.push(Action::Report(Report::SessionFailed { peer: id, name, cause }));
         }
+        self.meet(id, now, out);
         self.drop_if_over(id);
     }
 
@@ -321,16 +321,18 @@ impl Speaker {
     /// A dynamic peer that nobody would miss is forgotten.
     pub(super) fn drop_if_over(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get(&id).filter(|p| p.is_over()) {
-            self.by_address.remove(&peer.address);
+            let address = peer.address;
+            self.leave_address(address, id);
             self.peers.remove(&id);
         }
     }
 
     pub(super) fn note_own_addresses(&mut self, link: &Link) {
-        self.own_addresses.insert(link.local.ip());
-        self.own_addresses.extend(link.ipv4.map(IpAddr::V4));
-        self.own_addresses.extend(link.ipv6.map(IpAddr::V6));
-        self.own_addresses.extend(link.ipv6_link_local.map(IpAddr::V6));
+        let further = [link.ipv4.map(IpAddr::V4), link.ipv6.map(IpAddr::V6)];
+        let link_local = link.ipv6_link_local.map(IpAddr::V6);
+        for own in further.into_iter().chain([link_local, Some(link.local.ip())]).flatten() {
+            self.own_addresses.insert(own, link.scope);
+        }
     }
 
     /// The last event. Peers that help us restart keep our routes if they hear nothing (RFC 4724

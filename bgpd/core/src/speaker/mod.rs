@@ -4,6 +4,7 @@
 //! - `connections`: dialling, accepting, collisions; what ends a session
 //! - `messages`: bytes to messages to what they mean
 //! - `routes`: UPDATEs into the RIBs, own prefixes, the FIB
+//! - `links`: peers by link-local addresses, whichever the link
 //! - `monitor`: what somebody beside the peers is told of
 //! - `origins`: routes judged again when the RPKI says something else
 //! - `refresh`: everything told again, in both roles (RFC 2918, RFC 7313)
@@ -31,6 +32,7 @@ mod drain;
 mod explain;
 mod inject;
 pub(crate) mod limits;
+mod links;
 mod long_lived;
 mod messages;
 mod monitor;
@@ -66,9 +68,12 @@ use crate::rib::policy::Filter;
 use crate::rpki;
 use crate::session::Session;
 use crate::types::{ConnId, Family, PeerId, Prefix};
+pub(crate) use links::OwnAddresses;
+
 use drain::Drain;
 use hashbrown::HashMap;
 use inject::Leases;
+use links::Interfaces;
 use restart::Recovery;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -92,7 +97,10 @@ pub struct Speaker {
     began: Instant,
     drain: Drain,
     peers: BTreeMap<PeerId, Peer>,
+    /// But for link-local ones, which mean something on one interface alone.
     by_address: HashMap<IpAddr, PeerId>,
+    /// As far as peers are on them, with their numbers.
+    interfaces: Interfaces,
     /// Every connection that belongs to a peer, those being dialled included.
     conns: HashMap<ConnId, PeerId>,
     /// Ended, with the last words still to be sent.
@@ -112,7 +120,7 @@ pub struct Speaker {
     leases: Leases,
     watch: RouteWatch,
     /// Every address that a connection has shown to be ours.
-    own_addresses: BTreeSet<IpAddr>,
+    own_addresses: OwnAddresses,
     next_conn: u64,
     next_peer: u32,
     stopped: bool,
@@ -132,6 +140,7 @@ impl Speaker {
             drain: if start.drained { Drain::withdrawn(now) } else { Drain::Serving },
             peers: BTreeMap::new(),
             by_address: HashMap::new(),
+            interfaces: Interfaces::new(),
             conns: HashMap::new(),
             closing: HashMap::new(),
             rib: LocRib::default(),
@@ -144,7 +153,7 @@ impl Speaker {
             originated: BTreeMap::new(),
             leases: Leases::default(),
             watch: RouteWatch::default(),
-            own_addresses: BTreeSet::new(),
+            own_addresses: OwnAddresses::default(),
             next_conn: 0,
             next_peer: 0,
             stopped: false,
@@ -173,7 +182,13 @@ impl Speaker {
             Event::Left { conn } => self.left(conn),
             Event::Closed { conn, why } => self.ended(conn, Cause::Closed(why), now, out),
             Event::Due => self.due(now, out),
-            Event::Path { peer, path } => self.path(peer, path, now, out),
+            Event::Path { peer, interface, path } => {
+                self.path((peer, interface.as_deref()), path, now, out);
+            }
+            Event::Interface { name, index } => self.interface(name, index, now, out),
+            Event::Neighbour { interface, address } => {
+                self.neighbour(&interface, address, now, out);
+            }
             Event::Blocks(blocks) => {
                 self.blocks = Some(blocks);
                 self.originate(now, out);
@@ -213,9 +228,13 @@ impl Speaker {
     /// The peer of that name or address.
     #[must_use]
     pub fn find_peer(&self, name_or_address: &str) -> Option<PeerId> {
-        let address = name_or_address.parse().ok().and_then(|a: IpAddr| self.by_address.get(&a));
+        let (address, zone) = match name_or_address.split_once('%') {
+            Some((address, zone)) => (address, Some(zone)),
+            None => (name_or_address, None),
+        };
+        let address = address.parse().ok().and_then(|a| self.peer_at(a, zone));
         let named = || self.peers.values().find(|p| p.name == name_or_address).map(|p| p.id);
-        address.copied().or_else(named)
+        address.or_else(named)
     }
 
     /// After each event: who has something to send, and who has got into another state.
@@ -301,7 +320,7 @@ impl Speaker {
         let id = peer.id;
         peer.salt = self.config.router_id.0.to_bits();
         (peer.import, peer.export) = self.filters(&peer.settings);
-        self.by_address.insert(peer.address, id);
+        self.enter_address(peer.address, id);
         self.peers.insert(id, peer);
         id
     }

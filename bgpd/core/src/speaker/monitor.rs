@@ -45,7 +45,7 @@ impl Speaker {
         Some(SessionView {
             peer: peer.id,
             name: peer.name.clone(),
-            asn: peer.settings.asn,
+            asn: peer.asn(),
             own_asn: session.ours.asn,
             router_id: agreed.router_id,
             local: session.link.local,

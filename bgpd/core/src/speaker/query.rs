@@ -159,7 +159,7 @@ impl Speaker {
         let fib = self.fib.route(prefix);
         let refused = fib.refused.is_some();
         let hops = if refused && !fib.wanted.is_empty() { &fib.wanted } else { &fib.present };
-        let path = |hop: &crate::types::NextHop| PathView {
+        let path = |hop: &crate::types::Gateway| PathView {
             peer: None,
             injected_by: None,
             best: true,
@@ -167,7 +167,7 @@ impl Speaker {
             stale: fib.awaited.contains(hop),
             rejected: false,
             installed: !refused,
-            attributes: Arc::new(Attributes::bare(*hop, Origin::Igp)),
+            attributes: Arc::new(Attributes::bare(hop.next_hop, Origin::Igp)),
             path_id: 0,
             reason: None,
             said: fib.refused.as_ref().map(|(why, _)| why.clone()),

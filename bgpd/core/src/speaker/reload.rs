@@ -83,17 +83,20 @@ impl Speaker {
         if resets.peers.contains(&new.name) {
             let asn = |peer: &PeerConfig| peer.session.options.local_as.map(|local| local.asn);
             let hard = old.session.asn != new.session.asn
-                || old.address != new.address
+                || (old.address, &old.interface) != (new.address, &new.interface)
                 || asn(old) != asn(new);
             self.reset(id, hard, now, out);
         }
-        if old.address != new.address {
+        let moved = (old.address, &old.interface) != (new.address, &new.interface);
+        if moved {
             self.displace(new, now, out);
             self.leave_address(old.address, id);
-            self.by_address.insert(new.address, id);
+            self.enter_address(new.address, id);
         }
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.address = new.address;
+            if moved {
+                peer.move_to(new);
+            }
             peer.port = new.port;
             if old != new {
                 peer.forgive(now);
@@ -198,7 +201,7 @@ impl Speaker {
 
     /// A static peer takes an address from a dynamic one that happens to be there.
     fn displace(&mut self, peer: &PeerConfig, now: Instant, out: &mut Vec<Action>) {
-        if let Some(id) = self.by_address.get(&peer.address).copied()
+        if let Some(id) = self.peer_at(peer.address, peer.interface.as_deref())
             && self.peers.get(&id).is_some_and(|p| p.range.is_some())
         {
             self.remove_peer(id, now, out);
@@ -217,7 +220,7 @@ impl Speaker {
     }
 
     /// Another peer may have got the address in the same reload already.
-    fn leave_address(&mut self, address: IpAddr, id: PeerId) {
+    pub(super) fn leave_address(&mut self, address: IpAddr, id: PeerId) {
         if self.by_address.get(&address) == Some(&id) {
             self.by_address.remove(&address);
         }

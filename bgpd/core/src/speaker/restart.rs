@@ -11,8 +11,9 @@
 //! still holds of us.
 
 use super::Speaker;
+use super::links::on_link;
 use crate::config::SpeakerConfig;
-use crate::event::{Action, InstalledRoute};
+use crate::event::{Action, InstalledRoute, is_link_local};
 use crate::peer::Peer;
 use crate::report::{Cause, Report};
 use crate::rib::export::Presence;
@@ -91,6 +92,9 @@ impl Speaker {
         let Some(up) = self.peers.get(&id).and_then(|p| self.up(p, conn)) else { return };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(agreed) = peer.session(conn).and_then(Session::agreed).cloned() else { return };
+        if let Some(link) = peer.session(conn).map(|s| s.link.clone()) {
+            peer.is_at(&link);
+        }
         peer.adj_out.start(&mut self.rib, &agreed.families, agreed.context.paths_out);
         peer.end_of_rib = Default::default();
         peer.refreshing = Default::default();
@@ -292,11 +296,14 @@ impl Speaker {
     /// no peer's address waits until all have.
     fn thaw(&mut self, families: &[Family], out: &mut Vec<Action>) {
         for family in families.iter().copied() {
-            let Self { fib, recovery, by_address, .. } = self;
+            let Self { fib, recovery, by_address, peers, interfaces, .. } = self;
             let all = recovery.all_have_spoken(family);
-            let spoken = |address: IpAddr| match by_address.get(&address) {
-                Some(peer) => recovery.has_spoken(*peer, family),
-                None => all,
+            let spoken = |address: IpAddr, scope: u32| {
+                let there = match is_link_local(address) {
+                    true => on_link(peers, interfaces, address, scope),
+                    false => by_address.get(&address).copied(),
+                };
+                there.map_or(all, |peer| recovery.has_spoken(peer, family))
             };
             let routes = fib.release(family, spoken, out);
             if routes > 0 {

@@ -1,6 +1,6 @@
 //! UPDATEs into the RIBs, own prefixes, and from the Loc-RIB to the FIB.
 
-use super::Speaker;
+use super::{OwnAddresses, Speaker};
 use crate::config::{Multipath, SessionConfig, SpeakerConfig};
 use crate::event::{Action, Link};
 use crate::fib::Fib;
@@ -28,7 +28,7 @@ pub(super) struct Tables<'a> {
     pub(super) fib: &'a mut Fib,
     pub(super) max_paths: usize,
     pub(super) multipath: Multipath,
-    pub(super) own: &'a BTreeSet<IpAddr>,
+    pub(super) own: &'a OwnAddresses,
     /// What the RPKI says of origins.
     pub(super) origins: &'a rpki::Known,
     pub(super) out: &'a mut Vec<Action>,
@@ -62,7 +62,7 @@ impl Tables<'_> {
         let ours = self.rib.at(id).filter(|r| r.best().is_some_and(Path::is_installable));
         let mut hops =
             ours.map(|r| r.next_hops(self.max_paths, self.multipath)).unwrap_or_default();
-        hops.retain(|hop| !self.own.contains(&hop.addr()));
+        hops.retain(|hop| !self.own.contains(hop.next_hop.addr(), hop.scope));
         self.fib.want(prefix, &hops, self.out);
     }
 }
@@ -229,6 +229,7 @@ impl Speaker {
             name: "".into(),
             role: None,
             interface: None,
+            scope: 0,
             protocol,
         }
     }
@@ -264,13 +265,14 @@ impl Speaker {
         let source = Rc::new(Source {
             peer: Some(peer.id),
             kind,
-            asn: peer.settings.asn,
+            asn: agreed.theirs.asn,
             router_id: agreed.router_id,
-            address: peer.address,
+            address: session.link.remote.ip(),
             med: self.config.med,
             name: peer.name.as_str().into(),
             role: peer.settings.options.role.map(Role::counterpart),
             interface: session.link.interface.as_deref().map(Into::into),
+            scope: session.link.scope,
             protocol: Protocol::Bgp,
         });
         let exporter = Exporter {
@@ -283,7 +285,7 @@ impl Speaker {
             filter: peer.export.clone(),
             long_lived: agreed.hears_long_lived(),
             presence: self.drain.presence(),
-            peer_asn: peer.settings.asn,
+            peer_asn: agreed.theirs.asn,
             extended_next_hop: agreed.context.extended_next_hop,
             options: peer.settings.options.clone(),
         };
@@ -300,10 +302,10 @@ pub(super) fn importer<'a>(
 ) -> Importer<'a> {
     Importer {
         kind: source.kind,
-        peer_asn: rules.0.asn,
+        peer_asn: source.asn,
         own_asn: config.asn,
         own_id: config.router_id,
-        own_addresses: tables.own,
+        own: tables.own,
         filter: rules.1,
         source,
         origins: tables.origins,
@@ -326,7 +328,7 @@ fn own_next_hop(family: Family, link: &Link, kind: Kind, context: &Context) -> O
 }
 
 /// The link-local address goes along where the session itself runs over one, and stands alone only
-/// on a link that an external peer shares with us.
+/// on a link that the peer shares with us: where the session runs over it, or the peer is external.
 fn own_ipv6(link: &Link, kind: Kind) -> Option<NextHop> {
     let local = match link.local.ip() {
         IpAddr::V6(own) => Some(own),
@@ -336,7 +338,7 @@ fn own_ipv6(link: &Link, kind: Kind) -> Option<NextHop> {
     let global = local.filter(|a| !a.is_unicast_link_local()).or(link.ipv6);
     match (global, over_link_local.or(link.ipv6_link_local)) {
         (Some(global), _) => Some(NextHop::V6 { global, link_local: over_link_local }),
-        (None, Some(only)) if kind == Kind::External => {
+        (None, Some(only)) if kind == Kind::External || over_link_local.is_some() => {
             Some(NextHop::V6 { global: only, link_local: Some(only) })
         }
         _ => None,

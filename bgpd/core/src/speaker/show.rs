@@ -58,7 +58,8 @@ impl Speaker {
             address: peer.address,
             local_address: session.map(|s| s.link.local.ip()),
             local_asn: self.own_asn(peer),
-            remote_asn: peer.settings.asn,
+            remote_asn: peer.asn(),
+            interface: peer.interface.clone(),
             state: peer.state(),
             in_state: now.saturating_duration_since(peer.history.state_since),
             dynamic: peer.range.is_some(),
@@ -89,7 +90,7 @@ impl Speaker {
                 best,
                 multipath: used && !best,
                 reason: reason.map(decision::Step::reason),
-                installed: used && self.fib.has(prefix, &path.attrs.next_hop()),
+                installed: used && self.fib.has(prefix, &path.gateway()),
                 ..self.path_view(prefix, path, now)
             }
         });

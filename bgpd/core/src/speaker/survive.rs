@@ -15,7 +15,7 @@ use crate::rib::by_path::PathKey;
 use crate::rib::told::{BadRecord, Record, Said, Told, all, each};
 use crate::session::Session;
 use crate::session::agree::agree;
-use crate::types::{ConnId, Family, PeerId, Prefix};
+use crate::types::{ConnId, Family, PeerAs, PeerId, Prefix};
 use crate::wire::{self, AfiSafi, Context, Message, Notification, Open, RefreshMark, cease};
 use hashbrown::HashMap;
 use std::rc::Rc;
@@ -174,14 +174,14 @@ impl Speaker {
         let unreadable = |what: &str| Refusal::Unreadable(format!("{what} cannot be read"));
         let ours = open(&open_sent).ok_or_else(|| unreadable("our OPEN"))?;
         let theirs = open(&open_received).ok_or_else(|| unreadable("the peer's OPEN"))?;
-        let id = self.admit(link.remote, now).map_err(|why| {
+        let id = self.admit(&link, now).map_err(|why| {
             let gone = Notification::cease(cease::PEER_DECONFIGURED);
-            let agreed = agree(&ours, &theirs, theirs.asn);
+            let agreed = agree(&ours, &theirs, PeerAs::Is(theirs.asn));
             let hard = agreed.is_ok_and(|a| a.ends_hard(&gone));
             Refusal::Unwanted(why, if hard { gone.hard() } else { gone })
         })?;
         let fits = self.peers.get(&id).is_some_and(|peer| self.fits(peer, &ours, &theirs));
-        let agreed = agree(&ours, &theirs, theirs.asn).ok();
+        let agreed = agree(&ours, &theirs, PeerAs::Is(theirs.asn)).ok();
         let Some(agreed) = agreed.as_ref().filter(|_| fits).cloned() else {
             let changed = Notification::cease(cease::OTHER_CONFIGURATION_CHANGE);
             let same = self.peers.get(&id).is_some_and(|p| self.is_between(p, &ours, &theirs));
@@ -200,6 +200,7 @@ impl Speaker {
         self.note_own_addresses(&link);
         let Self { peers, rib, interner, .. } = self;
         let Some(peer) = peers.get_mut(&id) else { return Err(unreadable("the peer")) };
+        peer.is_at(&link);
         peer.adj_out.resume(rib, &agreed, told, interner);
         peer.history.capabilities.clone_from(&agreed.theirs.capabilities);
         let session = Session::resume(conn, link, ours, agreed, (age, silent), now);
@@ -219,7 +220,7 @@ impl Speaker {
 
     /// Whether it was a session between the two that are configured now.
     fn is_between(&self, peer: &Peer, ours: &Open, theirs: &Open) -> bool {
-        self.own_asn(peer) == ours.asn && peer.settings.asn == theirs.asn
+        self.own_asn(peer) == ours.asn && peer.settings.asn.admits(theirs.asn, ours.asn)
     }
 
     fn go_on(

@@ -1,6 +1,7 @@
 //! What is asked of Linux.
 
 pub mod clock;
+pub mod icmp6;
 pub mod memory;
 pub mod packet;
 pub mod process;

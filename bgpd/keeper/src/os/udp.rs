@@ -136,7 +136,7 @@ fn bind_some_port(socket: &OwnedFd, local: IpAddr, interface: u32, seed: u32) ->
     Err(last)
 }
 
-fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+pub(super) fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     let len = size_of::<i32>() as libc::socklen_t;
     let at = (&raw const value).cast();
     // SAFETY: the kernel reads one int.

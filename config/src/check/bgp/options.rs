@@ -3,12 +3,13 @@
 use crate::fault::{Log, Place};
 use crate::file::{Bgp, MaxPrefixes, Peer};
 use crate::read::At;
+use crate::scalar::PeerAs;
 use std::time::Duration;
 
 const LONGEST_BAR: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn check(bgp: &Bgp, peer: &Peer, log: &mut Log) {
-    let internal = bgp.asn.as_ref().map(|own| own.0 == peer.asn.0);
+    let internal = bgp.asn.as_ref().map(|own| peer.asn.is_internal(own.0));
     if let Some(strict) = peer.role_strict.as_ref().filter(|on| on.value && peer.role.is_none()) {
         log.error(&strict.place, "is of no use without a role");
     }
@@ -27,11 +28,11 @@ pub(super) fn check(bgp: &Bgp, peer: &Peer, log: &mut Log) {
         max_prefixes(limit, log);
     }
     if let Some(local) = &peer.local_as {
-        let (own, theirs) = (bgp.asn.as_ref().map(|asn| asn.0), peer.asn.0);
+        let (own, theirs) = (bgp.asn.as_ref().map(|asn| asn.0), peer.asn.value);
         let given = &local.asn;
         if Some(given.0) == own {
             log.error(&given.place, format!("{} is bgp.asn already", given.0));
-        } else if given.0 == theirs {
+        } else if PeerAs::Number(given.0) == theirs {
             log.error(&given.place, format!("{} is the peer's own number", given.0));
         }
     }

@@ -5,7 +5,7 @@ use crate::event::{InstalledRoute, Path};
 
 fn found(lab: &mut Lab, n: u8, path: Path) {
     let peer = link(n).remote.ip();
-    lab.tell(Event::Path { peer, path });
+    lab.tell(Event::Path { peer, interface: None, path });
 }
 
 fn dead(independent: bool) -> Path {
@@ -76,7 +76,7 @@ fn what_the_kernel_has_kept_over_our_restart_goes_with_a_path_that_is_dead() {
     for with_session in [false, true] {
         let mut lab = Lab::starting(config(&[(1, 65001)]), Start::again(true));
         let hop = NextHop::V4([192, 0, 2, 1].into());
-        let kept = InstalledRoute { prefix: prefix("10.1.0.0/16"), next_hops: vec![hop] };
+        let kept = InstalledRoute { prefix: prefix("10.1.0.0/16"), next_hops: vec![hop.into()] };
         lab.tell(Event::Adopted(vec![kept]));
         found(&mut lab, 1, Path::Up);
         if with_session {

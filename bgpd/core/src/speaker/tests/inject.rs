@@ -148,7 +148,7 @@ fn after_a_restart_routes_are_there_at_once_and_leave_when_their_time_is_over() 
     let mut lab = Lab { speaker, now, actions, next_conn: 0 };
     let installed = crate::event::InstalledRoute {
         prefix: prefix("203.0.113.0/24"),
-        next_hops: vec![NextHop::V4([192, 0, 2, 77].into())],
+        next_hops: vec![NextHop::V4([192, 0, 2, 77].into()).into()],
     };
     lab.tell(Event::Adopted(vec![installed]));
     lab.tell(Event::Blocks(BTreeSet::new()));

@@ -6,6 +6,7 @@ mod bfd;
 mod drain;
 mod explain;
 mod inject;
+mod links;
 mod monitor;
 mod origins;
 mod policies;
@@ -236,6 +237,7 @@ fn link(n: u8) -> Link {
         ipv6: Some("2001:db8::100".parse().unwrap()),
         ipv6_link_local: None,
         interface: None,
+        scope: 0,
     }
 }
 
@@ -244,7 +246,7 @@ fn offer(n: u8, asn: u32) -> Offer {
     Offer {
         asn: Asn(asn),
         router_id: router_id(n),
-        peer_asn: Asn(64512),
+        peer_as: Asn(64512).into(),
         hold_time: Duration::from_secs(90),
         families: Family::ALL.to_vec(),
         restart: Some(RestartOffer {
@@ -270,6 +272,7 @@ fn peer_config(n: u8, asn: u32) -> PeerConfig {
     PeerConfig {
         name: format!("p{n}"),
         address: link(n).remote.ip(),
+        interface: None,
         port: 179,
         session: session_config(asn),
     }

@@ -106,7 +106,7 @@ fn a_family_that_is_wanted_no_more_is_not_kept() {
 fn a_reset_to_be_somebody_else_is_hard_and_keeps_nothing() {
     let edits: [Edit<SpeakerConfig>; 3] = [
         ("our AS", |c| c.asn = Asn(64513)),
-        ("its AS", |c| c.peers[0].session.asn = Asn(65009)),
+        ("its AS", |c| c.peers[0].session.asn = Asn(65009).into()),
         ("its address", |c| c.peers[0].address = [192, 0, 2, 99].into()),
     ];
     for (what, edit) in edits {
@@ -229,7 +229,7 @@ fn restart(session: &mut SessionConfig) -> &mut RestartConfig {
 /// One change of every field there is, of a peer and of the speaker.
 fn every_change() -> Vec<(&'static str, SpeakerConfig)> {
     let session: [Edit<SessionConfig>; 13] = [
-        ("asn", |s| s.asn = Asn(65009)),
+        ("asn", |s| s.asn = Asn(65009).into()),
         ("passive", |s| s.passive = false),
         ("hold_time", |s| s.hold_time = seconds(30)),
         ("families", |s| s.families = vec![Family::Ipv4Unicast]),

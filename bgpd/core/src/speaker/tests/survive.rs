@@ -56,7 +56,10 @@ impl Lab {
 }
 
 fn route(p: &str, via: u8) -> InstalledRoute {
-    InstalledRoute { prefix: prefix(p), next_hops: vec![NextHop::V4([192, 0, 2, via].into())] }
+    InstalledRoute {
+        prefix: prefix(p),
+        next_hops: vec![NextHop::V4([192, 0, 2, via].into()).into()],
+    }
 }
 
 /// AS 64512 with these peers, of which everything is let in and passed on.
