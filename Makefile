@@ -69,6 +69,9 @@ restart-matrix: setup release ## every way of ending against every peer; rewrite
 test-interop: setup release ## every feature against BIRD, FRR, GoBGP, OpenBGPD and ExaBGP; rewrites docs/interop.md
 	@target/release/mainstay-interop
 
+capture: setup release ## what the five speakers send, for the tests of the codec (wants tcpdump)
+	@CAPTURE=bgpd/core/tests/wire_support/captured.txt target/release/mainstay-interop ""
+
 crash-suite: setup release ## kills, losses of power and failing disks for mainstay-ipamd; rewrites docs/reliability.md
 	@nice target/release/mainstay-crash-suite
 
@@ -95,4 +98,4 @@ install: release ## install binaries, units, CNI plugins under DESTDIR (default 
 clean: ## remove what was built
 	@$(CARGO) clean
 
-.PHONY: help setup release demo demo-clean test lint unit e2e simulate systemd bench bench-peers bench-leases bench-restart restart-matrix test-interop crash-suite fuzz proto golden cooldown-report deny install clean
+.PHONY: help setup release demo demo-clean test lint unit e2e simulate systemd bench bench-peers bench-leases bench-restart restart-matrix test-interop capture crash-suite fuzz proto golden cooldown-report deny install clean

@@ -6,6 +6,7 @@
 
 pub mod add_latency;
 pub mod bird;
+pub mod capture;
 pub mod cgroup;
 pub mod client;
 pub mod cni;

@@ -96,10 +96,10 @@ fn describe_open(open: &Open, out: &mut String) -> std::fmt::Result {
 fn describe_update(update: &Update<'_>, out: &mut String) -> std::fmt::Result {
     writeln!(out, "UPDATE")?;
     for Withdrawn { family, nlri } in update.withdrawn.iter().flatten() {
-        writeln!(out, "  withdrawn {family}: {nlri:?}")?;
+        writeln!(out, "  withdrawn {family}: {}", listed(nlri))?;
     }
     for Announced { family, next_hop, nlri } in update.announced.iter().flatten() {
-        writeln!(out, "  announced {family} via {next_hop:?}: {nlri:?}")?;
+        writeln!(out, "  announced {family} via {next_hop:?}: {}", listed(nlri))?;
     }
     if let Some(attributes) = &update.attributes {
         describe_attributes(attributes, out)?;
@@ -112,6 +112,15 @@ fn describe_update(update: &Update<'_>, out: &mut String) -> std::fmt::Result {
         Some(family) => writeln!(out, "  End-of-RIB {family}"),
         None => Ok(()),
     }
+}
+
+/// With identifiers, where there are any (RFC 7911 §3).
+fn listed(nlri: &Nlri<'_>) -> String {
+    if nlri.paths().all(|(_, id)| id == 0) {
+        return format!("{nlri:?}");
+    }
+    let all: Vec<String> = nlri.paths().map(|(prefix, id)| format!("{prefix} #{id}")).collect();
+    format!("[{}]", all.join(", "))
 }
 
 fn describe_attributes(a: &Attributes, out: &mut String) -> std::fmt::Result {

@@ -27,7 +27,7 @@ fn broken_messages_do_no_harm() {
             internal: random.below(2) == 0,
             extended_messages: random.below(2) == 0,
             extended_next_hop: random.below(2) == 0,
-            ..Context::BARE
+            ..path_ids(random.below(4))
         };
         try_one(&bytes, &context, &mut tally);
     }
@@ -60,6 +60,12 @@ struct Tally {
     peak: usize,
 }
 
+/// In none, one or both of the families prefixes stand behind identifiers (RFC 7911), both ways.
+fn path_ids(which: usize) -> Context {
+    let ids = PathIds { ipv4: which & 1 != 0, ipv6: which & 2 != 0 };
+    Context { paths_in: ids, paths_out: ids, ..Context::BARE }
+}
+
 fn try_one(bytes: &[u8], context: &Context, tally: &mut Tally) {
     let (result, peak) = peak(|| decode(bytes, context));
     tally.peak = tally.peak.max(peak);
@@ -84,12 +90,12 @@ fn write_again(update: &Update<'_>, context: &Context) -> bool {
     for section in update.announced.iter().flatten() {
         let Some(attributes) = update.attributes.clone() else { return false };
         let attributes = Attributes { next_hop: section.next_hop, ..attributes };
-        let prefixes: Vec<Prefix> = section.nlri.into_iter().collect();
+        let paths: Vec<(Prefix, u32)> = section.nlri.paths().collect();
         out.clear();
-        announce(context, section.family, &attributes, &prefixes, &mut out);
+        announce(context, section.family, &attributes, &paths, &mut out);
         let Ok(Message::Update(again)) = decode(&out, context) else { return false };
-        let read = again.announced.iter().flatten().flat_map(|a| a.nlri);
-        if again.attributes != Some(attributes) || !read.eq(prefixes) {
+        let read = again.announced.iter().flatten().flat_map(|a| a.nlri.paths());
+        if again.attributes != Some(attributes) || !read.eq(paths) {
             return false;
         }
     }

@@ -206,10 +206,10 @@ impl Net {
         side.of(&self.streams[stream.0].ends).is_some().then_some((stream, side))
     }
 
-    /// A side's socket has room: a random amount.
+    /// A side's socket has room: a random amount, little as likely as much.
     pub(crate) fn pull(&mut self, stream: StreamId, side: Side) {
         let Some(End { node, conn }) = *side.of(&self.streams[stream.0].ends) else { return };
-        let room = usize::try_from(self.random.between(1, 8192)).expect("small");
+        let room = 1 << self.random.between(0, 13);
         let mut bytes = Vec::new();
         let Some(speaker) = self.nodes[node.0].speaker.as_mut() else { return };
         let more = speaker.pull(conn, self.now, room, &mut bytes);
@@ -221,9 +221,15 @@ impl Net {
             self.check_pulled(stream, side);
         }
         if more {
-            let at = self.now + Duration::from_micros(self.random.between(10, 500));
+            let at = self.now + self.until_room();
             self.queue.push(at, Happening::Pull { stream, side });
         }
+    }
+
+    /// Now and then a peer does not read for a while.
+    fn until_room(&mut self) -> Duration {
+        let slow = self.random.between(1, 16) == 1;
+        Duration::from_micros(self.random.between(10, if slow { 200_000 } else { 500 }))
     }
 
     /// Cuts the bytes into pieces and sends them on their way to `side`.

@@ -8,16 +8,20 @@ mod config;
 mod discovery;
 mod keeper;
 mod wire;
+mod words;
 
 pub type Target = fn(&[u8]);
 
 /// What is tried, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 9] = [
+    ("as_path", words::as_path),
     ("bfd", keeper::bfd),
     ("cni", cni::stdin),
+    ("community", words::community),
     ("config", config::file),
     ("discovery", discovery::messages),
     ("keeper", keeper::packets),
+    ("policy", words::policy),
     ("wire", wire::stream),
 ];
 

@@ -1,7 +1,7 @@
 //! A BGP peer's bytes.
 
 use bgp_core::types::Prefix;
-use bgp_core::wire::{Attributes, Context, Framer, Message, Update, announce, decode};
+use bgp_core::wire::{Attributes, Context, Framer, Message, PathIds, Update, announce, decode};
 
 /// The first octet says what the session has agreed on, the second where the stream is cut; the
 /// rest is the stream.
@@ -12,7 +12,8 @@ pub(crate) fn stream(bytes: &[u8]) {
         internal: agreed & 2 != 0,
         extended_messages: agreed & 4 != 0,
         extended_next_hop: agreed & 8 != 0,
-        ..Context::BARE
+        paths_in: ids(*agreed),
+        paths_out: ids(*agreed),
     };
     let mut framer = Framer::new();
     framer.follow(&context);
@@ -27,6 +28,11 @@ pub(crate) fn stream(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// The families with several paths a prefix (RFC 7911).
+const fn ids(agreed: u8) -> PathIds {
+    PathIds { ipv4: agreed & 16 != 0, ipv6: agreed & 32 != 0 }
 }
 
 fn message(frame: &[u8], context: &Context) {
@@ -45,12 +51,12 @@ fn update_again(update: &Update<'_>, context: &Context) {
             panic!("routes without attributes")
         };
         let attributes = Attributes { next_hop: section.next_hop, ..attributes };
-        let prefixes: Vec<Prefix> = section.nlri.into_iter().collect();
+        let paths: Vec<(Prefix, u32)> = section.nlri.paths().collect();
         out.clear();
-        announce(context, section.family, &attributes, &prefixes, &mut out);
+        announce(context, section.family, &attributes, &paths, &mut out);
         let Ok(Message::Update(again)) = decode(&out, context) else { panic!("not readable") };
         assert_eq!(again.attributes, Some(attributes));
-        assert!(again.announced.iter().flatten().flat_map(|a| a.nlri).eq(prefixes));
+        assert!(again.announced.iter().flatten().flat_map(|a| a.nlri.paths()).eq(paths));
     }
     for section in update.withdrawn.iter().flatten() {
         assert_eq!(section.nlri.len(), section.nlri.into_iter().count());

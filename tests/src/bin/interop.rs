@@ -1,5 +1,6 @@
 //! `make test-interop`: every feature against every speaker; writes `docs/interop.md`. Words pick
-//! cells by name: `mainstay-interop BIRD MD5`; then nothing is written.
+//! cells by name: `mainstay-interop BIRD MD5`; then nothing is written. `CAPTURE=FILE` keeps what the
+//! speakers have sent.
 
 use mainstay_tests::interop::{self, Outcome, Speaker};
 use std::process::ExitCode;
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
         };
         println!("{} | {}: {told}", speaker.name(), feature.name);
     });
+    if let Some(messages) = mainstay_tests::capture::write() {
+        println!("{messages} messages captured");
+    }
     println!("{} cells in {:.0?}", cells.len(), began.elapsed());
     if words.is_empty() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/interop.md");

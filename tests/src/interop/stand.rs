@@ -1,6 +1,7 @@
 //! One node of ours, one speaker of somebody else's, a cable between them.
 
 use super::{Fact, Lacks, Peer, Speaker, Wish};
+use crate::capture::Capture;
 use crate::daemons::{Daemon, Node};
 use crate::netns::{Netns, veth};
 use crate::proc::Proc;
@@ -14,6 +15,7 @@ pub struct Stand {
     pub node: Node,
     pub peer: Box<dyn Peer>,
     _bgpd: Proc,
+    _capture: Option<Capture>,
     _cable: Netns,
 }
 
@@ -34,9 +36,14 @@ impl Stand {
         host.ip("addr add 2001:db8::2/64 dev eth0 nodad");
         let node = Node::new("node-a", host, "");
         node.configure(&config(&node, wish, keys));
+        let capture = Capture::start(
+            &cable,
+            format!("{} {}", speaker.name(), speaker.version()),
+            session(wish),
+        );
         let peer = speaker.start(&cable, wish)?;
         let bgpd = node.start(Daemon::Bgpd);
-        let stand = Self { node, peer, _bgpd: bgpd, _cable: cable };
+        let stand = Self { node, peer, _bgpd: bgpd, _capture: capture, _cable: cable };
         stand.until("the session is up on both sides", |s| {
             let tor = s.tor()?;
             if tor["state"] != "Established" {
@@ -100,6 +107,13 @@ impl Stand {
             if check(&path) { Ok(()) } else { Err(path.to_string()) }
         });
     }
+}
+
+/// In the words of the codec's tests.
+fn session(wish: &Wish) -> String {
+    let kind = if wish.asn == wish.our_asn { "internal" } else { "external" };
+    let paths = if wish.add_paths { " add-paths" } else { "" };
+    format!("{kind} four-octet{paths}")
 }
 
 fn config(node: &Node, wish: &Wish, keys: &str) -> String {

@@ -18,7 +18,9 @@ use netgauze_parse_utils::WritablePdu;
 use netgauze_parse_utils::reader::SliceReader;
 use netgauze_parse_utils::traits::ParseFromWithOneInput;
 use proptest::prelude::*;
+use rustbgpd_wire::{Afi, Safi};
 use wire_support::strategies::{any_open, table};
+use wire_support::{Sample, captured};
 
 type Mirror = fn(&[u8], &Context) -> Vec<u8>;
 
@@ -36,8 +38,11 @@ fn rustbgpd(bytes: &[u8], context: &Context) -> Vec<u8> {
     let message = rustbgpd_wire::decode_message(&mut bytes, 4096).unwrap();
     let message = match message {
         rustbgpd_wire::Message::Update(update) => {
-            let parsed =
-                update.parse_revised(context.four_octet_as, context.internal, false, &[]).unwrap();
+            let (ipv4, ipv6) = (context.paths_in.ipv4, context.paths_in.ipv6);
+            let families: &[_] = if ipv6 { &[(Afi::Ipv6, Safi::Unicast)] } else { &[] };
+            let parsed = update
+                .parse_revised(context.four_octet_as, context.internal, ipv4, families)
+                .unwrap();
             assert!(parsed.malformed.is_empty(), "{:?}", parsed.malformed);
             let update = parsed.update;
             let again = rustbgpd_wire::UpdateMessage::try_build(
@@ -45,7 +50,7 @@ fn rustbgpd(bytes: &[u8], context: &Context) -> Vec<u8> {
                 &update.withdrawn,
                 &update.attributes,
                 context.four_octet_as,
-                false,
+                context.paths_in.any(),
                 rustbgpd_wire::Ipv4UnicastMode::Body,
             )
             .unwrap();
@@ -118,6 +123,26 @@ fn announcement(
     let family = Family::of(prefixes.first()?);
     let mut bytes = Vec::new();
     (announce(&context, family, &attributes, &prefixes, &mut bytes) > 0).then_some((bytes, context))
+}
+
+/// Netgauze is not asked where prefixes have identifiers: it would learn of them from OPENs alone.
+#[test]
+fn what_five_speakers_have_sent_is_reflected_by_both() {
+    let mut reflected = [0; 2];
+    for sample in captured() {
+        let Sample { title, context, bytes, .. } = &sample;
+        if !title.starts_with("UPDATE") {
+            continue;
+        }
+        println!("{title}");
+        same_after(rustbgpd, bytes, context);
+        reflected[0] += 1;
+        if !context.paths_in.any() {
+            same_after(netgauze, bytes, context);
+            reflected[1] += 1;
+        }
+    }
+    assert!(reflected[0] > 60 && reflected[1] > 40, "{reflected:?}");
 }
 
 proptest! {

@@ -18,6 +18,12 @@ pub(crate) fn samples() -> Vec<Sample> {
     text.split("\n= ").skip(1).map(sample).collect()
 }
 
+/// What the speakers of the interop matrix have sent: `captured.txt`, by `make capture`.
+pub(crate) fn captured() -> Vec<Sample> {
+    let text = include_str!("captured.txt");
+    text.split("\n= ").skip(1).map(sample).collect()
+}
+
 fn sample(paragraph: &str) -> Sample {
     let mut lines = paragraph.lines();
     let title = lines.next().unwrap().to_owned();

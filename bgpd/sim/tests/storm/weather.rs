@@ -101,8 +101,13 @@ fn happen(net: &mut Net, dice: &mut Dice, place: &Place, step: usize) {
         11 => net.disown(owner, &format!("10.99.{}.0/24", step % 7 * 30)),
         12 => net.crash(node),
         13 | 14 => {
-            let away = ms(dice.pick(&[1, 50, 1000, 4000]));
-            net.crash_and_resume(node, away);
+            // In the middle of telling what another peer has taken away.
+            let peer = dice.roll(net.config(node).peers.len());
+            if dice.roll(2) == 0 {
+                net.operate(node, peer, Reset::Hard);
+                net.run(Duration::from_micros(dice.pick(&[50, 200, 500, 3000])));
+            }
+            net.crash_and_resume(node, ms(dice.pick(&[1, 50, 1000, 4000])));
         }
         15 => net.delay(link, ms(dice.pick(&[1, 40, 500, 3000]))),
         16 => {
