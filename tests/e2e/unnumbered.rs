@@ -8,6 +8,7 @@ use mainstay_tests::frr::Frr;
 use mainstay_tests::monitor::RouteMonitor;
 use mainstay_tests::netns::{Netns, veth};
 use mainstay_tests::wait::{eventually, until};
+use rustix::process::Signal;
 
 const FRR: &str = "ip route 198.51.100.0/24 blackhole
 router bgp 65001
@@ -239,4 +240,34 @@ fn ipv6_that_is_switched_off_on_the_link_is_named() {
         let said = warnings(&node)?;
         if said.contains("no router advertisement is heard on eth0") { Ok(()) } else { Err(said) }
     });
+}
+
+#[test]
+fn bfd_watches_whoever_is_found_on_the_link() {
+    let (switch, node) = link();
+    let text = bird(65001, "192.0.2.1").replace("  graceful", "  bfd yes;\n  graceful");
+    let timers = "interval 1 s; multiplier 5;";
+    let bird = Bird::start(
+        &switch,
+        &format!("{text}protocol bfd {{ interface \"eth0\" {{ {timers} }}; }}\n"),
+    );
+    let timers = "bfd: {min_tx: 1s, min_rx: 1s, multiplier: 5}";
+    node.configure(
+        &leaf(&[("tor", "eth0")]).replace("asn: external", &format!("{timers}, asn: external")),
+    );
+    let _keeper = node.start(Daemon::Keeper);
+    let _bgpd = node.start(Daemon::Bgpd);
+    established(&node, "tor");
+    eventually(60, "BFD finds the path up", || {
+        let tor = peer(&node, "tor")?;
+        if tor["bfd"]["state"] == "Up" { Ok(()) } else { Err(tor.to_string()) }
+    });
+    bird.signal(Signal::STOP);
+    eventually(60, "the session ends long before its hold time", || {
+        let tor = peer(&node, "tor")?;
+        let said = tor["last_error"].as_str().unwrap_or_default();
+        if said.starts_with("BFD down") { Ok(()) } else { Err(tor.to_string()) }
+    });
+    bird.signal(Signal::CONT);
+    established(&node, "tor");
 }

@@ -82,7 +82,7 @@ pub(super) fn table(reply: &ListPeersReply) -> String {
         let mut first = [
             peer.name.clone(),
             address(peer),
-            peer.remote_asn.to_string(),
+            asn(peer),
             peer.state.clone(),
             age(peer.state_seconds),
         ];
@@ -123,6 +123,11 @@ fn address(peer: &Peer) -> String {
     }
 }
 
+/// One that may be of any AS has not said of which it is.
+fn asn(peer: &Peer) -> String {
+    if peer.remote_asn == 0 { "-".into() } else { peer.remote_asn.to_string() }
+}
+
 fn details(peer: &Peer) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
@@ -131,7 +136,7 @@ fn details(peer: &Peer) -> String {
     line("peer", peer.name.clone());
     let born = if peer.dynamic { ", born of a listen_range" } else { "" };
     let waits = if peer.passive { ", passive" } else { "" };
-    line("address", format!("{}, AS {}{born}{waits}", address(peer), peer.remote_asn));
+    line("address", format!("{}, AS {}{born}{waits}", address(peer), asn(peer)));
     line("ours", format!("{}, AS {}", or_dash(&peer.local_address), peer.local_asn));
     line("state", format!("{} for {}", peer.state, age(peer.state_seconds)));
     line(
