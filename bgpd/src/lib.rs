@@ -30,6 +30,7 @@ mod show;
 mod sockopt;
 mod start;
 mod tcp;
+mod tcp_ao;
 mod watch;
 
 pub use start::run;

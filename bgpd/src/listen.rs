@@ -4,6 +4,7 @@ use crate::kernel::interfaces::Interfaces;
 use crate::plan::Transport;
 use crate::sockopt;
 use crate::tcp::{self, Input, ListenError};
+use crate::tcp_ao::{self, AoKey};
 use mainstay_prefix::Prefix;
 use std::collections::BTreeSet;
 use std::io;
@@ -25,6 +26,8 @@ pub(crate) enum ListenersError {
     Listen(#[from] ListenError),
     #[error("the kernel does not take the TCP MD5 key of {peers}")]
     Key { peers: Prefix, source: io::Error },
+    #[error("the kernel does not take the TCP-AO keys of {peers}")]
+    AoKey { peers: Prefix, source: io::Error },
 }
 
 impl Listeners {
@@ -100,6 +103,29 @@ fn sign(
     }
     for (who, _) in old.keys().filter(|(who, _)| ours(who) && !known.contains(who)) {
         set(who, None)?;
+    }
+    sign_by_ao(listener, at, old, new)
+}
+
+/// A kernel without TCP-AO lets the peers in unsigned, and then they are turned away.
+fn sign_by_ao(
+    listener: &TcpListener,
+    at: SocketAddr,
+    old: &Transport,
+    new: &Transport,
+) -> Result<(), ListenersError> {
+    let ours = |(who, _): &(Prefix, &AoKey)| who.is_ipv4() == at.is_ipv4();
+    let (before, after): (Vec<_>, Vec<_>) =
+        (old.ao_keys().filter(ours).collect(), new.ao_keys().filter(ours).collect());
+    if before == after || !tcp_ao::is_there() {
+        return Ok(());
+    }
+    let failed = |peers| move |source| ListenersError::AoKey { peers, source };
+    for (who, key) in before.iter().filter(|one| !after.contains(one)) {
+        tcp_ao::expect_no_more(listener, *who, key).map_err(failed(*who))?;
+    }
+    for (who, key) in after.iter().filter(|one| !before.contains(one)) {
+        tcp_ao::expect(listener, *who, key).map_err(failed(*who))?;
     }
     Ok(())
 }

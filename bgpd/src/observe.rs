@@ -48,6 +48,13 @@ impl Observer {
                 let what = if *exceeded { "more prefixes than allowed" } else { "many prefixes" };
                 tracing::warn!(peer = name, %family, max_prefixes = most, "{what}");
             }
+            Report::PrefixLimitOut { name, family, most, left_out, .. } => {
+                let what = match left_out {
+                    0 => "nearly as many prefixes announced as allowed",
+                    _ => "prefixes are not announced: there are more than allowed",
+                };
+                tracing::warn!(peer = name, %family, max_prefixes_out = most, left_out, "{what}");
+            }
             Report::Draining { wait, leaving } => {
                 let seconds = wait.as_secs_f32();
                 tracing::info!(seconds, leaving, "draining: peers are asked to use other ways");

@@ -59,7 +59,7 @@ impl Run {
     }
 
     /// A line for each peer; `None`: there is no such peer.
-    pub(crate) fn reset(&mut self, peer: &str, how: Reset) -> Option<Vec<String>> {
+    pub(crate) fn reset(&mut self, peer: &str, how: &Reset) -> Option<Vec<String>> {
         let peers: Vec<(PeerId, String)> =
             self.speaker.peers(Instant::now()).into_iter().map(|p| (p.id, p.name)).collect();
         let only = match peer {
@@ -69,6 +69,7 @@ impl Run {
         let peers = peers.into_iter().filter(|(id, _)| only.is_none_or(|only| *id == only));
         let mut done = Vec::new();
         for (id, name) in peers {
+            let how = how.clone();
             let reset = self.operate(|speaker, now, out| speaker.reset_peer(id, how, now, out));
             done.extend(reset.map(|reset| format!("{name}: {}", words(&reset))));
         }

@@ -4,6 +4,7 @@ use crate::collect::Wanted as Collect;
 use crate::kernel::Target;
 use crate::neighbours::{self, Wanted};
 use crate::sockopt::{BadKey, Key};
+use crate::tcp_ao::{self, AoKey};
 use bgp_core::config::SpeakerConfig;
 use bgp_core::event::{Link, is_link_local};
 use bgp_plan::{hops, least_ttl, listen, speaker, ttl};
@@ -39,6 +40,8 @@ pub(crate) struct Way {
     /// What the peer's packets have to have left of theirs (RFC 5082); 0: anything.
     pub(crate) least_ttl: u8,
     pub(crate) key: Option<Key>,
+    /// TCP-AO instead of it; the first one signs.
+    pub(crate) ao: Vec<AoKey>,
     pub(crate) bfd: Option<Watch>,
 }
 
@@ -81,9 +84,9 @@ pub(crate) struct Transport {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
-    #[error("peer {peer}: cannot read the key in password_file {path}", path = path.display())]
+    #[error("peer {peer}: cannot read the key in {path}", path = path.display())]
     ReadKey { peer: String, path: PathBuf, source: std::io::Error },
-    #[error("peer {peer}: the key in password_file {path} {why}", path = path.display())]
+    #[error("peer {peer}: the key in {path} {why}", path = path.display())]
     BadKey { peer: String, path: PathBuf, why: BadKey },
 }
 
@@ -160,6 +163,13 @@ impl Transport {
         let ranges = self.ranges.iter().map(|(range, way)| (*range, way));
         peers.chain(ranges).filter_map(|(who, way)| Some((who, way.key.as_ref()?)))
     }
+
+    /// Whose packets have to be signed by TCP-AO.
+    pub(crate) fn ao_keys(&self) -> impl Iterator<Item = (Prefix, &AoKey)> {
+        let peers = self.peers.iter().map(|(addr, way)| (Prefix::host(addr.ip), way));
+        let ranges = self.ranges.iter().map(|(range, way)| (*range, way));
+        peers.chain(ranges).flat_map(|(who, way)| way.ao.iter().map(move |key| (who, key)))
+    }
 }
 
 fn way(
@@ -169,10 +179,15 @@ fn way(
     warnings: &mut Vec<String>,
 ) -> Result<Way, PlanError> {
     let (ttl, least_ttl) = (ttl(asn, session), least_ttl(session));
-    let read = |path: &PathBuf| key(name, path, warnings);
-    let key = session.password_file.as_ref().map(read).transpose()?;
+    let mut read = |path: &PathBuf| key(name, path, warnings);
+    let key = session.password_file.as_ref().map(&mut read).transpose()?;
+    let ao = session.tcp_ao.iter().map(|k| Ok(AoKey::new(k, read(&k.file)?)));
+    let ao = ao.collect::<Result<Vec<_>, PlanError>>()?;
+    if !ao.is_empty() && !tcp_ao::is_there() {
+        warnings.push(format!("peer {name} stays down: {}", tcp_ao::MISSING));
+    }
     let bfd = watch(hops(asn, session), session);
-    Ok(Way { ttl, least_ttl, key, bfd })
+    Ok(Way { ttl, least_ttl, key, ao, bfd })
 }
 
 /// Over several hops (RFC 5883) where the session itself may be.
@@ -194,7 +209,7 @@ fn key(peer: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Key, PlanE
     let mode = std::fs::metadata(path).map_err(io)?.permissions().mode();
     if mode & 0o077 != 0 {
         warnings.push(format!(
-            "peer {peer}: password_file {} may be read by others (mode {:03o}); chmod 600 it",
+            "peer {peer}: the key in {} may be read by others (mode {:03o}); chmod 600 it",
             path.display(),
             mode & 0o777
         ));
@@ -263,7 +278,7 @@ ipam:
     #[test]
     fn a_key_that_cannot_be_used_names_peer_and_file() {
         let error = plan(&[b'x'; 81], 0o600).unwrap_err().to_string();
-        assert!(error.starts_with("peer tor: the key in password_file "), "{error}");
+        assert!(error.starts_with("peer tor: the key in "), "{error}");
         assert!(error.ends_with("is 81 octets long; TCP MD5 takes at most 80"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use crate::kernel::Target;
 use crate::listen::Listeners;
 use crate::plan::{Plan, Remote, Transport};
 use crate::run::Run;
-use crate::sockopt;
+use crate::{sockopt, tcp_ao};
 use bgp_core::event::Event;
 use bgp_core::types::ConnId;
 use mainstay_config::Mode;
@@ -38,6 +38,7 @@ impl Run {
         let mut changes = Vec::new();
         self.listen_anew(&plan, &mut changes)?;
         self.sign_anew(&plan.transport, &mut changes);
+        let unsigned = self.sign_by_ao_anew(&plan.transport, &mut changes);
         keep_target(&self.plan.target, &mut plan, &mut changes);
         self.warnings = loaded.warnings;
         self.text = loaded.text;
@@ -45,6 +46,9 @@ impl Run {
         let old = std::mem::replace(&mut self.plan, plan);
         self.dial_anew(&old.transport);
         self.look_for_neighbours();
+        for (conn, why) in unsigned {
+            self.lost(conn, why);
+        }
         self.tell(Event::Configure(Box::new(self.plan.speaker.clone())));
         self.bfd.changed();
         if old.collect != self.plan.collect {
@@ -106,6 +110,32 @@ impl Run {
                 tracing::debug!(%remote, %error, "cannot set the TTL");
             }
         }
+    }
+
+    /// TCP-AO keys are exchanged in sessions that are up; the connections that cannot go on: one is
+    /// signed from its first packet on, or never.
+    fn sign_by_ao_anew(&self, new: &Transport, changes: &mut Vec<String>) -> Vec<(ConnId, String)> {
+        let mut ended = Vec::new();
+        for (id, conn) in &self.tables.conns {
+            let (remote, to) = (conn.remote_ip(), conn.remote_end());
+            let (was, is) = (self.plan.transport.way(&to).ao, new.way(&to).ao);
+            if was == is {
+                continue;
+            }
+            if was.is_empty() || is.is_empty() {
+                ended.push((
+                    *id,
+                    "tcp_ao has begun or ended, and a connection is signed as a whole".to_owned(),
+                ));
+                continue;
+            }
+            let done = conn.socket().and_then(|s| tcp_ao::exchange(&s, remote, &was, &is));
+            match done {
+                Ok(()) => changes.push(format!("{remote}: TCP-AO keys changed")),
+                Err(error) => ended.push((*id, format!("TCP-AO keys not changed: {error}"))),
+            }
+        }
+        ended
     }
 
     /// A connection that is just being opened has the old key or the old way: nobody may answer it.

@@ -21,7 +21,7 @@ use crate::plan::{Plan, Remote};
 use crate::poller::{Poller, Ready};
 use crate::tcp::{Dial, Input, dial};
 use crate::watch::Watchers;
-use crate::{show, sockopt};
+use crate::{show, sockopt, tcp_ao};
 use bgp_core::event::{Action, Event, Link};
 use bgp_core::report::Report;
 use bgp_core::speaker::Speaker;
@@ -324,6 +324,12 @@ impl Run {
             tracing::debug!(remote = %ip, %error, "gone before it was taken in");
             return;
         }
+        if !way.ao.is_empty()
+            && let Err(error) = tcp_ao::check(&stream)
+        {
+            tracing::warn!(remote = %ip, %error, "connection refused: the peer has tcp_ao");
+            return;
+        }
         if self.begin(conn, stream, &link, Some(silent)) {
             self.tell(Event::Accepted { conn, link });
         }
@@ -406,7 +412,7 @@ impl Run {
     fn answer_order(&mut self, ask: Ask) {
         match ask {
             Ask::Watch { wanted, to } => drop(to.send(self.watch(wanted))),
-            Ask::Reset { peer, how, to } => drop(to.send(self.reset(&peer, how))),
+            Ask::Reset { peer, how, to } => drop(to.send(self.reset(&peer, &how))),
             Ask::Inject { asked, to } => drop(to.send(self.inject(*asked))),
             Ask::Hold { client, to } => drop(to.send(self.hold_lease(&client))),
             Ask::LetRun { client } => self.let_lease_run(&client),

@@ -106,7 +106,7 @@ impl Run {
     }
 
     /// The peer, or the network, has ended it.
-    fn lost(&mut self, id: ConnId, why: String) {
+    pub(crate) fn lost(&mut self, id: ConnId, why: String) {
         let Some(conn) = self.tables.conns.remove(&id) else { return };
         if let Some((_socket, _, kept)) = conn.take_apart() {
             self.forget(&kept);

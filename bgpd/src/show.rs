@@ -97,6 +97,12 @@ fn family(view: &PeerFamilyView) -> proto::PeerFamily {
         stale: count(view.stale),
         eor_received: view.eor_received,
         eor_sent: view.eor_sent,
+        limit_in: view.limits.most,
+        limit_in_state: view.limits.level.into(),
+        discarded: view.limits.discarded,
+        limit_out: view.limits.most_out,
+        limit_out_state: view.limits.level_out.into(),
+        left_out: count(view.limits.left_out),
     }
 }
 

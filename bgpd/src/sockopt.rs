@@ -36,6 +36,12 @@ impl Key {
     }
 }
 
+impl Key {
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(…)")
@@ -146,22 +152,28 @@ pub(crate) fn set_md5(socket: &impl AsFd, peers: Prefix, key: Option<&Key>) -> i
     }
 }
 
+/// A `sockaddr_storage` with this address.
+pub(crate) fn storage(addr: IpAddr) -> [u8; 128] {
+    let mut storage = [0; 128];
+    // sockaddr_in: family, port, address; sockaddr_in6 has the flow label before the address.
+    let (family, at, octets) = match addr {
+        IpAddr::V4(a) => (libc::AF_INET, 4, a.octets().to_vec()),
+        IpAddr::V6(a) => (libc::AF_INET6, 8, a.octets().to_vec()),
+    };
+    storage[..2].copy_from_slice(&u16::try_from(family).unwrap_or_default().to_ne_bytes());
+    storage[at..at + octets.len()].copy_from_slice(&octets);
+    storage
+}
+
 fn md5_sig(peers: Prefix, key: Option<&Key>) -> Md5Sig {
     let mut sig = Md5Sig {
-        addr: [0; 128],
+        addr: storage(peers.addr()),
         flags: FLAG_PREFIX,
         prefix_len: peers.len(),
         key_len: 0,
         ifindex: 0,
         key: [0; MAX_KEY],
     };
-    // sockaddr_in: family, port, address; sockaddr_in6 has the flow label before the address.
-    let (family, at, octets) = match peers.addr() {
-        IpAddr::V4(a) => (libc::AF_INET, 4, a.octets().to_vec()),
-        IpAddr::V6(a) => (libc::AF_INET6, 8, a.octets().to_vec()),
-    };
-    sig.addr[..2].copy_from_slice(&u16::try_from(family).unwrap_or_default().to_ne_bytes());
-    sig.addr[at..at + octets.len()].copy_from_slice(&octets);
     if let Some(Key(octets)) = key {
         sig.key_len = u16::try_from(octets.len()).unwrap_or_default();
         sig.key[..octets.len()].copy_from_slice(octets);

@@ -6,6 +6,7 @@ use crate::collect::rpki::CacheState;
 use crate::kernel::interfaces::{self, Interfaces};
 use crate::plan::{Remote, Transport, Way};
 use crate::sockopt;
+use crate::tcp_ao;
 use bgp_core::event::Link;
 use bgp_core::types::ConnId;
 use std::future::poll_fn;
@@ -164,6 +165,7 @@ async fn connect(dial: &Dial) -> io::Result<TcpStream> {
     if let Some(key) = &dial.way.key {
         sockopt::set_md5(&socket, mainstay_prefix::Prefix::host(ip), Some(key))?;
     }
+    tcp_ao::sign(&socket, ip, &dial.way.ao)?;
     if let Some(local) = dial.local {
         socket.bind(source(local, remote))?;
     }
@@ -195,6 +197,9 @@ fn source(local: IpAddr, remote: SocketAddr) -> SocketAddr {
 pub(crate) fn go_on(socket: &impl AsFd, at: &Remote, to: &Transport) -> io::Result<()> {
     let (way, remote) = (to.way(at), at.ip);
     sockopt::set_hops(socket, remote.is_ipv4(), way.ttl, way.least_ttl)?;
+    if !way.ao.is_empty() {
+        return tcp_ao::check(socket);
+    }
     match sockopt::set_md5(socket, mainstay_prefix::Prefix::host(remote), way.key.as_ref()) {
         // There was none to take away, or the kernel knows of no keys.
         Err(_) if way.key.is_none() => Ok(()),
@@ -224,6 +229,8 @@ pub(crate) async fn reach(local: SocketAddr, remote: SocketAddr, interfaces: &In
 pub(crate) fn words(error: &io::Error) -> String {
     let text = match error.kind() {
         io::ErrorKind::TimedOut => return "timed out".into(),
+        // Ours, and no number of the kernel's.
+        _ if error.get_ref().is_some() => return error.to_string(),
         _ => error.to_string(),
     };
     text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_lowercase()

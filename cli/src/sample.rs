@@ -40,8 +40,8 @@ pub(crate) fn speaker() -> StatusReply {
     }
 }
 
-pub(crate) fn peers() -> ListPeersReply {
-    let family = |name: &str, received| PeerFamily {
+fn family(name: &str, received: u64) -> PeerFamily {
+    PeerFamily {
         family: name.into(),
         received,
         accepted: received.min(2),
@@ -49,7 +49,16 @@ pub(crate) fn peers() -> ListPeersReply {
         stale: 0,
         eor_received: true,
         eor_sent: true,
-    };
+        limit_in: (received > 2).then_some(3),
+        limit_in_state: if received > 2 { "near" } else { "below" }.into(),
+        discarded: 0,
+        limit_out: (received > 2).then_some(1),
+        limit_out_state: if received > 2 { "over" } else { "below" }.into(),
+        left_out: if received > 2 { 4 } else { 0 },
+    }
+}
+
+pub(crate) fn peers() -> ListPeersReply {
     let up = Peer {
         name: "tor-a".into(),
         address: "192.0.2.1".into(),

@@ -9,7 +9,7 @@ pub(crate) use collect::{BmpStation, Mrt, Rpki, RpkiServer};
 pub(crate) use policy::*;
 
 use crate::fault::{Log, Place};
-use crate::model::{Family, Mode, NextHopRule, OverLimit, Role, Speaker};
+use crate::model::{AoAlgorithm, Family, Mode, NextHopRule, OverLimit, Role, Speaker};
 use crate::read::{At, Labels, List, Value, table};
 use crate::scalar::{
     AddPaths, Asn, ClaimSource, File as FilePath, Glob, Int, Interface, Name, Namespaced, PeerAs,
@@ -249,6 +249,9 @@ table! {
         families: List<Family>,
         /// The file with the session's TCP MD5 key (RFC 2385).
         password_file: Option<At<FilePath>>,
+        /// The session's TCP-AO keys (RFC 5925), instead of a password_file: the first one signs, all of
+        /// them are understood. It needs a kernel with CONFIG_TCP_AO; without it the peer stays down.
+        tcp_ao: List<AoKey>,
         /// Watch the path to the peer by BFD (RFC 5880): true, false, or differences from bgp.bfd.
         /// It needs mainstay-keeper. Default: false.
         #[schemars(extend("default" = false))]
@@ -319,20 +322,22 @@ table! {
         /// number up to 254 (RFC 5082). The other side needs the same. Default: false.
         #[schemars(extend("default" = false))]
         ttl_security: Option<At<TtlSecurity>>,
-        /// How many prefixes of a family the peer may tell.
+        /// How many prefixes of a family the peer may tell, and is told.
         max_prefixes: Option<At<MaxPrefixes>>,
     }
 }
 
 table! {
-    /// How many prefixes of a family a peer may tell.
+    /// How many prefixes of a family a peer may tell, and is told.
     MaxPrefixes {
-        /// So many. Default: any number.
+        /// So many it may tell. Default: any number.
         r#in: Option<At<Int<1, { u32::MAX }>>>,
-        /// From this share of it on there is a warning in log and status. Default: 80%.
+        /// So many it is told, those that came first; the others when there is room. Default: all.
+        out: Option<At<Int<1, { u32::MAX }>>>,
+        /// From this share of either on there is a warning in log and status. Default: 80%.
         #[schemars(extend("default" = "80%"))]
         warn: Option<At<Percent>>,
-        /// What happens when there are more. warn: nothing else. discard: those beyond are not taken.
+        /// What happens when it tells more. warn: nothing else. discard: those beyond are not taken.
         /// restart: the session ends and comes back after `restart`. stop: it ends until the
         /// configuration of the peer changes. Default: restart.
         #[schemars(extend("default" = "restart"))]
@@ -340,6 +345,21 @@ table! {
         /// How long the session is away then, 1s to 24h. Default: 5m.
         #[schemars(extend("default" = "5m"))]
         restart: Option<At<Duration>>,
+    }
+}
+
+table! {
+    /// A TCP-AO key (RFC 5925 §3.1); the other side has its two numbers the other way round.
+    AoKey {
+        /// The KeyID in what the node sends.
+        send_id: At<Int<0, 255>>,
+        /// The KeyID in what the peer sends.
+        receive_id: At<Int<0, 255>>,
+        /// The file with the master key.
+        file: At<FilePath>,
+        /// How packets are signed (RFC 5926): hmac-sha-1-96 or aes-128-cmac-96. Default: hmac-sha-1-96.
+        #[schemars(extend("default" = "hmac-sha-1-96"))]
+        algorithm: Option<At<AoAlgorithm>>,
     }
 }
 
@@ -584,7 +604,7 @@ mod tests {
             )+ };
         }
         same! {
-            Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer PolicySet Policy Rule Match PrefixMatch CommunityMatch AsPathMatch Length Changes CommunityChange Prepend Fib Ipam Gc Pool Reserved Claims Stickiness History Netmon Keeper LocalAs MaxPrefixes Multipath MedRules
+            Node Network Bgp Listen GracefulRestart Bfd Mesh Reflectors Peer PolicySet Policy Rule Match PrefixMatch CommunityMatch AsPathMatch Length Changes CommunityChange Prepend Fib Ipam Gc Pool Reserved Claims Stickiness History Netmon Keeper LocalAs MaxPrefixes AoKey Multipath MedRules
             Rpki RpkiServer BmpStation Mrt MrtUpdates MrtRib
         }
         assert_eq!(keys_of(&schema), File::KEYS.iter().copied().collect());

@@ -6,8 +6,8 @@ mod policy;
 
 pub use collect::{BmpStation, HostPort, Mrt, MrtFile, RpkiServer};
 pub use options::{
-    LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule, OverLimit, RemovePrivate,
-    SessionOptions,
+    AoAlgorithm, AoKey, LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule, OverLimit,
+    RemovePrivate, SessionOptions,
 };
 pub use policy::*;
 
@@ -181,6 +181,8 @@ pub struct PeerSession {
     pub hold_time: Duration,
     /// TCP MD5 (RFC 2385): where the key is. Read by bgpd, not by `config check`.
     pub password_file: Option<PathBuf>,
+    /// TCP-AO (RFC 5925) instead of it, if there are any; the first one signs.
+    pub tcp_ao: Vec<AoKey>,
     pub families: Vec<Family>,
     pub graceful_restart: GracefulRestart,
     pub route_reflector_client: bool,

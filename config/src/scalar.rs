@@ -606,6 +606,11 @@ words! { ClaimSource, "static, etcd or kubernetes":
     "kubernetes" => Self::Kubernetes,
 }
 
+words! { model::AoAlgorithm, "hmac-sha-1-96 or aes-128-cmac-96":
+    "hmac-sha-1-96" => Self::HmacSha1,
+    "aes-128-cmac-96" => Self::Aes128Cmac,
+}
+
 /// Several paths for a prefix (RFC 7911): which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddPaths {

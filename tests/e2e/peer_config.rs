@@ -81,6 +81,35 @@ fn frr_takes_what_is_printed_for_it_and_is_our_helper() {
     assert_eq!(restart["ipv4Unicast"]["timers"]["stalePathTimer"], 360, "{restart}");
 }
 
+const SECURED: &str = "ttl_security: true, role: customer, role_strict: true";
+
+fn secured(pair: &Pair) {
+    eventually(40, "both sides send with TTL 255, and the switch has said its role", || {
+        let tor = pair.tor()?;
+        let good = tor["state"] == "Established"
+            && tor["capabilities"].to_string().contains("role provider");
+        if good { Ok(()) } else { Err(tor.to_string()) }
+    });
+}
+
+#[test]
+fn frr_takes_the_role_and_the_ttl_that_are_printed_for_it() {
+    let pair = pair(SECURED);
+    let frr = Frr::start(&pair.peer, &printed(&pair, "frr", &[]));
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    frr.established(NODE, 40);
+    secured(&pair);
+}
+
+#[test]
+fn bird_takes_the_role_and_the_ttl_that_are_printed_for_it() {
+    let pair = pair(SECURED);
+    let bird = Bird::start(&pair.peer, &(BIRD.to_owned() + &printed(&pair, "bird", &[])));
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    bird.established("mainstay_tor_node_a", 40);
+    secured(&pair);
+}
+
 const BFD: &str = "bfd: {min_tx: 200ms, min_rx: 150ms, multiplier: 4}";
 
 /// How we see a BFD whose other side has the printed timers.
@@ -196,6 +225,8 @@ bgp:
     - {name: inside, select: {v: '4'}, address: 192.0.2.7, asn: 64512, graceful_restart: {long_lived: 24h}, import: some}
     - {name: waits, select: {v: '4'}, address: 192.0.2.8, asn: 65008, passive: true, graceful_restart: {enabled: false}}
     - {name: none.at-all, select: {v: '4'}, address: 192.0.2.9, asn: 4200000001, import: none, export: none}
+    - {name: near, select: {v: '4'}, address: 192.0.2.11, asn: 65011, ttl_security: true, role: customer}
+    - {name: hops, select: {v: '4'}, address: 198.51.100.2, asn: 65012, ttl_security: 3, role: rs-client}
     - {name: pods, select: {v: '4'}, listen_range: 203.0.113.0/24, asn: 65010}
   policies:
     - {name: some, rules: [{match: {prefix: [{in: 10.0.0.0/8, ge: 8}, {in: '2001:db8::/32', le: 48}]}, action: reject}, {action: accept}]}
@@ -213,8 +244,19 @@ fn variants(platform: &str) -> Vec<(String, String)> {
     for range in
         [&[][..], &["--listen-range", "192.0.2.0/24"], &["--listen-range", "2001:db8::/64"]]
     {
-        for peer in ["plain", "key", "bfd", "six", "far", "inside", "waits", "none.at-all", "pods"]
-        {
+        for peer in [
+            "plain",
+            "key",
+            "bfd",
+            "six",
+            "far",
+            "inside",
+            "waits",
+            "none.at-all",
+            "near",
+            "hops",
+            "pods",
+        ] {
             let words = [&["peer-config", "--platform", platform, "--peer", peer], range].concat();
             let out = node.cli(&words);
             let text = String::from_utf8_lossy(&out.stdout).into_owned();

@@ -231,8 +231,7 @@ fn a_peer_that_tells_too_much_is_warned_of_cut_off_and_let_in_again() {
         let status = pair.node.json(&["status"])?.to_string();
         if status.contains("max_prefixes.in is 3") { Ok(()) } else { Err(status) }
     });
-    let more = "protocol static more { ipv4; route 198.51.101.0/24 blackhole; route 198.51.102.0/24 blackhole; }\n";
-    bird.configure(&format!("{BIRD}{more}"));
+    bird.configure(&format!("{BIRD}{MORE}"));
     eventually(20, "BIRD is told why, with family and bound", || {
         let tor = pair.tor()?["last_error"].to_string();
         if tor.contains("6/1") && tor.contains("ipv4-unicast: 3") { Ok(()) } else { Err(tor) }
@@ -241,4 +240,107 @@ fn a_peer_that_tells_too_much_is_warned_of_cut_off_and_let_in_again() {
     bird.configure(BIRD);
     pair.established(60);
     until(20, "it is back", || pair.kernel().contains("198.51.100.0/24"));
+}
+
+const MORE: &str = "protocol static more { ipv4; route 198.51.101.0/24 blackhole; route 198.51.102.0/24 blackhole; }\n";
+
+#[test]
+fn prefixes_beyond_the_bound_are_discarded_or_stop_the_session_as_asked() {
+    let pair = Pair::with_peer("import: all, max_prefixes: {in: 3, action: discard}");
+    let bird = Bird::start(&pair.peer, &format!("{BIRD}{MORE}"));
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    let details = || pair.node.cli_text(&["bgp", "peers", "tor"]);
+    eventually(30, "three are kept and one is not", || {
+        let text = details();
+        let good = text.contains("3 received") && text.contains("at most 3 in (over, 1 discarded)");
+        if good { Ok(()) } else { Err(text) }
+    });
+    assert_eq!(pair.tor().unwrap()["established_count"], 1);
+    pair.node
+        .configure(&crate::pair::config(&tor("import: all, max_prefixes: {in: 3, action: stop}")));
+    assert!(pair.node.cli(&["reload"]).status.success());
+    bird.configure(BIRD);
+    bird.configure(&format!("{BIRD}{MORE}"));
+    eventually(20, "it ends, and the state says why", || {
+        let tor = pair.tor()?;
+        let barred = tor["state"] == "Idle" && tor["last_error"].to_string().contains("6/1");
+        if barred { Ok(()) } else { Err(tor.to_string()) }
+    });
+    bird.configure(BIRD);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(pair.tor().unwrap()["state"], "Idle", "it stays so until it is configured");
+    pair.node.configure(&crate::pair::config(&tor("import: all")));
+    assert!(pair.node.cli(&["reload"]).status.success());
+    pair.established(60);
+}
+
+#[test]
+fn no_more_prefixes_are_announced_than_allowed_and_the_others_when_there_is_room() {
+    let bgp = |originate: &str, out: u8| {
+        tor(&format!("max_prefixes: {{out: {out}}}"))
+            .replace("[198.18.7.0/24,", &format!("[{originate},"))
+    };
+    let five = "198.18.1.0/24, 198.18.2.0/24, 198.18.3.0/24, 198.18.4.0/24, 198.18.5.0/24";
+    let pair = Pair::new(&bgp(five, 3));
+    // It would end the session if it ever saw a fourth.
+    let limited =
+        BIRD.replacen("ipv4 { import all;", "ipv4 { import limit 3 action disable; import all;", 1);
+    let bird = Bird::start(&pair.peer, &limited);
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    bird.established("peer", 20);
+    let since = bird.since("peer");
+    let told = |what: &str, count: usize, left: &str| {
+        eventually(20, what, || {
+            let routes = bird.ask("show route protocol peer")?;
+            let text = pair.node.cli_text(&["bgp", "peers", "tor"]);
+            let good = routes.matches("198.18.").count() == count && text.contains(left);
+            if good { Ok(()) } else { Err(format!("{routes} {text}")) }
+        });
+    };
+    told("three of five are told", 3, "at most 3 out (over, 2 left out)");
+    let status = pair.node.json(&["status"]).unwrap().to_string();
+    assert!(status.contains("max_prefixes.out is 3"), "{status}");
+    let why = pair.node.cli_text(&["bgp", "explain", "198.18.5.0/24"])
+        + &pair.node.cli_text(&["bgp", "explain", "198.18.1.0/24"])
+        + &pair.node.cli_text(&["bgp", "explain", "198.18.3.0/24"]);
+    assert!(why.contains("max_prefixes.out"), "{why}");
+    let change = |bgp: &str| {
+        pair.node.configure(&crate::pair::config(bgp));
+        assert!(pair.node.cli(&["reload"]).status.success());
+    };
+    change(&bgp("198.18.3.0/24, 198.18.4.0/24, 198.18.5.0/24", 3));
+    told("those left out have taken the places", 3, "at most 3 out (near, 0 left out)");
+    change(&bgp(five, 2));
+    told("a lower bound holds at once", 2, "at most 2 out (over, 3 left out)");
+    assert_eq!(bird.since("peer"), since, "BIRD saw its session end");
+}
+
+/// The kernels that tests run on are mostly built without it; one that has it has a session of its own.
+#[test]
+fn without_tcp_ao_in_the_kernel_a_peer_that_needs_it_is_down_and_says_why() {
+    let key = std::env::temp_dir().join(format!("mainstay-ao-{}", std::process::id()));
+    std::fs::write(&key, "secret").unwrap();
+    let ao = format!("tcp_ao: [{{send_id: 1, receive_id: 1, file: {}}}]", key.display());
+    let pair = Pair::with_peer(&ao);
+    // It dials in as well, and unsigned.
+    let bird = Bird::start(&pair.peer, BIRD);
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    eventually(20, "the state says what is missing, or that nobody answers", || {
+        let tor = pair.tor()?;
+        let error = tor["last_error"].to_string();
+        let said = error.contains("this kernel has no TCP-AO (CONFIG_TCP_AO)")
+            || error.contains("timed out");
+        if said && tor["established_count"] == 0 { Ok(()) } else { Err(tor.to_string()) }
+    });
+    if pair.tor().unwrap()["last_error"].to_string().contains("CONFIG_TCP_AO") {
+        let status = pair.node.json(&["status"]).unwrap().to_string();
+        assert!(status.contains("peer tor stays down: this kernel has no TCP-AO"), "{status}");
+    }
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let state = bird.ask("show protocols peer").unwrap();
+    assert!(!state.contains("Established"), "an unsigned session: {state}");
+    pair.node.configure(&crate::pair::config(&tor("")));
+    assert!(pair.node.cli(&["reload"]).status.success());
+    bird.established("peer", 30);
+    let _ = std::fs::remove_file(&key);
 }

@@ -181,7 +181,12 @@ impl Node {
             .expect("mainstay runs")
     }
 
-    /// The same with `-o json`, read.
+    /// What it says.
+    pub fn cli_text(&self, words: &[&str]) -> String {
+        String::from_utf8_lossy(&self.cli(words).stdout).into_owned()
+    }
+
+    /// The same with `-o json`, parsed.
     pub fn json(&self, words: &[&str]) -> Result<serde_json::Value, String> {
         let mut all = vec!["-o", "json"];
         all.extend(words);

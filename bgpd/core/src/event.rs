@@ -97,10 +97,10 @@ pub enum Event<'a> {
 }
 
 /// What an operator does to a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reset {
-    /// It ends, and comes up again.
-    Hard,
+    /// It ends, with a word to the peer's operator (RFC 9003 §2), and comes up again.
+    Hard(String),
     /// The peer is asked for its routes again.
     SoftIn,
     /// The peer is told ours again.

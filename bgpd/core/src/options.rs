@@ -34,7 +34,7 @@ pub struct Options {
     pub max_prefixes: MaxPrefixes,
 }
 
-/// How many prefixes of a family a peer may tell.
+/// How many prefixes of a family a peer may tell, and is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxPrefixes {
     /// `None`: any number.
@@ -42,6 +42,8 @@ pub struct MaxPrefixes {
     /// From this percentage of it on there is a warning.
     pub warn: u8,
     pub action: OverLimit,
+    /// How many it is told at most; `None`: all.
+    pub out: Option<u32>,
 }
 
 /// What happens when there are more.
@@ -106,20 +108,31 @@ impl Default for Options {
             default_local_pref: DEFAULT_LOCAL_PREF,
             next_hop: NextHopRule::Auto,
             send_communities: true,
-            max_prefixes: MaxPrefixes { most: None, warn: 80, action: OverLimit::Warn },
+            max_prefixes: MaxPrefixes { most: None, warn: 80, action: OverLimit::Warn, out: None },
         }
     }
 }
 
 impl fmt::Display for MaxPrefixes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(most) = self.most else { return f.write_str("none") };
-        write!(f, "{most} (warn {}%, ", self.warn)?;
-        match self.action {
-            OverLimit::Warn => f.write_str("warn)"),
-            OverLimit::Discard => f.write_str("discard)"),
-            OverLimit::Restart(after) => write!(f, "restart {}s)", after.as_secs_f64()),
-            OverLimit::Stop => f.write_str("stop)"),
+        match self.most {
+            None => f.write_str("none")?,
+            Some(most) => write!(f, "{most} (warn {}%, {})", self.warn, self.action)?,
+        }
+        match self.out {
+            None => Ok(()),
+            Some(out) => write!(f, ", out {out}"),
+        }
+    }
+}
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Warn => f.write_str("warn"),
+            Self::Discard => f.write_str("discard"),
+            Self::Restart(after) => write!(f, "restart {}s", after.as_secs_f64()),
+            Self::Stop => f.write_str("stop"),
         }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Peer {
     /// It has told too much: until then it is neither dialled nor let in.
     pub(crate) bar: Option<Bar>,
     pub(crate) levels: PerFamily<Level>,
+    /// The same of what it is told.
+    pub(crate) levels_out: PerFamily<Level>,
     /// Prefixes of this session that were not kept.
     pub(crate) discarded: PerFamily<u64>,
 
@@ -174,6 +176,7 @@ impl Peer {
             path: Path::Unknown,
             bar: None,
             levels: PerFamily::default(),
+            levels_out: PerFamily::default(),
             discarded: PerFamily::default(),
             history: History::new(now),
         }
@@ -302,6 +305,7 @@ impl Peer {
             .chain(long_lived)
             .chain([self.dial_at(), self.idle_until, self.stale_until].into_iter().flatten())
             .chain(self.barred_until())
+            .chain(self.limit_news())
             .min()
     }
 

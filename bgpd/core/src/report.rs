@@ -86,6 +86,14 @@ pub enum Report {
         most: u32,
         exceeded: bool,
     },
+    /// The peer is told nearly as many prefixes as it may be, or would be told more.
+    PrefixLimitOut {
+        peer: PeerId,
+        name: String,
+        family: Family,
+        most: u32,
+        left_out: usize,
+    },
     /// The peer has asked for everything again (RFC 2918).
     RouteRefreshed {
         peer: PeerId,

@@ -111,6 +111,22 @@ pub struct PeerFamilyView {
     pub stale: usize,
     pub eor_received: bool,
     pub eor_sent: bool,
+    pub limits: LimitsView,
+}
+
+/// How many prefixes of a family may be told, each way (`max_prefixes`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsView {
+    /// `None`: any number.
+    pub most: Option<u32>,
+    /// `below`, `near` (worth a warning) or `over`.
+    pub level: &'static str,
+    /// Told beyond it, and not kept.
+    pub discarded: u64,
+    pub most_out: Option<u32>,
+    pub level_out: &'static str,
+    /// What the peer may have and is not told.
+    pub left_out: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]

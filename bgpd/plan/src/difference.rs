@@ -4,7 +4,7 @@
 //! as well); what the daemons add around the core, and ipamd and netmon, is said here.
 
 use bgp_core::difference as core;
-use mainstay_config::{Gc, Ipam, Mode, MrtFile, NodeConfig, PeerSession, RpkiServer};
+use mainstay_config::{AoKey, Gc, Ipam, Mode, MrtFile, NodeConfig, PeerSession, RpkiServer};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
@@ -170,6 +170,7 @@ fn speaker(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
 
 const BOTH_SIDES: &str = "the session lives on if the other side changes it within the hold time; \
      then it does not matter which is first";
+const NEW_KEYS: &str = "sessions that are up stay as long as both sides have a key in common";
 const SESSIONS_STAY: &str = "sessions that are up stay";
 
 /// How packets travel, which the core never sees.
@@ -184,6 +185,11 @@ fn transport(old: &NodeConfig, new: &NodeConfig, all: &mut Changes) {
         let Some(session) = before.get(name) else { continue };
         let files = (key_file(session), key_file(new_session));
         all.note_of(name, ("password_file", Some(BOTH_SIDES)), files, Effect::AtOnce);
+        let keys = (ao_keys(session), ao_keys(new_session));
+        // A connection is signed from its first packet on, or never.
+        let began_or_ended = session.tcp_ao.is_empty() != new_session.tcp_ao.is_empty();
+        let effect = if began_or_ended { Effect::Resets } else { Effect::AtOnce };
+        all.note_of(name, ("tcp_ao", Some(NEW_KEYS)), keys, effect);
         let hops = (hops(old, session), hops(new, new_session));
         all.note_of(name, ("multihop", None), hops, Effect::AtOnce);
         let secured = (security(session), security(new_session));
@@ -214,6 +220,15 @@ fn sessions(node: &NodeConfig) -> impl Iterator<Item = (&str, &PeerSession)> {
 fn key_file(session: &PeerSession) -> String {
     let none = || "none".into();
     session.password_file.as_ref().map_or_else(none, |path: &PathBuf| path.display().to_string())
+}
+
+fn ao_keys(session: &PeerSession) -> String {
+    let key = |key: &AoKey| {
+        let AoKey { send_id, receive_id, file, .. } = key;
+        format!("{send_id}/{receive_id} {}", file.display())
+    };
+    let all: Vec<_> = session.tcp_ao.iter().map(key).collect();
+    if all.is_empty() { "none".into() } else { all.join(", ") }
 }
 
 fn hops(node: &NodeConfig, session: &PeerSession) -> String {

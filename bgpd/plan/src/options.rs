@@ -51,5 +51,5 @@ const fn max_prefixes(limit: &config::MaxPrefixes) -> MaxPrefixes {
         config::OverLimit::Restart => OverLimit::Restart(limit.restart),
         config::OverLimit::Stop => OverLimit::Stop,
     };
-    MaxPrefixes { most: limit.most, warn: limit.warn, action }
+    MaxPrefixes { most: limit.most, warn: limit.warn, action, out: limit.out }
 }

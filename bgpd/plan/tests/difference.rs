@@ -127,6 +127,18 @@ fn options_of_a_session_are_told_with_what_they_do() {
         ),
         (
             "hold_time: 90s",
+            "max_prefixes: {out: 1000}",
+            "bgp.peers tor: max_prefixes none -> none, out 1000",
+            Effect::AtOnce,
+        ),
+        (
+            "hold_time: 90s",
+            "tcp_ao: [{send_id: 1, receive_id: 2, file: /k}]",
+            "bgp.peers tor: tcp_ao none -> 1/2 /k",
+            Effect::Resets,
+        ),
+        (
+            "hold_time: 90s",
             "ttl_security: true",
             "bgp.peers tor: ttl_security off -> 1",
             Effect::AtOnce,

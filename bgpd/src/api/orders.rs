@@ -127,7 +127,7 @@ fn shown(route: &InjectedRoute) -> proto::InjectedRoute {
 
 pub(super) fn how(request: &proto::ResetPeerRequest) -> Reset {
     match request.how() {
-        proto::reset_peer_request::How::Hard => Reset::Hard,
+        proto::reset_peer_request::How::Hard => Reset::Hard(request.message.clone()),
         proto::reset_peer_request::How::SoftIn => Reset::SoftIn,
         proto::reset_peer_request::How::SoftOut => Reset::SoftOut,
     }

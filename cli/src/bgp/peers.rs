@@ -209,8 +209,26 @@ fn of_family(family: &PeerFamily) -> String {
     let told = if family.eor_sent { "sent" } else { "not sent yet" };
     format!(
         "{received} received, {accepted} accepted, {stale} stale, {advertised} advertised; \
-         End-of-RIB {heard}, ours {told}"
+         End-of-RIB {heard}, ours {told}{}",
+        limits(family)
     )
+}
+
+/// What `max_prefixes` of the peer comes to.
+fn limits(family: &PeerFamily) -> String {
+    let mut text = String::new();
+    if let Some(most) = family.limit_in {
+        let _ = write!(text, "; at most {most} in ({}", family.limit_in_state);
+        let _ = match family.discarded {
+            0 => write!(text, ")"),
+            n => write!(text, ", {n} discarded)"),
+        };
+    }
+    if let Some(most) = family.limit_out {
+        let (state, left) = (&family.limit_out_state, family.left_out);
+        let _ = write!(text, "; at most {most} out ({state}, {left} left out)");
+    }
+    text
 }
 
 fn messages(messages: Option<&Messages>) -> String {

@@ -16,6 +16,7 @@ what it has from us until the session is up.
 
 Examples:
   mainstay bgp reset tor-a
+  mainstay bgp reset tor-a --message 'new optics, back at noon'
   mainstay bgp reset tor-a --soft in
   mainstay bgp reset --all --soft out
 
@@ -37,6 +38,16 @@ pub(crate) struct Args {
     /// Keep the session
     #[arg(long, value_name = "DIRECTION", value_enum)]
     soft: Option<Direction>,
+
+    /// A word to the operator on the other side (RFC 9003), at most 255 octets
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "soft",
+        default_value = "",
+        hide_default_value = true
+    )]
+    message: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -62,7 +73,9 @@ pub(crate) async fn run(
         Some(Direction::In) => How::SoftIn,
         Some(Direction::Out) => How::SoftOut,
     };
-    ask(daemons, args.peer.clone().unwrap_or_default(), how, out).await
+    let peer = args.peer.clone().unwrap_or_default();
+    let request = ResetPeerRequest { peer, how: how.into(), message: args.message.clone() };
+    ask(daemons, request, out).await
 }
 
 pub(crate) async fn refresh(
@@ -70,17 +83,16 @@ pub(crate) async fn refresh(
     args: &RefreshArgs,
     out: &mut Printer,
 ) -> Result<Verdict, Failure> {
-    ask(daemons, args.peer.clone(), How::SoftIn, out).await
+    let (peer, how) = (args.peer.clone(), How::SoftIn.into());
+    ask(daemons, ResetPeerRequest { peer, how, message: String::new() }, out).await
 }
 
 async fn ask(
     daemons: &Daemons,
-    peer: String,
-    how: How,
+    request: ResetPeerRequest,
     out: &mut Printer,
 ) -> Result<Verdict, Failure> {
     let mut bgpd = daemons.bgpd().await?;
-    let request = ResetPeerRequest { peer, how: how.into() };
     let reply = answer("bgpd", bgpd.reset_peer(request)).await?;
     if out.is_json() {
         out.json(&reply)?;

@@ -1,7 +1,7 @@
 //! BIRD 2.
 
 use super::side::{FamilySide, Match, Side};
-use super::write::{KEY, Writer, afi};
+use super::write::{KEY, Writer, afi, role};
 use mainstay_config::Family;
 
 pub(crate) fn render(side: &Side) -> String {
@@ -57,10 +57,18 @@ fn template(side: &Side, w: &mut Writer) {
     let own = side.address.map_or_else(String::new, |a| format!("{a} "));
     w.say(2, "RESETS: the addresses, the AS numbers, the timers and the key.");
     w.line(format!("  local {own}as {};", side.asn));
-    match side.session.multihop.filter(|_| !side.is_internal()) {
-        Some(hops) => w.line(format!("  multihop {hops};")),
+    let secured = w.about_ttl(2, side);
+    match secured.or_else(|| side.session.multihop.filter(|_| !side.is_internal())) {
+        Some(hops) if hops > 1 || secured.is_none() => w.line(format!("  multihop {hops};")),
         None if side.is_internal() => {}
-        None => w.line("  direct;"),
+        _ => w.line("  direct;"),
+    }
+    if secured.is_some() {
+        w.line("  ttl security on;");
+    }
+    if let Some(role) = role(side) {
+        w.say(2, "RESETS: the role is in the OPEN (RFC 9234). It needs BIRD 2.0.11.");
+        w.line(format!("  local role {};", role.replace('-', "_")));
     }
     w.line(format!("  hold time {};", side.hold()));
     w.line(format!("  keepalive time {};", side.keepalive()));
@@ -68,6 +76,7 @@ fn template(side: &Side, w: &mut Writer) {
         w.about_key(2, side);
         w.line(format!("  password \"{KEY}\";"));
     }
+    w.about_ao(2, side);
     restart(side, w);
     if side.session.bfd.is_some() {
         w.say(2, "graceful: a node that BFD finds dead is waited for as if it restarted, for BIRD does not read the C bit; on drops it at once, also when speaker and keeper restart together and that takes longer than BFD waits.");

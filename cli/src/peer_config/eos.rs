@@ -94,6 +94,11 @@ fn group(side: &Side, w: &mut Writer) {
         w.about_key(3, side);
         w.line(format!("   neighbor {group} password 0 {KEY}"));
     }
+    w.about_ao(3, side);
+    if let Some(hops) = w.about_ttl(3, side) {
+        w.line(format!("   neighbor {group} ttl maximum-hops {hops}"));
+    }
+    w.about_role(3, side);
     if side.session.bfd.is_some() {
         w.say(3, "Whether EOS heeds the C bit with graceful restart: verify on your release.");
         w.line(format!("   neighbor {group} bfd"));

@@ -1,7 +1,7 @@
 //! FRRouting: `vtysh`, `/etc/frr/frr.conf`.
 
 use super::side::{FamilySide, Side};
-use super::write::{KEY, Writer, afi, list_names};
+use super::write::{KEY, Writer, afi, list_names, role};
 
 /// The lowest detect-multiplier FRR takes.
 const LEAST_MULTIPLIER: u8 = 2;
@@ -117,6 +117,14 @@ fn group(side: &Side, w: &mut Writer) {
     if side.session.password_file.is_some() {
         w.about_key(1, side);
         w.line(format!(" neighbor {group} password {KEY}"));
+    }
+    w.about_ao(1, side);
+    if let Some(hops) = w.about_ttl(1, side) {
+        w.line(format!(" neighbor {group} ttl-security hops {hops}"));
+    }
+    if let Some(role) = role(side) {
+        w.say(1, "RESETS: the role is in the OPEN (RFC 9234).");
+        w.line(format!(" neighbor {group} local-role {role}"));
     }
     if side.session.bfd.is_some() {
         w.line(format!(" neighbor {group} bfd"));

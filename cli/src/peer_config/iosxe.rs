@@ -75,6 +75,11 @@ fn group(side: &Side, w: &mut Writer) {
         w.about_key(1, side);
         w.line(format!(" neighbor {group} password {KEY}"));
     }
+    w.about_ao(1, side);
+    if let Some(hops) = w.about_ttl(1, side) {
+        w.line(format!(" neighbor {group} ttl-security hops {hops}"));
+    }
+    w.about_role(1, side);
     if side.session.bfd.is_some() {
         w.say(1, "Whether IOS XE heeds the C bit with graceful restart: verify on your release.");
         let far = if side.is_far() { " multi-hop" } else { "" };

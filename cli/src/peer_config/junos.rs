@@ -96,6 +96,13 @@ fn session(side: &Side, at: &str, w: &mut Writer) {
         w.about_key(0, side);
         w.line(format!("{at} authentication-key \"{KEY}\""));
     }
+    w.about_ao(0, side);
+    if let Some(hops) = w.about_ttl(0, side) {
+        w.say(0, format!("Junos sends so by this; it drops nothing by itself: a firewall filter on what the nodes reach has to take TCP port 179 with TTL {} or more alone.", 256 - u16::from(hops)));
+        let multihop = if hops > 1 || side.is_internal() { " multihop" } else { "" };
+        w.line(format!("{at}{multihop} ttl 255"));
+    }
+    w.about_role(0, side);
     if let Some(bfd) = side.bfd() {
         let bfd_at = format!("{at} bfd-liveness-detection");
         w.line(format!("{bfd_at} minimum-receive-interval {}", bfd.rx));

@@ -75,6 +75,11 @@ fn template(side: &Side, w: &mut Writer) {
         w.about_key(4, side);
         w.line(format!("    password 0 {KEY}"));
     }
+    w.about_ao(4, side);
+    if let Some(hops) = w.about_ttl(4, side) {
+        w.line(format!("    ttl-security hops {hops}"));
+    }
+    w.about_role(4, side);
     if side.session.bfd.is_some() {
         w.say(4, "Whether NX-OS heeds the C bit with graceful restart: verify on your release.");
         w.line("    bfd");

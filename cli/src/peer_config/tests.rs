@@ -25,6 +25,7 @@ bgp:
       local_address: 2001:db8::11
       select: {rack: r2}
     - {name: far, address: 198.51.100.1, asn: 65002, multihop: 3, select: {rack: r2}, families: [ipv4], hold_time: 30s, bfd: true}
+    - {name: leaf, address: 192.0.2.4, asn: 65004, role: customer, role_strict: true, ttl_security: true, tcp_ao: [{send_id: 1, receive_id: 2, file: /etc/mainstay/leaf.key}], select: {rack: r2}, families: [ipv4]}
     - {name: quiet, address: 192.0.2.3, asn: 65003, passive: true, graceful_restart: {enabled: false}, select: {rack: r2}}
   policies:
     - {name: no-bogons, rules: [{match: {prefix: [{in: 10.0.0.0/8, ge: 8}, {in: 2001:db8::/32, le: 48}]}, action: reject}, {action: accept}]}
@@ -53,9 +54,13 @@ fn error(text: &str, wanted: &Wanted<'_>) -> String {
 fn every_platform_is_told_the_same_in_its_own_words() {
     for platform in Platform::value_variants() {
         let mut all = told("tor-a", *platform, None);
-        for (peer, range) in
-            [("tor-a", Some("192.0.2.0/24")), ("rr.far", None), ("far", None), ("quiet", None)]
-        {
+        for (peer, range) in [
+            ("tor-a", Some("192.0.2.0/24")),
+            ("rr.far", None),
+            ("far", None),
+            ("leaf", None),
+            ("quiet", None),
+        ] {
             all.push('\n');
             all.push_str(&told(peer, *platform, range));
         }
@@ -78,7 +83,7 @@ fn a_key_is_never_printed() {
 fn the_mesh_is_no_switch_and_all_peers_are_told_unless_one_is_named() {
     let all = sides(&cluster(FILE), &Wanted::default()).unwrap();
     let names: Vec<_> = all.iter().map(|s| s.peer.as_str()).collect();
-    assert_eq!(names, ["far", "quiet", "rr.far", "tor-a"]);
+    assert_eq!(names, ["far", "leaf", "quiet", "rr.far", "tor-a"]);
     let one = Wanted { node: Some("node-b"), ..Wanted::default() };
     let of_b = sides(&cluster(FILE), &one).unwrap();
     assert_eq!(of_b.len(), 1);
@@ -146,7 +151,7 @@ fn what_the_file_does_not_say_is_asked_for() {
     let none = Wanted::default();
     assert_eq!(
         error(FILE, &Wanted { peer: Some("tor-x"), ..none }),
-        "no peer tor-x; there is far, quiet, rr.far, tor-a"
+        "no peer tor-x; there is far, leaf, quiet, rr.far, tor-a"
     );
     let unknown = error(FILE, &Wanted { node: Some("node-x"), ..none });
     assert!(unknown.starts_with("no node node-x in mainstay.yaml"), "{unknown}");

@@ -2,7 +2,7 @@
 
 use super::side::{BfdSide, FamilySide, Match, Side};
 use crate::text::clean_line;
-use mainstay_config::Family;
+use mainstay_config::{AoAlgorithm, Family, Role};
 
 /// Comments are wrapped to this width.
 const WIDTH: usize = 96;
@@ -88,6 +88,55 @@ impl Writer {
         }
     }
 
+    /// TCP-AO (RFC 5925): which keys, by their numbers as the switch has them.
+    pub(crate) fn about_ao(&mut self, indent: usize, side: &Side) {
+        for (n, key) in side.session.tcp_ao.iter().enumerate() {
+            let uses = if n == 0 { "used first" } else { "understood" };
+            self.say(
+                indent,
+                format!(
+                    "RESETS. TCP-AO (RFC 5925), a key that is {uses}: send KeyID {}, receive KeyID {}, \
+                     {}; it is in {} on the nodes. Verify how your release writes it.",
+                    key.receive_id,
+                    key.send_id,
+                    match key.algorithm {
+                        AoAlgorithm::HmacSha1 => "HMAC-SHA-1-96",
+                        AoAlgorithm::Aes128Cmac => "AES-128-CMAC-96",
+                    },
+                    key.file.display()
+                ),
+            );
+        }
+    }
+
+    /// On platforms of which no document has roles.
+    pub(crate) fn about_role(&mut self, indent: usize, side: &Side) {
+        let Some(role) = role(side) else { return };
+        let needed = if side.session.options.role_strict {
+            "without it they refuse the session (role_strict)"
+        } else {
+            "without it they alone keep leaks off"
+        };
+        self.say(
+            indent,
+            format!(
+                "The nodes take this switch for a {role} and would hear it say so (RFC 9234); \
+                 {needed}. Whether your release has roles: verify."
+            ),
+        );
+    }
+
+    /// RFC 5082; how many hops away the nodes are.
+    pub(crate) fn about_ttl(&mut self, indent: usize, side: &Side) -> Option<u8> {
+        let hops = side.session.options.ttl_security?;
+        self.say(
+            indent,
+            "RESETS when it changes. The nodes send with TTL 255 and drop what has come over more \
+             hops (RFC 5082); both sides need it.",
+        );
+        Some(hops)
+    }
+
     pub(crate) fn about_restart(&mut self, indent: usize, side: &Side) {
         match side.restart_time() {
             Some(time) => self.say(
@@ -154,6 +203,17 @@ impl Writer {
             self.line(format!("{ip} prefix-list {name} seq {} {entry}", (i + 1) * 5));
         }
     }
+}
+
+/// What the switch is to the nodes, if they have a role (RFC 9234 §4.2).
+pub(crate) fn role(side: &Side) -> Option<&'static str> {
+    Some(match side.session.options.role? {
+        Role::Provider => "customer",
+        Role::Customer => "provider",
+        Role::Peer => "peer",
+        Role::Rs => "rs-client",
+        Role::RsClient => "rs-server",
+    })
 }
 
 /// More neighbours than this are worth a range.

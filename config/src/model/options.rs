@@ -2,6 +2,7 @@
 
 use super::Role;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,12 +29,14 @@ pub struct SessionOptions {
     pub max_prefixes: MaxPrefixes,
 }
 
-/// How many prefixes of a family a peer may tell.
+/// How many prefixes of a family a peer may tell, and is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MaxPrefixes {
     /// `None`: any number.
     #[serde(rename = "in")]
     pub most: Option<u32>,
+    /// How many it is told at most; `None`: all.
+    pub out: Option<u32>,
     /// Percent.
     pub warn: u8,
     pub action: OverLimit,
@@ -95,4 +98,22 @@ pub struct MedRules {
     pub always_compare: bool,
     /// A path without one counts as the worst, and not as the best.
     pub missing_as_worst: bool,
+}
+
+/// A TCP-AO key (RFC 5925 §3.1): where it is. Read by bgpd, not by `config check`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AoKey {
+    pub send_id: u8,
+    pub receive_id: u8,
+    pub file: PathBuf,
+    pub algorithm: AoAlgorithm,
+}
+
+/// RFC 5926 §3.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum AoAlgorithm {
+    #[serde(rename = "hmac-sha-1-96")]
+    HmacSha1,
+    #[serde(rename = "aes-128-cmac-96")]
+    Aes128Cmac,
 }

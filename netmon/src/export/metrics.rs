@@ -69,7 +69,7 @@ metrics! {
     BGP_BFD_DETECT Gauge "bgp_bfd_detection_seconds" ["peer"]
         "After so long a silence BFD takes the peer for dead."
     BGP_PREFIXES Gauge "bgp_prefixes" ["peer", "family", "kind"]
-        "Prefixes of a peer: received, accepted by the import policy, advertised to it, stale (kept while it restarts)."
+        "Prefixes of a peer: received, accepted by the import policy, advertised to it, stale (kept while it restarts), discarded and left_out (beyond max_prefixes in and out)."
     BGP_MESSAGES Counter "bgp_messages_total" ["peer", "direction", "type"]
         "BGP messages received and sent since bgpd started."
     BGP_LOC_RIB_ROUTES Gauge "bgp_loc_rib_routes" ["family"] "Routes chosen by bgpd."
@@ -191,7 +191,7 @@ pub(crate) static LABELS: &[(&str, &str)] = &[
     ),
     (
         "kind",
-        "of prefixes: received, accepted, advertised, stale; of links: the kernel's name for the type, or device; at most 16, then ~other",
+        "of prefixes: received, accepted, advertised, stale, discarded, left_out; of links: the kernel's name for the type, or device; at most 16, then ~other",
     ),
     ("op", "add, replace, delete"),
     (

@@ -96,6 +96,8 @@ fn session(samples: &mut Samples, peer: &pb::Peer) {
             ("accepted", f.accepted),
             ("advertised", f.advertised),
             ("stale", f.stale),
+            ("discarded", f.discarded),
+            ("left_out", f.left_out),
         ];
         for (kind, n) in kinds {
             samples.add(&metrics::BGP_PREFIXES, &[name, family(&f.family), kind], n);

@@ -265,6 +265,23 @@ pub struct PeerFamily {
     pub eor_received: bool,
     #[prost(bool, tag = "7")]
     pub eor_sent: bool,
+    /// max_prefixes.in; unset: any number
+    #[prost(uint32, optional, tag = "8")]
+    pub limit_in: ::core::option::Option<u32>,
+    /// below, near (worth a warning) or over
+    #[prost(string, tag = "9")]
+    pub limit_in_state: ::prost::alloc::string::String,
+    /// told beyond limit_in and not kept
+    #[prost(uint64, tag = "10")]
+    pub discarded: u64,
+    /// max_prefixes.out; unset: any number
+    #[prost(uint32, optional, tag = "11")]
+    pub limit_out: ::core::option::Option<u32>,
+    #[prost(string, tag = "12")]
+    pub limit_out_state: ::prost::alloc::string::String,
+    /// prefixes not announced because of limit_out
+    #[prost(uint64, tag = "13")]
+    pub left_out: u64,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -703,6 +720,9 @@ pub struct ResetPeerRequest {
     pub peer: ::prost::alloc::string::String,
     #[prost(enumeration = "reset_peer_request::How", tag = "2")]
     pub how: i32,
+    /// HARD: for the peer's operator (RFC 9003), at most 255 octets
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `ResetPeerRequest`.
 pub mod reset_peer_request {

@@ -22,7 +22,16 @@ impl Peer for Bird {
     fn spelt(&self, fact: &Fact) -> String {
         match fact {
             Fact::AsPath(path) => format!("BGP.as_path: {}\n", spaced(path)),
+            Fact::Community => "(64512,200)".into(),
+            Fact::LargeCommunity => "(64512, 3, 4)".into(),
+            Fact::ExtendedCommunity => "(rt, 64512, 5)".into(),
+            Fact::Med => "BGP.med: 55".into(),
+            Fact::OnlyToCustomer => "BGP.otc: 64512".into(),
         }
+    }
+
+    fn session(&self) -> Result<String, String> {
+        self.ask("show protocols all node").map(|text| text + &self.log())
     }
 
     fn refresh(&self) -> Result<(), Lacks> {
@@ -46,7 +55,17 @@ protocol static { ipv4 { preference 150; }; route 198.51.102.0/24 blackhole; }
 ";
 
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths, .. } = wish;
+    let mut more = String::new();
+    for (wanted, line) in [
+        (wish.ttl_security, "ttl security on;"),
+        (wish.customer, "local role customer; require roles;"),
+        (wish.extended_messages, "enable extended messages on;"),
+        (wish.bfd, "bfd on;"),
+    ] {
+        more.push_str(if wanted { line } else { "" });
+    }
+    let bfd = if wish.bfd { "protocol bfd {}\n" } else { "" };
     let (twice, paths) = if *add_paths { (TWICE, "add paths on;") } else { ("", "") };
     let password = password.map_or_else(String::new, |p| format!("password \"{p}\";"));
     format!(
@@ -59,7 +78,7 @@ protocol static {{ ipv4;
   }};
 }}
 protocol static {{ ipv6; route 2001:db8:51::/48 blackhole; }}
-{twice}filter told {{
+{bfd}{twice}filter told {{
   if net = 198.51.101.0/24 then {{ bgp_path.prepend({asn}); bgp_path.prepend({asn}); bgp_med = 77; }}
   accept;
 }}
@@ -67,7 +86,7 @@ protocol bgp node {{
   local 192.0.2.1 as {asn}; neighbor 192.0.2.2 as {our_asn};
   hold time {hold_time};
   connect delay time 1; connect retry time 2; error wait time 1, 2;
-  {password}
+  {password} {more}
   ipv4 {{ import all; export filter told; import table; next hop self; {paths} }};
   ipv6 {{ import all; export all; next hop self; {paths} }};
 }}

@@ -5,6 +5,12 @@ use crate::exabgp::ExaBgp;
 use crate::netns::Netns;
 
 pub(super) fn start(host: &Netns, wish: &Wish) -> Result<ExaBgp, Lacks> {
+    if wish.customer {
+        return Err(Lacks("it has no roles"));
+    }
+    if wish.bfd {
+        return Err(Lacks("it has no BFD"));
+    }
     Ok(ExaBgp::start(host, &config(wish)))
 }
 
@@ -25,7 +31,16 @@ impl Peer for ExaBgp {
             Fact::AsPath(path) => {
                 format!("\"as-path\":{}", serde_json::json!(path))
             }
+            Fact::Community => "[64512,200]".into(),
+            Fact::LargeCommunity => "[64512,3,4]".into(),
+            Fact::ExtendedCommunity => "target:64512:5".into(),
+            Fact::Med => "\"med\":55".into(),
+            Fact::OnlyToCustomer => "otc".into(),
         }
+    }
+
+    fn session(&self) -> Result<String, String> {
+        Ok(self.log())
     }
 
     fn refresh(&self) -> Result<(), Lacks> {
@@ -38,7 +53,8 @@ impl Peer for ExaBgp {
 }
 
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths, .. } = wish;
+    let ttl = if wish.ttl_security { "  outgoing-ttl 255;\n  incoming-ttl 255;\n" } else { "" };
     let paths = if *add_paths { "  capability { add-path send/receive; }\n" } else { "" };
     let password = password.map_or_else(String::new, |p| format!("  md5-password \"{p}\";\n"));
     format!(
@@ -48,7 +64,7 @@ fn config(wish: &Wish) -> String {
   local-as {asn};
   peer-as {our_asn};
   hold-time {hold_time};
-{password}{paths}  family {{ ipv4 unicast; ipv6 unicast; }}
+{password}{paths}{ttl}  family {{ ipv4 unicast; ipv6 unicast; }}
   api {{ processes [ listener ]; neighbor-changes; receive {{ parsed; update; }} }}
   static {{
     route 198.51.100.0/24 next-hop 192.0.2.1;

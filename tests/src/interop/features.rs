@@ -27,11 +27,22 @@ pub static ALL: &[Feature] = &[
         "1997, 8092",
         rich_route,
     ),
+    feature(
+        "communities (plain, large, extended), MED and prepends that our policy sets are seen",
+        "1997, 4360, 8092",
+        marked_route,
+    ),
     feature("several paths a prefix, under identifiers both ways", "7911", add_paths),
     feature("TCP MD5", "2385", md5),
     feature("a hold time of three seconds", "4271 §4.2", three_seconds),
     feature("it asks for everything again and gets it", "2918, 7313", refresh),
     feature("its word on an administrative shutdown is shown", "9003", shutdown),
+    feature("our word on an administrative reset is shown", "9003", our_word),
+    feature("roles, and a mark on what is for customers only", "9234", roles),
+    feature("no packets from further away than one hop", "5082", ttl_security),
+    feature("messages of up to 65535 octets are agreed on", "8654", extended_messages),
+    feature("BFD watches the path", "5880, 5881", bfd),
+    feature("it tells too many prefixes, and is cut off and told why", "4486", too_many),
 ];
 
 const fn feature(name: &'static str, rfc: &'static str, check: Check) -> Feature {
@@ -139,5 +150,92 @@ fn shutdown(speaker: Speaker) -> Result<(), Lacks> {
         let error = tor["last_error"].as_str().unwrap_or_default();
         if error.contains("back at noon") { Ok(()) } else { Err(tor.to_string()) }
     });
+    Ok(())
+}
+
+fn marked_route(speaker: Speaker) -> Result<(), Lacks> {
+    let stand = Stand::new(speaker, &Wish::default(), "export: marked")?;
+    let facts = [
+        Fact::AsPath(vec![64512, 64512, 64512]),
+        Fact::Community,
+        Fact::LargeCommunity,
+        Fact::ExtendedCommunity,
+        Fact::Med,
+    ];
+    stand.peer_shows("198.18.7.0/24", &facts);
+    Ok(())
+}
+
+fn our_word(speaker: Speaker) -> Result<(), Lacks> {
+    if speaker == Speaker::ExaBgp {
+        return Err(Lacks("it shows no words of a NOTIFICATION"));
+    }
+    let stand = Stand::new(speaker, &Wish::default(), "")?;
+    // Where both sides have dialled, one of the connections may just be going.
+    stand.until("there is a session to reset", |s| {
+        let text = s.node.cli_text(&["bgp", "reset", "tor", "--message", "new optics"]);
+        if text.contains("has been ended") { Ok(()) } else { Err(text) }
+    });
+    stand.until("it shows why", |s| {
+        let text = s.peer.session()?;
+        if text.contains("new optics") { Ok(()) } else { Err(text) }
+    });
+    stand.established();
+    Ok(())
+}
+
+fn roles(speaker: Speaker) -> Result<(), Lacks> {
+    let wish = Wish { customer: true, ..Wish::default() };
+    let stand = Stand::new(speaker, &wish, "role: provider, role_strict: true")?;
+    stand.peer_shows("198.18.7.0/24", &[Fact::OnlyToCustomer]);
+    Ok(())
+}
+
+fn ttl_security(speaker: Speaker) -> Result<(), Lacks> {
+    let wish = Wish { ttl_security: true, hold_time: 3, ..Wish::default() };
+    let stand = Stand::new(speaker, &wish, "ttl_security: true, hold_time: 3s")?;
+    stand.until("the session stands through a hold time", |s| {
+        let tor = s.tor()?;
+        let is_old = tor["state_seconds"].as_f64().is_some_and(|age| age > 4.0);
+        if tor["state"] == "Established" && is_old { Ok(()) } else { Err(tor.to_string()) }
+    });
+    Ok(())
+}
+
+fn extended_messages(speaker: Speaker) -> Result<(), Lacks> {
+    let wish = Wish { extended_messages: true, ..Wish::default() };
+    let stand = Stand::new(speaker, &wish, "")?;
+    stand.until("it has the capability, and routes come", |s| {
+        let tor = s.tor()?;
+        let agreed = tor["capabilities"].to_string().contains("extended-message");
+        if agreed { s.heard("198.51.100.0/24").map(drop) } else { Err(tor.to_string()) }
+    });
+    Ok(())
+}
+
+fn bfd(speaker: Speaker) -> Result<(), Lacks> {
+    let wish = Wish { bfd: true, ..Wish::default() };
+    let stand = Stand::new(speaker, &wish, "bfd: true")?;
+    stand.until("both watch each other", |s| {
+        let tor = s.tor()?;
+        if tor["bfd"]["state"] == "Up" { Ok(()) } else { Err(tor.to_string()) }
+    });
+    Ok(())
+}
+
+fn too_many(speaker: Speaker) -> Result<(), Lacks> {
+    let wish = Wish::default();
+    let stand = Stand::new(speaker, &wish, "")?;
+    stand.we_show("198.51.101.0/24", |_| true);
+    stand.change(&wish, "max_prefixes: {in: 1, action: stop}");
+    let out = stand.node.cli(&["bgp", "reset", "tor"]);
+    assert!(out.status.success(), "{out:?}");
+    stand.until("the session ends, and stays so", |s| {
+        let tor = s.tor()?;
+        let barred = tor["state"] == "Idle" && tor["last_error"].to_string().contains("6/1");
+        if barred { Ok(()) } else { Err(tor.to_string()) }
+    });
+    stand.change(&wish, "max_prefixes: {in: 2}");
+    stand.established();
     Ok(())
 }

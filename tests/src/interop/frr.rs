@@ -8,7 +8,11 @@ use crate::netns::Netns;
 const NODE: &str = "192.0.2.2";
 
 pub(super) fn start(host: &Netns, wish: &Wish) -> Result<Frr, Lacks> {
-    Ok(Frr::start(host, &config(wish)))
+    Ok(if wish.bfd {
+        Frr::start_with_bfd(host, &config(wish), "")
+    } else {
+        Frr::start(host, &config(wish))
+    })
 }
 
 impl Peer for Frr {
@@ -27,7 +31,16 @@ impl Peer for Frr {
     fn spelt(&self, fact: &Fact) -> String {
         match fact {
             Fact::AsPath(path) => format!("\"string\":\"{}\"", spaced(path)),
+            Fact::Community => "64512:200".into(),
+            Fact::LargeCommunity => "64512:3:4".into(),
+            Fact::ExtendedCommunity => "RT:64512:5".into(),
+            Fact::Med => "\"metric\":55".into(),
+            Fact::OnlyToCustomer => "\"otc\":64512".into(),
         }
+    }
+
+    fn session(&self) -> Result<String, String> {
+        self.ask(&format!("show bgp neighbors {NODE}")).map(|text| text + &self.log())
     }
 
     fn refresh(&self) -> Result<(), Lacks> {
@@ -43,7 +56,17 @@ impl Peer for Frr {
 }
 
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths, .. } = wish;
+    let mut more = String::new();
+    for (wanted, words) in [
+        (wish.ttl_security, "ttl-security hops 1"),
+        (wish.customer, "local-role customer strict-mode"),
+        (wish.bfd, "bfd"),
+    ] {
+        if wanted {
+            more.push_str(&format!(" neighbor {NODE} {words}\n"));
+        }
+    }
     let paths = if *add_paths { "  neighbor 192.0.2.2 addpath-tx-all-paths\n" } else { "" };
     let password =
         password.map_or_else(String::new, |p| format!(" neighbor {NODE} password {p}\n"));
@@ -60,12 +83,13 @@ route-map TOLD permit 20
 ip prefix-list RICH permit 198.51.101.0/24
 router bgp {asn}
  bgp router-id 192.0.2.1
+ bgp log-neighbor-changes
  no bgp ebgp-requires-policy
  no bgp network import-check
  neighbor {NODE} remote-as {our_asn}
  neighbor {NODE} timers {keepalive} {hold_time}
  neighbor {NODE} timers connect 1
-{password} address-family ipv4 unicast
+{password}{more} address-family ipv4 unicast
   network 198.51.100.0/24
   network 198.51.101.0/24 route-map RICH
   neighbor {NODE} route-map TOLD out

@@ -8,6 +8,15 @@ use crate::netns::Netns;
 const NODE: &str = "192.0.2.2";
 
 pub(super) fn start(host: &Netns, wish: &Wish) -> Result<GoBgp, Lacks> {
+    if wish.customer {
+        return Err(Lacks("it has no roles"));
+    }
+    if wish.extended_messages {
+        return Err(Lacks("its configuration has no such thing"));
+    }
+    if wish.bfd {
+        return Err(Lacks("it has no BFD"));
+    }
     let gobgp = GoBgp::start(host, &config(wish));
     let twice = format!("{} {}", wish.asn, wish.asn).replace(' ', ",");
     for words in [
@@ -43,7 +52,16 @@ impl Peer for GoBgp {
         match fact {
             // Between its columns.
             Fact::AsPath(path) => format!(" {} ", spaced(path)),
+            Fact::Community => "64512:200".into(),
+            Fact::LargeCommunity => "64512:3:4".into(),
+            Fact::ExtendedCommunity => "64512:5".into(),
+            Fact::Med => "{Med: 55}".into(),
+            Fact::OnlyToCustomer => "Otc".into(),
         }
+    }
+
+    fn session(&self) -> Result<String, String> {
+        self.ask(&format!("neighbor {NODE}")).map(|text| text + &self.log())
     }
 
     fn refresh(&self) -> Result<(), Lacks> {
@@ -63,7 +81,12 @@ const ADD_PATHS: &str = "    [neighbors.afi-safis.add-paths.config]
 ";
 
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths, .. } = wish;
+    let ttl = if wish.ttl_security {
+        "  [neighbors.ttl-security.config]\n    enabled = true\n    ttl-min = 255\n"
+    } else {
+        ""
+    };
     let paths = if *add_paths { ADD_PATHS } else { "" };
     let password = password.map_or_else(String::new, |p| format!("    auth-password = \"{p}\"\n"));
     let keepalive = hold_time / 3;
@@ -79,7 +102,7 @@ fn config(wish: &Wish) -> String {
     connect-retry = 1
     hold-time = {hold_time}
     keepalive-interval = {keepalive}
-  [[neighbors.afi-safis]]
+{ttl}  [[neighbors.afi-safis]]
     [neighbors.afi-safis.config]
       afi-safi-name = \"ipv4-unicast\"
 {paths}  [[neighbors.afi-safis]]

@@ -37,6 +37,13 @@ pub struct Wish {
     pub password: Option<&'static str>,
     /// Several paths a prefix, both ways (RFC 7911). BIRD has two for 198.51.102.0/24.
     pub add_paths: bool,
+    /// No packets from further away than one hop (RFC 5082).
+    pub ttl_security: bool,
+    /// The speaker is our customer (RFC 9234).
+    pub customer: bool,
+    pub extended_messages: bool,
+    /// The path is watched (RFC 5880).
+    pub bfd: bool,
 }
 
 /// A running speaker with one session, to 192.0.2.2 or 2001:db8::2.
@@ -52,6 +59,9 @@ pub trait Peer {
     /// Asks us for everything again.
     fn refresh(&self) -> Result<(), Lacks>;
 
+    /// All that it tells of its session with us, and of how the last one ended.
+    fn session(&self) -> Result<String, String>;
+
     /// Ends the session with a word to the operator on the other side.
     fn shut_down(&self, why: &str) -> Result<(), Lacks>;
 }
@@ -60,6 +70,16 @@ pub trait Peer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     AsPath(Vec<u32>),
+    /// 64512:200.
+    Community,
+    /// 64512:3:4.
+    LargeCommunity,
+    /// The route target 64512:5.
+    ExtendedCommunity,
+    /// 55.
+    Med,
+    /// Only to customers, by 64512 (RFC 9234).
+    OnlyToCustomer,
 }
 
 /// Why a speaker cannot be asked for it.

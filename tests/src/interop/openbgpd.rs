@@ -8,6 +8,12 @@ use crate::openbgpd::OpenBgpd;
 const NODE: &str = "192.0.2.2";
 
 pub(super) fn start(host: &Netns, wish: &Wish) -> Result<OpenBgpd, Lacks> {
+    if wish.extended_messages {
+        return Err(Lacks("this release offers none, and its manual names none"));
+    }
+    if wish.bfd {
+        return Err(Lacks("it has no BFD"));
+    }
     // On Linux it takes loopback's for the next hop of IPv6 over an IPv4 session.
     host.ip("addr del ::1/128 dev lo");
     host.ip("addr add 2001:db8::1/128 dev lo");
@@ -30,7 +36,16 @@ impl Peer for OpenBgpd {
         match fact {
             // On a line of its own.
             Fact::AsPath(path) => format!("\n    {}\n", spaced(path)),
+            Fact::Community => "64512:200".into(),
+            Fact::LargeCommunity => "64512:3:4".into(),
+            Fact::ExtendedCommunity => "rt 64512:5".into(),
+            Fact::Med => "metric 55".into(),
+            Fact::OnlyToCustomer => "OTC".into(),
         }
+    }
+
+    fn session(&self) -> Result<String, String> {
+        self.ask(&format!("show neighbor {NODE}")).map(|text| text + &self.proc().log())
     }
 
     fn refresh(&self) -> Result<(), Lacks> {
@@ -47,7 +62,14 @@ impl Peer for OpenBgpd {
 }
 
 fn config(wish: &Wish) -> String {
-    let Wish { asn, our_asn, hold_time, password, add_paths } = wish;
+    let Wish { asn, our_asn, hold_time, password, add_paths, .. } = wish;
+    let mut more = String::new();
+    for (wanted, line) in [
+        (wish.ttl_security, "  ttl-security yes\n"),
+        (wish.customer, "  announce policy customer\n"),
+    ] {
+        more.push_str(if wanted { line } else { "" });
+    }
     let paths = if *add_paths {
         "  announce add-path recv yes\n  announce add-path send all\n"
     } else {
@@ -68,7 +90,7 @@ neighbor {NODE} {{
   holdtime {hold_time}
   announce IPv4 unicast
   announce IPv6 unicast
-{paths}{password}}}
+{paths}{password}{more}}}
 allow from any
 allow to any
 "

@@ -15,13 +15,24 @@ pub struct Stand {
     pub node: Node,
     pub peer: Box<dyn Peer>,
     _bgpd: Proc,
+    _keeper: Option<Proc>,
     _capture: Option<Capture>,
     _cable: Netns,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { asn: 65001, our_asn: 64512, hold_time: 90, password: None, add_paths: false }
+        Self {
+            asn: 65001,
+            our_asn: 64512,
+            hold_time: 90,
+            password: None,
+            add_paths: false,
+            ttl_security: false,
+            customer: false,
+            extended_messages: false,
+            bfd: false,
+        }
     }
 }
 
@@ -42,16 +53,32 @@ impl Stand {
             session(wish),
         );
         let peer = speaker.start(&cable, wish)?;
+        let keeper = wish.bfd.then(|| node.start(Daemon::Keeper));
         let bgpd = node.start(Daemon::Bgpd);
-        let stand = Self { node, peer, _bgpd: bgpd, _capture: capture, _cable: cable };
-        stand.until("the session is up on both sides", |s| {
+        let stand =
+            Self { node, peer, _bgpd: bgpd, _keeper: keeper, _capture: capture, _cable: cable };
+        stand.established();
+        Ok(stand)
+    }
+
+    /// On both sides.
+    #[track_caller]
+    pub fn established(&self) {
+        self.until("the session is up on both sides", |s| {
             let tor = s.tor()?;
             if tor["state"] != "Established" {
                 return Err(tor.to_string());
             }
             s.peer.established()
         });
-        Ok(stand)
+    }
+
+    /// Our peer with other keys, from now on.
+    #[track_caller]
+    pub fn change(&self, wish: &Wish, keys: &str) {
+        self.node.configure(&config(&self.node, wish, keys));
+        let out = self.node.cli(&["reload"]);
+        assert!(out.status.success(), "{out:?}");
     }
 
     /// Waits until it is so; panics with why it is not.
@@ -131,10 +158,23 @@ bgp:
   originate: [198.18.7.0/24, '2001:db8:7::/48']
   peers:
     - {{name: tor, address: 192.0.2.1, asn: {}, import: all{key}{more}}}
-ipam:
+{MARKS}ipam:
   pools:
     - {{name: default, cidr: 10.244.0.0/16, block_size: 26}}
 ",
         wish.our_asn, wish.asn
     )
 }
+
+/// `export: marked`, for those who ask for it.
+const MARKS: &str = "  policies:
+    - name: marked
+      rules:
+        - match: {prefix: [{in: 198.18.7.0/24}]}
+          set:
+            med: 55
+            prepend: 2
+            community: {add: ['64512:200', '64512:3:4', 'rt:64512:5']}
+          action: accept
+        - {action: accept}
+";

@@ -39,6 +39,7 @@ impl Speaker {
         self.refresh_due(id, now, out);
         self.stale_due(id, now, out);
         self.long_lived_due(id, now, out);
+        self.limits_due(id, out);
         self.drop_if_over(id);
     }
 

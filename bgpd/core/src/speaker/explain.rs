@@ -107,6 +107,9 @@ fn export_state(
     let allowed = best.map(|path| up.exporter.judge_fully(prefix, path, origins));
     match (allowed, told) {
         (Some(Ok(())), true) => (ExportState::Told, None),
+        (Some(Ok(())), false) if peer.adj_out.left_out(Family::of(prefix)) > 0 => {
+            (ExportState::Withheld, Some("max_prefixes.out: it is told as many as it may be"))
+        }
         (Some(Ok(())), false) => (ExportState::Pending, Some("not told yet")),
         (Some(Err(why)), false) => (ExportState::Withheld, Some(why.reason())),
         (Some(Err(why)), true) => (ExportState::Withdrawing, Some(why.reason())),

@@ -1,4 +1,4 @@
-//! How many prefixes a peer may tell (RFC 4486 §4, subcode 1).
+//! How many prefixes a peer may tell (RFC 4486 §4, subcode 1), and how many it is told.
 
 use super::Speaker;
 use crate::event::Action;
@@ -6,6 +6,7 @@ use crate::options::OverLimit;
 use crate::peer::Peer;
 use crate::report::Report;
 use crate::types::{Family, PeerId};
+use crate::view::LimitsView;
 use crate::wire::{AfiSafi, Notification, cease};
 use std::time::Instant;
 
@@ -64,8 +65,57 @@ impl Peer {
         }
     }
 
+    fn level_out(&self, family: Family) -> Level {
+        let limit = &self.settings.options.max_prefixes;
+        let most = limit.out.filter(|_| self.up.is_some()).map(u64::from);
+        let Some(most) = most else { return Level::Below };
+        if self.adj_out.left_out(family) > 0 {
+            Level::Over
+        } else if self.adj_out.count(family) as u64 * 100 >= most * u64::from(limit.warn) {
+            Level::Near
+        } else {
+            Level::Below
+        }
+    }
+
+    /// Sending is pulled, and what came of it is looked at before each sleep: since long, if there is
+    /// something to say.
+    pub(crate) fn limit_news(&self) -> Option<Instant> {
+        let changed = |f: &Family| self.level_out(*f) != *self.levels_out.get(*f);
+        Family::ALL.iter().any(changed).then_some(self.history.state_since)
+    }
+
+    pub(crate) fn limits_view(&self, family: Family) -> LimitsView {
+        let limit = &self.settings.options.max_prefixes;
+        LimitsView {
+            most: limit.most,
+            level: self.level(family).word(),
+            discarded: *self.discarded.get(family),
+            most_out: limit.out,
+            level_out: self.level_out(family).word(),
+            left_out: self.adj_out.left_out(family),
+        }
+    }
+
     /// For who looks at the whole.
     pub(crate) fn limit_warnings(&self) -> impl Iterator<Item = String> + '_ {
+        self.warnings_in().chain(self.warnings_out())
+    }
+
+    fn warnings_out(&self) -> impl Iterator<Item = String> + '_ {
+        let most = self.settings.options.max_prefixes.out.unwrap_or_default();
+        let high = Family::ALL.into_iter().filter(|f| self.level_out(*f) > Level::Below);
+        high.map(move |family| {
+            let (told, left) = (self.adj_out.count(family), self.adj_out.left_out(family));
+            let name = &self.name;
+            format!(
+                "peer {name}: is told {told} prefixes of {family}, and {left} not; \
+                 max_prefixes.out is {most}"
+            )
+        })
+    }
+
+    fn warnings_in(&self) -> impl Iterator<Item = String> + '_ {
         let most = self.settings.options.max_prefixes.most.unwrap_or_default();
         let high = Family::ALL.into_iter().filter(|f| self.level(*f) > Level::Below);
         high.map(move |family| {
@@ -75,7 +125,36 @@ impl Peer {
     }
 }
 
+impl Level {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Below => "below",
+            Self::Near => "near",
+            Self::Over => "over",
+        }
+    }
+}
+
 impl Speaker {
+    pub(super) fn limits_due(&mut self, id: PeerId, out: &mut Vec<Action>) {
+        for family in Family::ALL {
+            let Some(peer) = self.peers.get_mut(&id) else { return };
+            let level = peer.level_out(family);
+            let was = std::mem::replace(peer.levels_out.get_mut(family), level);
+            if level > was {
+                let most = peer.settings.options.max_prefixes.out.unwrap_or_default();
+                let (name, left_out) = (peer.name.clone(), peer.adj_out.left_out(family));
+                out.push(Action::Report(Report::PrefixLimitOut {
+                    peer: id,
+                    name,
+                    family,
+                    most,
+                    left_out,
+                }));
+            }
+        }
+    }
+
     /// A peer has told something.
     pub(super) fn heed_limits(&mut self, id: PeerId, now: Instant, out: &mut Vec<Action>) {
         for family in Family::ALL {

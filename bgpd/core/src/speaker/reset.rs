@@ -30,7 +30,7 @@ impl Speaker {
     ) -> Option<Done> {
         let peer = self.peers.get(&id)?;
         let done = match (how, peer.up.as_ref().map(|up| up.conn)) {
-            (Reset::Hard, up) => self.reset_hard(id, up, now, out),
+            (Reset::Hard(why), up) => self.reset_hard(id, up, &why, (now, out)),
             (_, None) => Done::NotUp,
             (Reset::SoftIn, Some(conn)) => self.reset_in(id, conn, out),
             (Reset::SoftOut, Some(_)) => self.reset_out(id),
@@ -44,11 +44,15 @@ impl Speaker {
         &mut self,
         id: PeerId,
         up: Option<ConnId>,
-        now: Instant,
-        out: &mut Vec<Action>,
+        why: &str,
+        (now, out): (Instant, &mut Vec<Action>),
     ) -> Done {
         if let Some(conn) = up {
-            self.end(id, conn, Notification::cease(cease::ADMINISTRATIVE_RESET), now, out);
+            let said = match why {
+                "" => Notification::cease(cease::ADMINISTRATIVE_RESET),
+                why => Notification::shutdown(cease::ADMINISTRATIVE_RESET, why),
+            };
+            self.end(id, conn, said, now, out);
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.forgive(now);

@@ -219,6 +219,7 @@ fn family_view(peer: &Peer, family: Family) -> PeerFamilyView {
         stale: adj_in.stale(),
         eor_received: *peer.end_of_rib.get(family),
         eor_sent: peer.adj_out.end_of_rib_sent(family),
+        limits: peer.limits_view(family),
     }
 }
 

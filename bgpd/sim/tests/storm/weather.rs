@@ -112,7 +112,9 @@ fn happen(net: &mut Net, dice: &mut Dice, place: &Place, step: usize) {
         15 => net.delay(link, ms(dice.pick(&[1, 40, 500, 3000]))),
         16 => {
             let peers = net.config(node).peers.len();
-            let reset = dice.pick(&[Reset::SoftIn, Reset::SoftOut, Reset::Hard]);
+            let kinds: [fn() -> Reset; 3] =
+                [|| Reset::SoftIn, || Reset::SoftOut, || Reset::Hard(String::new())];
+            let reset = dice.pick(&kinds)();
             net.operate(node, dice.roll(peers), reset);
         }
         _ => reconfigure(net, node, dice, place),

@@ -2,8 +2,9 @@
 
 use crate::fault::{Log, Place};
 use crate::file::{Bgp, MaxPrefixes, Peer};
-use crate::read::At;
+use crate::read::{At, Items};
 use crate::scalar::PeerAs;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const LONGEST_BAR: Duration = Duration::from_secs(24 * 3600);
@@ -24,6 +25,7 @@ pub(super) fn check(bgp: &Bgp, peer: &Peer, log: &mut Log) {
         let text = format!("write the number of hops here, and not multihop: {}", hops.text);
         log.error(&secured.place, text);
     }
+    ao_keys(peer, log);
     if let Some(limit) = &peer.max_prefixes {
         max_prefixes(limit, log);
     }
@@ -38,9 +40,29 @@ pub(super) fn check(bgp: &Bgp, peer: &Peer, log: &mut Log) {
     }
 }
 
+fn ao_keys(peer: &Peer, log: &mut Log) {
+    let keys = peer.tcp_ao.items();
+    if let (Some(first), Some(_)) = (keys.first(), &peer.password_file) {
+        log.error(&first.place, "a session is signed by tcp_ao or by password_file, not by both");
+    }
+    let (mut sent, mut received) = (BTreeSet::new(), BTreeSet::new());
+    for key in keys {
+        for (id, seen) in [(&key.send_id, &mut sent), (&key.receive_id, &mut received)] {
+            if !seen.insert(id.0) {
+                log.error(&id.place, format!("{} is the number of another key of the peer", id.0));
+            }
+        }
+    }
+}
+
 fn max_prefixes(limit: &At<MaxPrefixes>, log: &mut Log) {
-    if limit.r#in.is_none() && !log.has(&limit.place.below("in")) {
-        log.error(&limit.place, "the key in is missing: how many there may be");
+    let given = |key: bool, name| key || log.has(&limit.place.below(name));
+    let (taken, told) = (given(limit.r#in.is_some(), "in"), given(limit.out.is_some(), "out"));
+    if !taken && !told {
+        log.error(&limit.place, "the key in or the key out is missing: how many there may be");
+    }
+    if let Some(at) = limit.action.as_ref().filter(|_| !taken) {
+        log.error(&at.place, "is of no use without the key in");
     }
     if let Some(at) = &limit.restart
         && !(Duration::from_secs(1)..=LONGEST_BAR).contains(&at.value)

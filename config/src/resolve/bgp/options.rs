@@ -3,9 +3,10 @@
 use super::value;
 use crate::file::{self, Peer};
 use crate::model::{
-    LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule, OverLimit, Role, SessionOptions,
+    AoAlgorithm, AoKey, LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule, OverLimit, Role,
+    SessionOptions,
 };
-use crate::read::At;
+use crate::read::{At, Items};
 use crate::scalar::Int;
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub(super) const fn defaults(ipv6: bool) -> SessionOptions {
 
 const MAX_PREFIXES: MaxPrefixes = MaxPrefixes {
     most: None,
+    out: None,
     warn: 80,
     action: OverLimit::Restart,
     restart: Duration::from_secs(300),
@@ -69,10 +71,22 @@ fn max_prefixes(given: &file::MaxPrefixes) -> MaxPrefixes {
     let none = MAX_PREFIXES;
     MaxPrefixes {
         most: given.r#in.as_ref().map(|n| n.0),
+        out: given.out.as_ref().map(|n| n.0),
         warn: given.warn.as_ref().map_or(none.warn, |percent| percent.0),
         action: value(&given.action, none.action),
         restart: value(&given.restart, none.restart),
     }
+}
+
+pub(super) fn ao_keys(peer: &Peer) -> Vec<AoKey> {
+    let id = |n: &At<Int<0, 255>>| u8::try_from(n.0).unwrap_or_default();
+    let key = |key: &file::AoKey| AoKey {
+        send_id: id(&key.send_id),
+        receive_id: id(&key.receive_id),
+        file: key.file.0.clone(),
+        algorithm: value(&key.algorithm, AoAlgorithm::HmacSha1),
+    };
+    peer.tcp_ao.items().iter().map(|at| key(at)).collect()
 }
 
 pub(super) fn multipath(bgp: Option<&file::Bgp>) -> Multipath {

@@ -7,11 +7,13 @@
 //! messages. A new session, a ROUTE-REFRESH or a new export policy adds a walk over the whole
 //! table, in portions as well.
 //!
+//! - `bound`: no more than a peer is to be told
 //! - `group`: prefixes with the same news
 //! - `memo`: what paths become on the way out
 //! - `refresh`: everything told again (RFC 2918, RFC 7313)
 //! - `log`: what an earlier process has told, and what the next one must know
 
+mod bound;
 mod group;
 mod log;
 mod memo;
@@ -27,6 +29,7 @@ use super::numbers::PrefixId;
 use crate::policy::Origins;
 use crate::types::{Family, Prefix};
 use crate::wire::{self, Context, PathIds};
+use bound::Bound;
 use group::{Batch, Builder};
 pub(crate) use memo::{Memo, Memos};
 use refresh::Refresh;
@@ -50,6 +53,7 @@ pub(crate) struct AdjOut {
     /// Told by an earlier process and not wanted by this one so far: withdrawn when everybody has
     /// spoken who might still want it.
     inherited: PerFamily<ByPath<()>>,
+    bound: Bound,
 }
 
 impl Default for AdjOut {
@@ -65,6 +69,7 @@ impl Default for AdjOut {
             end_of_rib: PerFamily::default(),
             refresh: PerFamily::default(),
             inherited: PerFamily::new(ByPath::new),
+            bound: Bound::default(),
         }
     }
 }
@@ -177,6 +182,7 @@ impl AdjOut {
     /// The journal has become too long to be kept for this peer: a walk instead of it.
     pub(crate) fn skip_journal(&mut self, rib: &LocRib) {
         self.walk_from_now(rib);
+        self.bound.forget_all();
         self.extra =
             self.iter().map(|(key, _)| key.prefix).filter(|id| rib.at(*id).is_none()).collect();
     }
@@ -197,6 +203,7 @@ impl AdjOut {
             || self.walk.is_some()
             || !self.extra.is_empty()
             || self.cursor < self.journal(rib).end()
+            || self.is_out_of_bounds()
             || Family::ALL
                 .into_iter()
                 .any(|f| self.owes(f, complete) || self.may_mark(f) || self.disowns(f, complete))
@@ -208,6 +215,7 @@ impl AdjOut {
 
     /// Appends UPDATEs until there is no news or `out` is `limit` octets long; how many they are.
     pub(crate) fn pull(&mut self, with: &mut Sending<'_>, limit: usize, out: &mut Vec<u8>) -> u64 {
+        self.bound.set(with.exporter.options.max_prefixes.out);
         let mut messages = 0;
         while out.len() < limit {
             if self.batch.is_empty() {
@@ -265,7 +273,7 @@ impl AdjOut {
     /// Looks at the next prefixes and makes groups of what is new; false: there are none to look at.
     fn take_batch(&mut self, with: &mut Sending<'_>) -> bool {
         let mut batch = Builder::default();
-        let mut looked = 0;
+        let mut looked = self.keep_within_bound(&mut batch);
         while looked < BATCH {
             let Some((id, again)) = self.next_id(with.rib) else { break };
             looked += 1;
@@ -285,12 +293,15 @@ impl AdjOut {
             }
             self.walk = None;
         }
-        let id = self.journal(rib).get(self.cursor)?;
-        self.cursor += 1;
-        Some((id, false))
+        if let Some(id) = self.journal(rib).get(self.cursor) {
+            self.cursor += 1;
+            return Some((id, false));
+        }
+        self.bound.next().map(|id| (id, false))
     }
 
     fn compare(&mut self, id: PrefixId, again: bool, with: &mut Sending<'_>, batch: &mut Builder) {
+        self.bound.forget(id);
         if !self.several.of(id.family()) {
             let wanted = with.wanted(id);
             return self.settle(id.into(), wanted, again, batch);
@@ -311,6 +322,7 @@ impl AdjOut {
         let held = self.held.get(family).get(key).copied();
         match (wanted, held) {
             (Some(new), Some(old)) if new.id() == old && !again => self.confirm(key),
+            (Some(_), None) if !self.bound.admits(key.prefix) => {}
             (Some(new), old) => {
                 self.outdated += u64::from(old.is_some());
                 self.held.get_mut(family).insert(key, new.id());
@@ -410,16 +422,16 @@ mod tests {
     use crate::testing::{PathSpec, path, prefix, router_id};
     use crate::types::{Asn, NextHop, PeerId};
 
-    struct Peer {
-        rib: LocRib,
+    pub(super) struct Peer {
+        pub(super) rib: LocRib,
         interner: Interner,
-        exporter: Exporter,
+        pub(super) exporter: Exporter,
         memos: Memos,
-        out: AdjOut,
+        pub(super) out: AdjOut,
     }
 
     impl Peer {
-        fn new() -> Self {
+        pub(super) fn new() -> Self {
             let own = NextHop::V4([192, 0, 2, 100].into());
             let exporter = Exporter {
                 peer: PeerId(9),
@@ -446,13 +458,13 @@ mod tests {
             peer
         }
 
-        fn set(&mut self, prefix: &Prefix, spec: &PathSpec) {
+        pub(super) fn set(&mut self, prefix: &Prefix, spec: &PathSpec) {
             let id = self.rib.number(prefix);
             self.rib.set(id, path(spec));
         }
 
         /// Announced and withdrawn prefixes, by message.
-        fn pull(&mut self, limit: usize) -> Vec<(usize, usize)> {
+        pub(super) fn pull(&mut self, limit: usize) -> Vec<(usize, usize)> {
             let mut bytes = Vec::new();
             let context = Context { four_octet_as: true, internal: false, ..Context::BARE };
             let mut with = Sending {

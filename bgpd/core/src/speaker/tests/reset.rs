@@ -17,7 +17,7 @@ fn a_hard_reset_ends_the_session_and_dials_at_once() {
     assert_eq!(reset(&mut lab, Reset::SoftIn), Some(Done::NotUp));
     let one = lab.establish(1, 65001);
     lab.actions.clear();
-    assert_eq!(reset(&mut lab, Reset::Hard), Some(Done::Ended));
+    assert_eq!(reset(&mut lab, Reset::Hard(String::new())), Some(Done::Ended));
     assert!(lab.sent(one).contains(&"NOTIFICATION 6/4".to_owned()));
     lab.tell(Event::Due);
     assert!(lab.dialled().is_some(), "without a hold-off");
