@@ -31,6 +31,7 @@ pub mod pods;
 pub mod proc;
 pub mod scratch;
 pub mod sections;
+pub mod session;
 pub mod state_file;
 pub mod stayrtr;
 pub mod stream;

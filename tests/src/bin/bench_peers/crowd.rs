@@ -1,11 +1,12 @@
 //! Many peers of one speaker: each announces, and keeps what it is told, so that it can be compared.
 
-use bgp_core::types::{Asn, Family, NextHop, Prefix, RouterId};
+use bgp_core::types::{Asn, Family, NextHop, Prefix};
 use bgp_core::wire::{
-    AsPath, Attributes, Capability, Context, Framer, Message, Open, Origin, Segment, SegmentKind,
-    Update, announce, decode, keepalive, open, withdraw,
+    AsPath, Attributes, Context, Framer, Message, Origin, Segment, SegmentKind, Update, announce,
+    decode, withdraw,
 };
 use mainstay_tests::netns::Netns;
+use mainstay_tests::session::establish;
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -50,7 +51,7 @@ impl Member {
         let end = Instant::now() + Duration::from_secs(60);
         let context = context(asn);
         loop {
-            match host.run(move || connect(local)).and_then(|s| handshake(s, local, asn)) {
+            match host.run(move || connect(local)).and_then(|s| establish(s, local, asn)) {
                 Ok(stream) => return Self::established(stream, context, is_right),
                 Err(e) if Instant::now() > end => panic!("no session from {local}: {e}"),
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),
@@ -63,16 +64,8 @@ impl Member {
         let held = Held { routes, sets, right: 0, is_right, at: Instant::now() };
         let told = Arc::new(Told { held: Mutex::new(held), changed: Condvar::new() });
         let reader = stream.try_clone().expect("descriptors");
-        let mut writer = stream.try_clone().expect("descriptors");
         let to = Arc::clone(&told);
         std::thread::spawn(move || listen(reader, context, &to));
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            keepalive(&mut bytes);
-            while writer.write_all(&bytes).is_ok() {
-                std::thread::sleep(Duration::from_secs(20));
-            }
-        });
         Self { stream, told }
     }
 
@@ -167,36 +160,6 @@ fn connect(local: Ipv4Addr) -> std::io::Result<TcpStream> {
     let to = SocketAddr::new(IpAddr::V4(SPEAKER), 179);
     socket.connect_timeout(&to.into(), Duration::from_secs(1))?;
     Ok(socket.into())
-}
-
-fn handshake(mut stream: TcpStream, local: Ipv4Addr, asn: u32) -> std::io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut bytes = Vec::new();
-    let capabilities = vec![
-        Capability::Multiprotocol(Family::Ipv4Unicast.into()),
-        Capability::FourOctetAs(Asn(asn)),
-    ];
-    let ours = Open { asn: Asn(asn), hold_time: 180, router_id: RouterId(local), capabilities };
-    open(&ours, &mut bytes);
-    stream.write_all(&bytes)?;
-    let mut header = [0; 19];
-    stream.read_exact(&mut header)?;
-    let rest = usize::from(u16::from_be_bytes([header[16], header[17]])).saturating_sub(19);
-    std::io::copy(&mut (&stream).take(rest as u64), &mut std::io::sink())?;
-    if header[18] != 1 {
-        return Err(std::io::Error::other("no OPEN"));
-    }
-    bytes.clear();
-    keepalive(&mut bytes);
-    stream.write_all(&bytes)?;
-    // Its KEEPALIVE says that the session is up on its side too.
-    stream.read_exact(&mut header)?;
-    if header[18] != 4 {
-        return Err(std::io::Error::other("no KEEPALIVE"));
-    }
-    stream.set_read_timeout(None)?;
-    Ok(stream)
 }
 
 fn listen(mut stream: TcpStream, context: Context, told: &Told) {

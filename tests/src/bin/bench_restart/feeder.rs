@@ -1,11 +1,12 @@
 //! The two ends of a measurement: one that announces, one that counts what comes out.
 
-use bgp_core::types::{Asn, Family, NextHop, Prefix, RouterId};
+use bgp_core::types::{Asn, Family, NextHop, Prefix};
 use bgp_core::wire::{
-    AsPath, Attributes, Capability, Context, Framer, Message, Open, Origin, Segment, SegmentKind,
-    announce, decode, keepalive, open, withdraw,
+    AsPath, Attributes, Context, Framer, Message, Origin, Segment, SegmentKind, announce, decode,
+    withdraw,
 };
 use mainstay_tests::netns::Netns;
+use mainstay_tests::session::establish;
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -27,7 +28,7 @@ impl End {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             let stream = host.run(move || TcpStream::connect_timeout(&to, Duration::from_secs(1)));
-            match stream.and_then(|s| handshake(s, local, asn)) {
+            match stream.and_then(|s| establish(s, local, asn)) {
                 Ok(stream) => return Self::established(stream),
                 Err(e) if Instant::now() > end => panic!("no session with {to}: {e}"),
                 Err(_) => std::thread::sleep(Duration::from_millis(200)),
@@ -38,15 +39,7 @@ impl End {
     fn established(stream: TcpStream) -> Self {
         let (tell, heard) = channel();
         let reader = stream.try_clone().expect("descriptors");
-        let mut writer = stream.try_clone().expect("descriptors");
         std::thread::spawn(move || count(reader, &tell));
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            keepalive(&mut bytes);
-            while writer.write_all(&bytes).is_ok() {
-                std::thread::sleep(Duration::from_secs(20));
-            }
-        });
         Self { stream, heard }
     }
 
@@ -68,36 +61,6 @@ impl End {
         }
         Err(format!("{seen} prefixes instead of {count} after {limit:?}"))
     }
-}
-
-fn handshake(mut stream: TcpStream, local: Ipv4Addr, asn: u32) -> std::io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut bytes = Vec::new();
-    let ours = Open {
-        asn: Asn(asn),
-        hold_time: 90,
-        router_id: RouterId(local),
-        capabilities: vec![
-            Capability::Multiprotocol(Family::Ipv4Unicast.into()),
-            Capability::FourOctetAs(Asn(asn)),
-        ],
-    };
-    open(&ours, &mut bytes);
-    stream.write_all(&bytes)?;
-    // Header and body of the other OPEN; then our KEEPALIVE makes the session.
-    let mut header = [0; 19];
-    stream.read_exact(&mut header)?;
-    let rest = usize::from(u16::from_be_bytes([header[16], header[17]])).saturating_sub(19);
-    std::io::copy(&mut (&stream).take(rest as u64), &mut std::io::sink())?;
-    if header[18] != 1 {
-        return Err(std::io::Error::other("no OPEN"));
-    }
-    bytes.clear();
-    keepalive(&mut bytes);
-    stream.write_all(&bytes)?;
-    stream.set_read_timeout(None)?;
-    Ok(stream)
 }
 
 /// Tells how many prefixes are announced at the moment, after each piece of the stream.
