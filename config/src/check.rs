@@ -17,8 +17,6 @@ use std::fmt::Display;
 use std::hash::Hash;
 use std::net::IpAddr;
 
-pub(crate) const NOT_YET: &str = "has no effect in this version";
-
 pub(crate) fn check(file: &File, log: &mut Log) {
     network(file, log);
     nodes(file, log);

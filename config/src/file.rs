@@ -207,7 +207,7 @@ table! {
         /// Every node with every other. Default: false.
         #[schemars(extend("default" = false))]
         enabled: Option<At<bool>>,
-        /// Nodes that reflect routes, instead of a full mesh. Not in this version.
+        /// Nodes that reflect routes (RFC 4456): they have a session with every node, the others with them alone.
         reflectors: Option<At<Reflectors>>,
     }
 }
@@ -215,7 +215,7 @@ table! {
 table! {
     /// Which nodes reflect routes.
     Reflectors {
-        /// Labels that a reflector has.
+        /// Labels that a reflector has. Default: every node, which is a full mesh.
         select: Option<At<Labels>>,
     }
 }

@@ -19,6 +19,7 @@ mod harness;
 mod interop;
 mod leaks;
 mod long_lived;
+mod mesh;
 mod migration;
 mod mode_none;
 mod monitoring;

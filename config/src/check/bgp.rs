@@ -4,7 +4,7 @@ mod options;
 mod policy;
 
 use super::select::Selector;
-use super::{NOT_YET, address, in_use, some_family, unique};
+use super::{address, in_use, some_family, unique};
 use crate::fault::{Log, Place, one_of};
 use crate::file::{Bfd, BfdKey, Bgp, File, GracefulRestart, ListenKey, Peer};
 use crate::model::Mode;
@@ -115,10 +115,18 @@ fn bfd(bfd: &Bfd, log: &mut Log) {
 
 fn mesh(file: &File, bgp: &Bgp, log: &mut Log) {
     let Some(mesh) = &bgp.mesh else { return };
-    if let Some(select) = mesh.reflectors.as_ref().and_then(|r| r.select.as_ref()) {
-        log.warn(&select.place, format!("this {NOT_YET}: the mesh is a full one"));
+    let reflectors = mesh.reflectors.as_ref().and_then(|r| r.select.as_ref());
+    let Some(enabled) = mesh.enabled.as_ref().filter(|on| on.value) else {
+        if let Some(select) = reflectors {
+            log.warn(&select.place, "this has no effect: bgp.mesh is not enabled");
+        }
+        return;
+    };
+    if let Some(select) = reflectors
+        && Selector::new(file.nodes.items()).nodes(Some(select)).next().is_none()
+    {
+        log.error(&select.place, "no node has these labels, so no node would reflect routes");
     }
-    let Some(enabled) = mesh.enabled.as_ref().filter(|on| on.value) else { return };
     if matches!(bgp.listen.as_ref().map(|l| &l.value), Some(ListenKey::Off)) {
         log.error(&enabled.place, "a mesh needs nodes that listen, but bgp.listen is false");
     }

@@ -275,14 +275,19 @@ fn fib(fib: Option<&file::Fib>) -> Fib {
     }
 }
 
-/// A session with every other node that has an address, on the port they all listen on.
+/// A session with every other node that has an address, on the port they all listen on. Where some
+/// reflect routes (RFC 4456), the others have sessions with those alone.
 fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
-    let mesh = bgp.mesh.as_ref().and_then(|mesh| mesh.enabled.as_ref());
-    if mesh.is_none_or(|on| !on.value) {
+    let Some(mesh) = bgp.mesh.as_ref().filter(|m| m.enabled.as_ref().is_some_and(|on| on.value))
+    else {
         return Vec::new();
-    }
+    };
+    let nodes = file.nodes.items();
+    let reflectors = mesh.reflectors.as_ref().and_then(|r| r.select.as_ref());
+    let reflects = |node: &Node| reflectors.is_some() && selects(reflectors, labels(node));
+    let own = nodes.iter().find(|node| node.name.0 == name).is_some_and(|node| reflects(node));
     let port = listen(bgp).map_or(PORT, |listen| listen.port);
-    let session = |address: IpAddr| PeerSession {
+    let session = |address: IpAddr, client: bool| PeerSession {
         asn: PeerAs::Number(asn(bgp)),
         passive: false,
         hold_time: value(&bgp.hold_time, HOLD_TIME),
@@ -290,7 +295,7 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
         tcp_ao: Vec::new(),
         families: families(file),
         graceful_restart: graceful_restart(bgp, None),
-        route_reflector_client: false,
+        route_reflector_client: client,
         add_paths: AddPaths::default(),
         import: PolicyRef::All,
         export: PolicyRef::All,
@@ -306,8 +311,10 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
             address: Some(address),
             interface: None,
             port,
-            session: session(address),
+            session: session(address, own && !reflects(node)),
         })
     };
-    file.nodes.items().iter().filter(|node| node.name.0 != name).filter_map(peer).collect()
+    let meets = |node: &&At<Node>| reflectors.is_none() || own || reflects(node);
+    let others = nodes.iter().filter(|node| node.name.0 != name);
+    others.filter(meets).filter_map(peer).collect()
 }
