@@ -104,7 +104,7 @@ fn happen(net: &mut Net, dice: &mut Dice, place: &Place, step: usize) {
             // In the middle of telling what another peer has taken away.
             let peer = dice.roll(net.config(node).peers.len());
             if dice.roll(2) == 0 {
-                net.operate(node, peer, Reset::Hard);
+                net.operate(node, peer, Reset::Hard(String::new()));
                 net.run(Duration::from_micros(dice.pick(&[50, 200, 500, 3000])));
             }
             net.crash_and_resume(node, ms(dice.pick(&[1, 50, 1000, 4000])));
