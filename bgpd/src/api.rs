@@ -5,19 +5,21 @@
 //! - `question`: a request as the core is asked
 //! - `tables`: whole tables in portions, so that a slow reader holds up nobody
 //! - `orders`: injected routes and resets
+//! - `trial`: what a policy would do
 //! - `hold`: a lease that lasts as long as a stream
 
 mod hold;
 mod orders;
 mod question;
 mod tables;
+mod trial;
 
 use crate::collect::mrt::Dump;
 use crate::intent::For;
 use crate::watch;
 use bgp_core::event::Reset;
 use bgp_core::inject::{InjectError, InjectedRoute, Injection, LeaseView};
-use bgp_core::speaker::Scan;
+use bgp_core::speaker::{Scan, TrialOf};
 use bgp_core::types::Prefix;
 use bgp_core::view::{RouteQuery, RouteView};
 use futures_util::stream::Stream;
@@ -27,8 +29,8 @@ use mainstay_proto::bgp::v1::{
     DrainRequest, ExplainReply, ExplainRequest, HoldLeaseRequest, InjectReply, InjectRequest,
     LeaveReply, LeaveRequest, ListLeasesReply, ListLeasesRequest, ListPeersReply, ListPeersRequest,
     ListRoutesRequest, ReleaseLeaseReply, ReleaseLeaseRequest, ReloadReply, ReloadRequest,
-    ResetPeerReply, ResetPeerRequest, StatusReply, StatusRequest, UndrainReply, UndrainRequest,
-    WatchEvent, WatchRequest,
+    ResetPeerReply, ResetPeerRequest, StatusReply, StatusRequest, TryPolicyReply, TryPolicyRequest,
+    UndrainReply, UndrainRequest, WatchEvent, WatchRequest,
 };
 use mainstay_proto::collect::v1::collect_server::CollectServer;
 use mainstay_proto::collect::v1::{OutletsReply, RpkiReply};
@@ -68,6 +70,10 @@ pub(crate) enum Ask {
     Explain {
         prefix: Prefix,
         to: oneshot::Sender<ExplainReply>,
+    },
+    Try {
+        of: TrialOf,
+        to: oneshot::Sender<trial::Tried>,
     },
     Watch {
         wanted: watch::Wanted,
@@ -222,6 +228,15 @@ impl Bgp for Api {
     ) -> Result<Response<ExplainReply>, Status> {
         let prefix = question::prefix(&request.into_inner().prefix)?;
         Ok(Response::new(self.ask(|to| Ask::Explain { prefix, to }).await?))
+    }
+
+    async fn try_policy(
+        &self,
+        request: Request<TryPolicyRequest>,
+    ) -> Result<Response<TryPolicyReply>, Status> {
+        let of = trial::of(request.into_inner())?;
+        let tried = self.ask(|to| Ask::Try { of, to }).await?;
+        Ok(Response::new(trial::reply(tried)?))
     }
 
     type WatchStream = Many<WatchEvent>;

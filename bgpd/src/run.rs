@@ -405,6 +405,7 @@ impl Run {
                 let explanation = self.speaker.explain(prefix, Instant::now());
                 drop(to.send(show::explanation(explanation)));
             }
+            Ask::Try { of, to } => drop(to.send(self.speaker.try_policy(&of, Instant::now()))),
             other => self.answer_order(other),
         }
     }

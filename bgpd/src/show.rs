@@ -6,7 +6,7 @@ use bgp_core::view::{
     Counters, Explanation, ExportState, ExportView, KernelState, LongLivedView, Overview, PathView,
     PeerFamilyView, PeerView, RouteView,
 };
-use bgp_core::wire::{Attributes, Community, LargeCommunity};
+use bgp_core::wire::{Attributes, Community, ExtendedCommunity, LargeCommunity};
 use mainstay_proto::bgp::v1 as proto;
 
 /// What belongs to the speaker itself; the process adds its own.
@@ -149,12 +149,14 @@ pub(crate) fn path(view: PathView) -> proto::Path {
         rejected: view.rejected,
         installed: view.installed,
         age_seconds: view.age.as_secs_f64(),
+        path_id: view.path_id,
         ..shown
     }
 }
 
-fn attributes(a: &Attributes) -> proto::Path {
+pub(crate) fn attributes(a: &Attributes) -> proto::Path {
     let large = a.large_communities.iter();
+    let extended = a.extended_communities.iter();
     proto::Path {
         next_hop: a.next_hop.to_string(),
         origin: a.origin.to_string(),
@@ -163,6 +165,8 @@ fn attributes(a: &Attributes) -> proto::Path {
         local_pref: a.local_pref,
         communities: a.communities.iter().map(|c| Community(*c).to_string()).collect(),
         large_communities: large.map(|c| LargeCommunity(*c).to_string()).collect(),
+        extended_communities: extended.map(|c| ExtendedCommunity(*c).to_string()).collect(),
+        weight: a.weight,
         ..proto::Path::default()
     }
 }
@@ -205,12 +209,16 @@ fn export(view: ExportView) -> proto::Export {
         ExportState::Withdrawing => "withdrawing",
         ExportState::Down => "down",
     };
+    let told = view.told.iter();
+    let told = told.map(|(id, a)| proto::Path { path_id: *id, ..attributes(a) });
+    let mut paths: Vec<proto::Path> = told.collect();
     proto::Export {
         peer: view.peer,
         state: state.into(),
         reason: view.why.unwrap_or_default().into(),
         rule: view.rule.unwrap_or_default(),
-        path: view.told.map(|a| attributes(&a)),
+        path: paths.first().cloned(),
+        paths: if paths.len() > 1 { std::mem::take(&mut paths) } else { Vec::new() },
     }
 }
 

@@ -24,6 +24,7 @@ use keeper::client::Attached;
 use mainstay_config::Mode;
 use mainstay_daemon::{Args, Loaded, Lock, Ready, Signals, Watchdog};
 use std::error::Error;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -57,7 +58,7 @@ pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let leases = LeaseFiles::read(&state, &here, mainstay_daemon::boottime());
     end_process_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let before = Before { marker, intent, leases };
+    let before = Before { marker, intent, leases, state: (state.clone(), here.clone()) };
     let end = runtime.block_on(serve(args, loaded, plan, before, ready))?;
     if end == End::Left {
         // Whoever starts next is the first, and is there to serve.
@@ -73,6 +74,8 @@ struct Before {
     marker: Marker,
     intent: Intent,
     leases: (LeaseFiles, Vec<KeptLease>),
+    /// The state directory, and what its files must name to count.
+    state: (PathBuf, String),
 }
 
 /// A core that panicked may be half changed. A process that dies is what graceful restart is for.
@@ -88,7 +91,7 @@ async fn serve(
     args: Args,
     loaded: Loaded,
     plan: Plan,
-    Before { marker, intent, leases }: Before,
+    Before { marker, intent, leases, state: (state, here) }: Before,
     ready: Ready,
 ) -> Result<End, Box<dyn Error>> {
     let signals = Signals::new()?;
@@ -127,6 +130,8 @@ async fn serve(
         plan,
     };
     announce(&run, start, &found);
+    run.collect.caches.keep_in(&state, &here, &run.plan.collect.rpki);
+    run.judge_by_caches();
     run.restore(kept);
     run.number_interfaces();
     run.tell(Event::Adopted(found.installed));

@@ -62,7 +62,7 @@ async fn run(cli: Cli, out: &mut Printer) -> Result<Verdict, Failure> {
         Verb::Config(config::Verb::Show(args)) => config::show::run(&args, &cli.config, out),
         Verb::Config(config::Verb::Schema) => config::schema::run(out),
         Verb::Peers(peers::Verb::Check(args)) => peers::run(&daemons, &args, out).await,
-        Verb::Policy(verb) => policy::run(&verb, &cli.config, out),
+        Verb::Policy(verb) => policy::run(&daemons, &verb, &cli.config, out).await,
         Verb::Drill(args) => drill::run(&daemons, args, out).await,
         Verb::PeerConfig(args) => peer_config::run(&args, &cli.config, out),
         Verb::Reload => reload::run(&daemons, out).await,

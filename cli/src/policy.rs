@@ -1,10 +1,12 @@
-//! `mainstay policy …`: the policies of the cluster's file, without any daemon.
+//! `mainstay policy …`: the policies of the cluster's file, without any daemon but for `test --route`.
 //!
 //! They are compiled and asked by the code that the speaker runs (`bgp-plan`, `bgp-core`).
 
+mod live;
 mod sample;
 pub(crate) mod test;
 
+use crate::ask::Daemons;
 use crate::failure::{Failure, Verdict, chain};
 use crate::print::{Printer, complain_plainly};
 use clap::Subcommand;
@@ -55,7 +57,17 @@ pub(crate) struct Show {
     file: File,
 }
 
-pub(crate) fn run(verb: &Verb, config: &Path, out: &mut Printer) -> Result<Verdict, Failure> {
+pub(crate) async fn run(
+    daemons: &Daemons,
+    verb: &Verb,
+    config: &Path,
+    out: &mut Printer,
+) -> Result<Verdict, Failure> {
+    if let Verb::Test(args) = verb
+        && let Some(route) = args.route
+    {
+        return live::run(daemons, route, args, out).await;
+    }
     let file = match verb {
         Verb::List(file) => file,
         Verb::Show(show) => &show.file,

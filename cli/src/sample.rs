@@ -191,6 +191,7 @@ pub(crate) fn explanation() -> ExplainReply {
         reason: reason.into(),
         path: None,
         rule: String::new(),
+        paths: Vec::new(),
     };
     let told = Path {
         next_hop: "192.0.2.11".into(),

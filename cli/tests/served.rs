@@ -158,6 +158,13 @@ impl Bgp for Served {
         Ok(Response::new(explained))
     }
 
+    async fn try_policy(
+        &self,
+        _: Request<bgp::v1::TryPolicyRequest>,
+    ) -> Result<Response<bgp::v1::TryPolicyReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn reload(&self, _: Request<bgp::v1::ReloadRequest>) -> Reply<bgp::v1::ReloadReply> {
         Err(Status::invalid_argument(self.refusal.clone()))
     }

@@ -75,6 +75,51 @@ fn what_policies_set_is_what_peers_see_and_a_change_of_them_resets_nothing() {
     assert_eq!(frr.since("192.0.3.2"), inside);
 }
 
+#[test]
+fn a_policy_is_tried_on_a_route_as_it_stands() {
+    let (left, host) = (Netns::new("bird"), Netns::new("node"));
+    veth((&left, "eth0"), (&host, "eth0"));
+    left.ip("addr add 192.0.2.1/24 dev eth0");
+    host.ip("addr add 192.0.2.2/24 dev eth0");
+    let node = Node::new("node-a", host, &text(POLICIES));
+    let bird = Bird::start(&left, &BIRD.replace("198.51.100.", "198.51.101."));
+    let _bgpd = node.start(Daemon::Bgpd);
+    bird.established("peer", 30);
+
+    let tried = |words: &[&str]| node.json(&[&["policy", "test", "--route"], words].concat());
+    eventually(20, "the policy in force is tried on what BIRD has told", || {
+        let reply = tried(&["198.51.101.0/24", "--from", "bird"])?;
+        let trial = &reply["trials"][0];
+        let right = reply["policy"] == "from-bird"
+            && trial["accepted"] == true
+            && trial["decided_by"] == 1
+            && trial["before"]["as_path"] == "65001"
+            && trial["before"]["communities"] == serde_json::json!([])
+            && trial["after"]["local_pref"] == 200
+            && trial["after"]["weight"] == 7
+            && trial["after"]["communities"] == serde_json::json!(["64512:7"]);
+        if right { Ok(()) } else { Err(reply.to_string()) }
+    });
+    // What it refuses too, another policy, and the way out.
+    let refused = tried(&["0.0.0.0/0", "--from", "192.0.2.1"]).unwrap();
+    assert_eq!(refused["trials"][0]["accepted"], false, "{refused}");
+    let why = refused["trials"][0]["rules"][0]["passed_over"].as_str().unwrap_or_default();
+    assert!(why.contains("0.0.0.0/0"), "{refused}");
+    let node_policy =
+        node.json(&["policy", "test", "node", "--route", "0.0.0.0/0", "--from", "bird"]);
+    assert_eq!(node_policy.unwrap()["trials"][0]["accepted"], true);
+    let out = tried(&["198.18.7.0/24", "--to", "bird"]).unwrap();
+    assert_eq!(out["trials"][0]["after"]["med"], 50, "{out}");
+    assert_eq!(out["trials"][0]["after"]["communities"], serde_json::json!(["65001:3"]), "{out}");
+    let back = tried(&["198.51.101.0/24", "--to", "bird"]).unwrap();
+    assert_eq!(back["trials"][0]["refused"], "it came from this peer", "{back}");
+    let text = node.cli(&["policy", "test", "--route", "198.51.101.0/24", "--from", "bird"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("is accepted by rule 1 of policy from-bird"), "{text}");
+    let nobody = node.cli(&["policy", "test", "--route", "10.0.0.0/8", "--from", "bird"]);
+    assert_eq!(nobody.status.code(), Some(1), "there is no such route");
+}
+
 /// The route from BIRD, with what the import policy has set.
 #[track_caller]
 fn sees(frr: &Frr, local_pref: u32) {

@@ -66,6 +66,38 @@ fn routes_come_and_go_with_what_stayrtr_says_and_stay_while_it_is_away() {
 }
 
 #[test]
+fn what_a_cache_has_said_counts_after_a_sigkill_while_the_cache_is_away() {
+    let pair = guarded("{address: \"192.0.2.1:8282\", retry: 1s}");
+    let _bird = Bird::start(&pair.peer, BIRD);
+    let mut rtr = StayRtr::start(&pair.peer, 1, &[INVALID, VALID_V6]);
+    let mut bgpd = pair.node.start(Daemon::Bgpd);
+    let has = |route: &str| pair.kernel().contains(route);
+    until(30, "the invalid one is refused, the others are in", || {
+        has("2001:db8:51::/48 via") && has("default via 192.0.2.1") && !has("198.51.100.0/24")
+    });
+    let file = pair.node.dir.path().join("state/bgpd/vrps");
+    until(30, "the answer is kept", || {
+        std::fs::read_to_string(&file).is_ok_and(|t| t.contains("198.51.100.0/24 24 65009"))
+    });
+    rtr.stop();
+    bgpd.kill();
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    pair.established(60);
+    // All of BIRD's routes have been judged by now: its EoR is here.
+    eventually(60, "the invalid route is here and refused", || {
+        let routes = pair.node.json(&["bgp", "routes", "198.51.100.0/24", "--peer", "tor"])?;
+        let path = routes.pointer("/routes/0/paths/0").or_else(|| routes.pointer("/0/paths/0"));
+        let refused = path.is_some_and(|path| path["rejected"] == true);
+        if refused { Ok(()) } else { Err(routes.to_string()) }
+    });
+    assert!(!has("198.51.100.0/24") && has("default via 192.0.2.1"));
+    let said = pair.node.json(&["bgp", "rpki"]).unwrap();
+    assert_eq!((&said["vrps"], &said["caches"][0]["vrps"]), (&2.into(), &0.into()), "{said}");
+    let _again = StayRtr::start(&pair.peer, 1, &[VALID]);
+    until(60, "a cache answers, and that counts", || has("198.51.100.0/24 via 192.0.2.1"));
+}
+
+#[test]
 fn another_cache_takes_over_and_one_of_version_0_is_understood() {
     let pair = guarded(
         "{address: \"192.0.2.1:8282\", retry: 1s}, \

@@ -280,8 +280,8 @@ pub struct ExportView {
     pub why: Option<&'static str>,
     /// The rule that decided, where a policy did.
     pub rule: Option<String>,
-    /// What the peer holds of it.
-    pub told: Option<Arc<Attributes>>,
+    /// What the peer holds of it, with the identifiers under which it was told (RFC 7911).
+    pub told: Vec<(u32, Arc<Attributes>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

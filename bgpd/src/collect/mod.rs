@@ -8,6 +8,7 @@ mod api;
 pub(crate) mod bmp;
 pub(crate) mod mrt;
 pub(crate) mod rpki;
+mod vrps;
 
 use crate::run::Run;
 use crate::tcp::words;
@@ -52,7 +53,8 @@ pub(crate) struct Collect {
 
 impl Collect {
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.stations.deadline().into_iter().chain(self.mrt.deadline()).min()
+        let files = self.mrt.deadline().into_iter().chain(self.caches.deadline());
+        self.stations.deadline().into_iter().chain(files).min()
     }
 
     /// There are tables to tell, and room for them.
@@ -124,6 +126,9 @@ impl Run {
         let now = Instant::now();
         self.stations_due(now);
         self.collect.mrt.due(now);
+        if self.collect.caches.due(now) {
+            self.judge_by_caches();
+        }
     }
 
     /// Says goodbye to stations, and waits a moment for that to be sent.

@@ -3,6 +3,7 @@
 //! All are asked all the time, so that another one takes over at once. Of those with an answer one
 //! that is up goes before one that is away, then the lower preference.
 
+use super::vrps::{Kept, VrpFile};
 use super::{Side, connect};
 use crate::run::Run;
 use crate::tcp::{Input, words};
@@ -12,6 +13,7 @@ use bgp_core::rpki::client::{Client, Outcome, Times};
 use mainstay_config::RpkiServer;
 use mainstay_prefix::Prefix;
 use mainstay_proto::collect::v1 as proto;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -27,6 +29,9 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Caches {
     caches: Vec<Cache>,
+    file: Option<VrpFile>,
+    /// What an earlier process was told last; it counts until a cache answers, or it expires.
+    kept: Option<Kept>,
     /// Numbers the tasks, so that one that has ended is not heard any more.
     started: u64,
 }
@@ -59,6 +64,36 @@ impl Drop for Cache {
 }
 
 impl Caches {
+    /// Takes up what an earlier process has left, where one of `servers` has said so, and keeps
+    /// answers there from now on.
+    pub(crate) fn keep_in(&mut self, state: &Path, here: &str, servers: &[RpkiServer]) {
+        let (file, kept) = VrpFile::read(state, here);
+        let is_asked = |kept: &Kept| servers.iter().any(|s| s.address.to_string() == kept.server);
+        self.file = Some(file);
+        self.kept = kept.filter(is_asked);
+        if let Some(kept) = &self.kept {
+            let vrps = kept.table.len();
+            tracing::info!(
+                vrps,
+                cache = kept.server,
+                "what an RPKI cache has said goes on to count"
+            );
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.kept.as_ref().map(|kept| kept.until)
+    }
+
+    /// Whether what was kept has just expired.
+    pub(crate) fn due(&mut self, now: Instant) -> bool {
+        let over = self.kept.take_if(|kept| kept.until <= now).is_some();
+        if over {
+            tracing::warn!("RPKI: what a cache has said before the restart has expired");
+        }
+        over
+    }
+
     /// Keeps those that stay as they are.
     pub(crate) fn configure(
         &mut self,
@@ -66,6 +101,8 @@ impl Caches {
         side: Option<&Side>,
         to: &mpsc::Sender<Input>,
     ) {
+        let asks = |address: &str| servers.iter().any(|s| s.address.to_string() == address);
+        self.kept.take_if(|kept| !asks(&kept.server));
         let mut old = std::mem::take(&mut self.caches);
         for server in servers {
             let same = old.iter().position(|cache| cache.server == *server);
@@ -87,6 +124,7 @@ impl Caches {
         };
         note(&cache.server, &cache.state, &state);
         cache.state = state;
+        self.keep_used();
         true
     }
 
@@ -97,7 +135,22 @@ impl Caches {
 
     /// What counts now.
     fn table(&self) -> Arc<Table> {
-        self.used().map(|cache| Arc::clone(&cache.state.table)).unwrap_or_default()
+        let kept = self.kept.as_ref().map(|kept| &kept.table);
+        let table = self.used().map(|cache| &cache.state.table).or(kept);
+        table.map(Arc::clone).unwrap_or_default()
+    }
+
+    fn keep_used(&mut self) {
+        let Some(used) = self.used().map(|cache| (cache.server.address.to_string(), &cache.state))
+        else {
+            return;
+        };
+        let (server, CacheState { table, fresh: Some(fresh), expire, .. }) = used else { return };
+        let (table, age) = (Arc::clone(table), (*fresh, *expire));
+        self.kept = None;
+        if let Some(file) = &mut self.file {
+            file.keep(&server, &table, age);
+        }
     }
 
     fn views(&self, now: Instant) -> Vec<proto::Cache> {

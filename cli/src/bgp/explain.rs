@@ -105,7 +105,9 @@ fn attributes(path: &Path) -> String {
     let mut words = vec![format!("AS path {}", or_dash(&path.as_path)), path.origin.clone()];
     words.extend(path.local_pref.map(|pref| format!("local preference {pref}")));
     words.extend(path.med.map(|med| format!("MED {med}")));
+    words.extend((path.weight > 0).then(|| format!("weight {}", path.weight)));
     let communities = path.communities.iter().chain(&path.large_communities);
+    let communities = communities.chain(&path.extended_communities);
     let communities: Vec<&str> = communities.map(String::as_str).collect();
     if !communities.is_empty() {
         words.push(format!("communities {}", communities.join(" ")));
@@ -143,11 +145,15 @@ fn in_kernel(kernel: &KernelRoute) -> String {
 }
 
 fn told(export: &Export) -> String {
-    let as_what = export.path.as_ref().map(|path| {
-        let mut words = format!("next hop {}, {}", path.next_hop, attributes(path));
-        words.insert_str(0, "as ");
-        words
-    });
+    let as_one = |path: &Path| format!("next hop {}, {}", path.next_hop, attributes(path));
+    let as_what = match export.paths.as_slice() {
+        [] => export.path.as_ref().map(|path| format!("as {}", as_one(path))),
+        paths => {
+            let with_id = |path: &Path| format!("{}: {}", path.path_id, as_one(path));
+            let all: Vec<String> = paths.iter().map(with_id).collect();
+            Some(format!("{} paths, {}", paths.len(), all.join("; ")))
+        }
+    };
     match export.state.as_str() {
         "told" => format!("told {}", as_what.unwrap_or_default()),
         "pending" => format!("about to be told: {}", export.reason),

@@ -2,7 +2,7 @@
 
 use super::test::{Args, From, Origin, Way};
 use bgp_core::policy::{Direction, Provenance, Sample, Validity};
-use bgp_core::types::{Asn, NextHop, Prefix, Protocol, Role};
+use bgp_core::types::{Asn, NextHop, Protocol, Role};
 use bgp_core::wire::{self, AsPath, Attributes, Segment, SegmentKind};
 use bgp_words::Community;
 use mainstay_config::{NodeConfig, PeerSession};
@@ -76,7 +76,7 @@ pub(super) fn sample(node: &NodeConfig, args: &Args) -> Result<Sample, String> {
         (None, _) => Provenance::Ebgp,
     };
     Ok(Sample {
-        prefix: args.prefix,
+        prefix: args.prefix(),
         attributes: attributes(args, from.as_ref(), source),
         direction: match args.direction {
             Way::Import => Direction::Import,
@@ -113,16 +113,12 @@ fn attributes(args: &Args, from: Option<&Peer<'_>>, source: Provenance) -> Attri
 }
 
 fn next_hop(args: &Args, from: Option<&Peer<'_>>) -> NextHop {
-    match (args.next_hop.or_else(|| from?.address), is_ipv4(&args.prefix)) {
+    match (args.next_hop.or_else(|| from?.address), args.prefix().is_ipv4()) {
         (Some(IpAddr::V4(addr)), _) => NextHop::V4(addr),
         (Some(IpAddr::V6(global)), _) => NextHop::V6 { global, link_local: None },
         (None, true) => NextHop::V4(Ipv4Addr::UNSPECIFIED),
         (None, false) => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
     }
-}
-
-const fn is_ipv4(prefix: &Prefix) -> bool {
-    prefix.is_ipv4()
 }
 
 impl From {

@@ -3,9 +3,10 @@
 use super::{File, no_policy, sample};
 use crate::failure::{Failure, Verdict};
 use crate::print::Printer;
-use bgp_core::policy::{Ask, PrefixMatch, Provenance};
-use bgp_core::policy::{Decision, Outcome, Policy, Rule, RuleTrace, Sample, Trace, explain};
-use bgp_core::types::{Prefix, Protocol};
+use bgp_core::policy::{
+    Decision, Direction, Outcome, Policy, RuleTrace, Sample, Trace, built_in, explain,
+};
+use bgp_core::types::Prefix;
 use bgp_core::wire::{self, AsPath, Attributes, ExtendedCommunity, LargeCommunity};
 use bgp_words::Community;
 use clap::ValueEnum;
@@ -18,27 +19,45 @@ Says of each rule whether it matches and why not, which one decides, and what be
 attributes. What is not given is as usual: a path of the --peer's AS alone, the peer as next hop, no
 communities; without --peer and --as-path, an export is tried on a block of this node's own.
 
+With --route nothing is made up: the running speaker takes the route as the peer has told it, or as
+it would go out to one, and tries the policy that is in force, or the one named, on each of its paths.
+
 On export the attributes are those before our AS and next hop are put in, as they are for every
 eBGP peer.
 
 Examples:
   mainstay policy test from-tor --prefix 10.1.0.0/16 --peer tor-a
+  mainstay policy test --route 10.1.0.0/16 --from tor-a           (the running speaker's own route)
+  mainstay policy test --route 10.244.1.0/26 --to tor-a           (on its way out)
+  mainstay policy test from-tor --route 10.1.0.0/16 --from tor-a  (another policy than that in force)
   mainstay policy test from-tor --prefix 198.51.100.0/24 --as-path '65001 65002' --community 65001:666
   mainstay policy test to-tor --direction export --prefix 10.244.1.0/26 --to tor-a
   mainstay policy test from-tor --prefix 10.0.0.0/8 --expect reject --file new.yaml   (for CI)
   mainstay -o json policy test from-tor --prefix 10.1.0.0/16 | jq .decided_by
 
-Exit codes: 0 tried; 1 the file has faults, there is no such policy, or --expect says otherwise.";
+Exit codes: 0 tried; 1 the file has faults, there is no such policy or route, the speaker does not
+answer, or --expect says otherwise.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Its name; all, none and node are built in
-    #[arg(value_name = "POLICY")]
-    name: String,
+    /// Its name; all, none and node are built in [default with --route: the one in force]
+    #[arg(value_name = "POLICY", required_unless_present = "route")]
+    pub(super) name: Option<String>,
 
     /// The route's prefix
-    #[arg(long, value_name = "PREFIX")]
-    pub(super) prefix: Prefix,
+    #[arg(long, value_name = "PREFIX", required_unless_present = "route")]
+    prefix: Option<Prefix>,
+
+    /// A route of the running speaker, as it stands
+    #[arg(long, value_name = "PREFIX", conflicts_with_all = [
+        "prefix", "direction", "as_path", "community", "peer", "source", "next_hop", "origin",
+        "med", "local_pref", "role", "rpki", "interface", "file", "node",
+    ])]
+    pub(super) route: Option<Prefix>,
+
+    /// With --route: the peer that has told it
+    #[arg(long, value_name = "PEER", requires = "route", conflicts_with = "to")]
+    pub(super) from: Option<String>,
 
     /// Which way the route goes
     #[arg(long, value_enum, default_value = "import")]
@@ -94,10 +113,17 @@ pub(crate) struct Args {
 
     /// What should come of it; anything else is exit code 1
     #[arg(long, value_enum)]
-    expect: Option<Expected>,
+    pub(super) expect: Option<Expected>,
 
     #[command(flatten)]
     pub(super) file: File,
+}
+
+impl Args {
+    /// Given wherever no running speaker is asked.
+    pub(super) fn prefix(&self) -> Prefix {
+        self.prefix.unwrap_or(Prefix::DEFAULT_V4)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -139,40 +165,31 @@ pub(super) enum Rpki {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Expected {
+pub(super) enum Expected {
     Accept,
     Reject,
 }
 
 pub(super) fn run(node: &NodeConfig, args: &Args, out: &mut Printer) -> Result<Verdict, Failure> {
     let sample = sample::sample(node, args).map_err(Failure::Said)?;
-    let policy = policy(node, args)?;
+    let name = args.name.as_deref().unwrap_or_default();
+    let policy = policy(node, name, sample.direction)?;
     let trace = explain(&policy, &sample);
     if out.is_json() {
-        out.json(&as_json(&args.name, &sample, &trace))?;
+        out.json(&as_json(name, &sample, &trace))?;
     } else {
-        out.text(&as_text(&args.name, &sample, &trace))?;
+        out.text(&as_text(name, &sample, &trace))?;
     }
     let wrong = args.expect.is_some_and(|e| (e == Expected::Accept) != trace.accepted);
     Ok(if wrong { Verdict::Wrong } else { Verdict::Well })
 }
 
-/// What is built in, as rules.
-fn policy(node: &NodeConfig, args: &Args) -> Result<Policy, Failure> {
-    let defaults = [Prefix::DEFAULT_V4, Prefix::DEFAULT_V6];
-    let default = defaults.map(|within| PrefixMatch { within, ge: 0, le: 0 }).to_vec();
-    let own = [Protocol::Local, Protocol::Block, Protocol::Injected].map(Provenance::Own).to_vec();
-    let rule = match (args.name.as_str(), args.direction) {
-        ("all", _) => Rule::new(Vec::new(), Decision::Accept),
-        ("none", _) => Rule::new(Vec::new(), Decision::Reject),
-        ("node", Way::Import) => Rule::new(vec![Ask::Prefix(default)], Decision::Accept),
-        ("node", Way::Export) => Rule::new(vec![Ask::Source(own)], Decision::Accept),
-        (name, _) => {
-            let rules = node.bgp.policies.get(name).ok_or_else(|| no_policy(node, name))?;
-            return Ok(bgp_plan::policy(rules));
-        }
-    };
-    Ok(Policy { rules: vec![rule] })
+fn policy(node: &NodeConfig, name: &str, direction: Direction) -> Result<Policy, Failure> {
+    if let Some(policy) = built_in(name, direction) {
+        return Ok(policy);
+    }
+    let rules = node.bgp.policies.get(name).ok_or_else(|| no_policy(node, name))?;
+    Ok(bgp_plan::policy(rules))
 }
 
 fn called(number: usize, rule: &RuleTrace) -> String {

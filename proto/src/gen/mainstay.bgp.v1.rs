@@ -522,6 +522,14 @@ pub struct Path {
     /// which rule of which policy refused it (Explain)
     #[prost(string, tag = "17")]
     pub rule: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "18")]
+    pub extended_communities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// set by a policy of ours; no peer hears of it
+    #[prost(uint32, tag = "19")]
+    pub weight: u32,
+    /// RFC 7911; 0 where a prefix has one path
+    #[prost(uint32, tag = "20")]
+    pub path_id: u32,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -602,6 +610,68 @@ pub struct Export {
     /// which rule of which policy refused it
     #[prost(string, tag = "5")]
     pub rule: ::prost::alloc::string::String,
+    /// all that the peer holds, where it was told several (RFC 7911)
+    #[prost(message, repeated, tag = "6")]
+    pub paths: ::prost::alloc::vec::Vec<Path>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TryPolicyRequest {
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+    /// name or address: who has told the route, or, with `export`, who is to be told
+    #[prost(string, tag = "2")]
+    pub peer: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub export: bool,
+    /// another one than that in force; "all", "none" and "node" are built in
+    #[prost(string, tag = "4")]
+    pub policy: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TryPolicyReply {
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    /// one a path; none: there is no such route
+    #[prost(message, repeated, tag = "2")]
+    pub trials: ::prost::alloc::vec::Vec<Trial>,
+}
+/// What a policy does to one path.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Trial {
+    #[prost(message, optional, tag = "1")]
+    pub before: ::core::option::Option<Path>,
+    /// as far as they were looked at
+    #[prost(message, repeated, tag = "2")]
+    pub rules: ::prost::alloc::vec::Vec<RuleTrial>,
+    #[prost(bool, tag = "3")]
+    pub accepted: bool,
+    /// number of the rule; 0: none, and the end of a policy rejects
+    #[prost(uint32, tag = "4")]
+    pub decided_by: u32,
+    /// not set: rejected
+    #[prost(message, optional, tag = "5")]
+    pub after: ::core::option::Option<Path>,
+    /// What keeps it out whatever the policy says: "own AS in the path".
+    #[prost(string, tag = "6")]
+    pub refused: ::prost::alloc::string::String,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleTrial {
+    /// from 1
+    #[prost(uint32, tag = "1")]
+    pub rule: u32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// "accept", "reject", "next"; empty: passed over
+    #[prost(string, tag = "3")]
+    pub action: ::prost::alloc::string::String,
+    /// why it does not match
+    #[prost(string, tag = "4")]
+    pub passed_over: ::prost::alloc::string::String,
 }
 /// Whether it is in the kernel.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -1120,6 +1190,29 @@ pub mod bgp_client {
                 .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "Explain"));
             self.inner.unary(req, path, codec).await
         }
+        /// What a policy does to a route as it stands, rule by rule; nothing changes. NOT_FOUND: there is no
+        /// such peer or policy; FAILED_PRECONDITION: an export to a peer whose session is not up.
+        pub async fn try_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TryPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::TryPolicyReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mainstay.bgp.v1.Bgp/TryPolicy",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mainstay.bgp.v1.Bgp", "TryPolicy"));
+            self.inner.unary(req, path, codec).await
+        }
         /// What happens, as it happens, each event with its cause. Who reads too slowly loses events and is
         /// told how many.
         pub async fn watch(
@@ -1432,6 +1525,12 @@ pub mod bgp_server {
             &self,
             request: tonic::Request<super::ExplainRequest>,
         ) -> std::result::Result<tonic::Response<super::ExplainReply>, tonic::Status>;
+        /// What a policy does to a route as it stands, rule by rule; nothing changes. NOT_FOUND: there is no
+        /// such peer or policy; FAILED_PRECONDITION: an export to a peer whose session is not up.
+        async fn try_policy(
+            &self,
+            request: tonic::Request<super::TryPolicyRequest>,
+        ) -> std::result::Result<tonic::Response<super::TryPolicyReply>, tonic::Status>;
         /// Server streaming response type for the Watch method.
         type WatchStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchEvent, tonic::Status>,
@@ -1791,6 +1890,49 @@ pub mod bgp_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mainstay.bgp.v1.Bgp/TryPolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct TryPolicySvc<T: Bgp>(pub Arc<T>);
+                    impl<T: Bgp> tonic::server::UnaryService<super::TryPolicyRequest>
+                    for TryPolicySvc<T> {
+                        type Response = super::TryPolicyReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TryPolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Bgp>::try_policy(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TryPolicySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -6,6 +6,7 @@
 //! - `program`: rules compiled once, and applied to whole sets of prefixes at a time
 //! - `trace`: which rule decided, and why those before it did not
 
+mod built_in;
 mod change;
 mod condition;
 pub(crate) mod model;
@@ -16,6 +17,7 @@ mod program;
 mod tests;
 pub(crate) mod trace;
 
+pub use built_in::built_in;
 pub(crate) use change::Draft;
 pub(crate) use condition::Context;
 pub use model::{

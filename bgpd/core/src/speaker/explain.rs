@@ -61,9 +61,8 @@ impl Speaker {
 
     fn export_views(&self, prefix: &Prefix, best: Option<&Path>) -> Vec<ExportView> {
         let view = |peer: &Peer| {
-            let told =
-                peer.up.as_ref().and_then(|_| self.told(peer, prefix)).map(|a| a.unpack().into());
-            let (state, why) = export_state(peer, prefix, best, (told.is_some(), &self.origins));
+            let told = peer.up.as_ref().map(|_| self.told(peer, prefix)).unwrap_or_default();
+            let (state, why) = export_state(peer, prefix, best, (!told.is_empty(), &self.origins));
             let by_policy = best.filter(|_| why == Some(Withheld::Policy.reason()));
             let rule = by_policy.and_then(|path| export_rule(peer, prefix, path, &self.origins));
             ExportView { peer: peer.name.clone(), state, why, rule, told }

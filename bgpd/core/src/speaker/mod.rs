@@ -20,6 +20,7 @@
 //! - `explain`: why one route is, or is not, what it might be
 //! - `watch`: what has become of routes
 //! - `inject`: routes of other programs
+//! - `trial`: what a policy would do
 //! - `reset`: what an operator does to a session
 //! - `sweep`: what no table uses any more
 //!
@@ -49,10 +50,12 @@ mod survive;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod watch;
 
 pub use query::Scan;
 pub use reset::Done;
+pub use trial::{Trial, TrialError, TrialOf};
 
 use crate::config::{SessionConfig, SpeakerConfig};
 use crate::event::{Action, Event, Start};

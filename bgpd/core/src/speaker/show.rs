@@ -12,7 +12,7 @@ use crate::types::{Family, Prefix};
 use crate::view::{
     GracefulRestartView, LongLivedView, Overview, PathView, PeerFamilyView, PeerView, RouteView,
 };
-use crate::wire::{Capability, LongLivedFamily};
+use crate::wire::{Attributes, Capability, LongLivedFamily};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -151,8 +151,12 @@ impl Speaker {
     }
 
     /// What a peer holds of a prefix.
-    pub(super) fn told(&self, peer: &Peer, prefix: &Prefix) -> Option<&Attrs> {
-        self.interner.get(peer.adj_out.get(self.rib.find(prefix)?)?)
+    pub(super) fn told(&self, peer: &Peer, prefix: &Prefix) -> Vec<(u32, Arc<Attributes>)> {
+        let Some(id) = self.rib.find(prefix) else { return Vec::new() };
+        let unpacked = |(key, attrs): (PathKey, AttrsId)| {
+            Some((key.path, Arc::new(self.interner.get(attrs)?.unpack())))
+        };
+        peer.adj_out.of(id).filter_map(unpacked).collect()
     }
 
     pub(super) fn adj_out_view(
