@@ -18,6 +18,8 @@ mod graceful_restart;
 mod harness;
 mod interop;
 mod leaks;
+mod listening;
+mod load;
 mod long_lived;
 mod mesh;
 mod migration;
