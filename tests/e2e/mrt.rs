@@ -93,3 +93,33 @@ fn a_disk_that_takes_nothing_is_told_and_costs_records_alone() {
     assert_eq!(bgpd.log().matches("MRT records cannot be written").count(), 1, "said once");
     until(10, "routes are none the worse", || pair.kernel().contains("198.51.100.0/24"));
 }
+
+#[test]
+fn several_paths_of_a_prefix_stand_in_both_files_with_their_identifiers() {
+    let pair = Pair::new("");
+    let dir = pair.node.dir.path().join("mrt");
+    let keys = format!(
+        "  mrt:
+    updates: {{path: {dir}/updates}}
+    rib: {{path: {dir}/rib, interval: 1s}}
+",
+        dir = dir.display()
+    );
+    pair.node.configure(&crate::pair::config(&(tor("import: all, add_paths: receive") + &keys)));
+    let twice = "protocol static { ipv4; route 198.51.102.0/24 blackhole; }
+protocol static { ipv4 { preference 150; }; route 198.51.102.0/24 blackhole; }\n";
+    let paths = BIRD.replace("  ipv4 { import all;", "  ipv4 { add paths on; import all;");
+    let bird = Bird::start(&pair.peer, &(twice.to_owned() + &paths));
+    let _bgpd = pair.node.start(Daemon::Bgpd);
+    bird.established("peer", 20);
+    for file in ["updates", "rib"] {
+        eventually(30, "both paths of the one prefix, and the one of the other family", || {
+            let text = all(&dir, file);
+            // Between the prefix and its AS path stands the identifier.
+            let path = |id: &&str| text.contains(&format!("|198.51.102.0/24|{id}|65001|IGP|"));
+            let both = ["1", "2", "3", "4"].iter().filter(|id| path(id)).count() == 2;
+            let single = text.contains("|2001:db8:51::/48|65001|IGP|2001:db8::1|");
+            if both && single { Ok(()) } else { Err(text) }
+        });
+    }
+}

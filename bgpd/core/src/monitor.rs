@@ -7,7 +7,7 @@
 
 use crate::report::Cause;
 use crate::types::{Asn, Family, PeerId, Prefix, RouterId};
-use crate::wire::Attributes;
+use crate::wire::{Attributes, PathIds};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
@@ -96,8 +96,8 @@ pub struct SessionView {
     pub open_received: Vec<u8>,
     /// AS_PATHs in its messages have four octets a number (RFC 6793 §4.1).
     pub four_octet_as: bool,
-    /// Prefixes of some family stand behind path identifiers in them (RFC 7911 §3).
-    pub path_ids: bool,
+    /// The families whose prefixes stand behind path identifiers in them (RFC 7911 §3).
+    pub path_ids: PathIds,
     pub families: Vec<Family>,
     pub since: Instant,
 }
@@ -107,6 +107,8 @@ pub struct SessionView {
 pub struct Heard {
     /// `None`: originated here.
     pub peer: Option<PeerId>,
+    /// Which of its paths (RFC 7911 §3); 0 where it has one a prefix.
+    pub id: u32,
     pub attributes: Attributes,
     pub since: Instant,
 }

@@ -24,7 +24,7 @@ const HELP: &str = "\
 Usage: mainstay-bench-peers [--row ROW] [--speaker SPEAKER]
 
 The same work by Mainstay and by others, in one run on one machine; rewrites its sections of
-docs/benchmarks.md, or with DRY=1 prints them. Takes about half an hour. Run it as root.
+docs/benchmarks.md, or with DRY=1 prints them. Takes about a quarter of an hour. Run it as root.
 
   --row ROW          only this, and tell the figures: million, ten, reflector, flap, kernel or idle
   --speaker SPEAKER  only this one, and tell the figures: mainstay, bird, frr, openbgpd or gobgp

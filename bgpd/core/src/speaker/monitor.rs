@@ -53,7 +53,7 @@ impl Speaker {
             open_sent,
             open_received,
             four_octet_as: agreed.context.four_octet_as,
-            path_ids: agreed.context.paths_in.any(),
+            path_ids: agreed.context.paths_in,
             families: agreed.families.clone(),
             since: session.since,
         })
@@ -224,7 +224,7 @@ impl Speaker {
         });
         let own = || self.originated.get(prefix).copied();
         let since = since.or_else(own).unwrap_or(self.began);
-        Heard { peer, attributes: path.attrs.unpack(), since }
+        Heard { peer, id: path.id, attributes: path.attrs.unpack(), since }
     }
 
     /// UPDATEs of the best path of a prefix as it is now, or of its withdrawal.

@@ -249,7 +249,7 @@ mod tests {
             open_sent: vec![1; 29],
             open_received: vec![2; 30],
             four_octet_as: false,
-            path_ids: false,
+            path_ids: wire::PathIds::NONE,
             families: vec![],
             since: std::time::Instant::now(),
         }

@@ -20,6 +20,9 @@ const MESSAGE_AS4_ADDPATH: u16 = 9;
 const PEER_INDEX_TABLE: u16 = 1;
 const RIB_IPV4_UNICAST: u16 = 2;
 const RIB_IPV6_UNICAST: u16 = 4;
+/// RFC 8050 §4.
+const RIB_IPV4_UNICAST_ADDPATH: u16 = 8;
+const RIB_IPV6_UNICAST_ADDPATH: u16 = 10;
 
 /// States of RFC 4271 §8.2.2 by the numbers of RFC 6396 §4.4.1.
 pub(super) const IDLE: u16 = 1;
@@ -75,10 +78,41 @@ fn put_ends(session: &SessionView, four: bool, out: &mut Vec<u8>) {
     put_address(own, out);
 }
 
+/// Of an UPDATE: that of its first attribute for other protocols than IPv4 (RFC 4760 §3), or else
+/// IPv4. What cannot be read is none, as it is to whoever reads the record.
+fn family_of(message: &[u8]) -> Option<Family> {
+    const UPDATE: u8 = 2;
+    let (header, body) = message.split_at_checked(19)?;
+    (header.last() == Some(&UPDATE)).then_some(())?;
+    let (withdrawn, body) = body.split_first_chunk()?;
+    let body = body.get(usize::from(u16::from_be_bytes(*withdrawn))..)?;
+    let (length, body) = body.split_first_chunk()?;
+    let mut rest = body.get(..usize::from(u16::from_be_bytes(*length)))?;
+    while let [flags, kind, length @ ..] = rest {
+        let extended = flags & 0x10 != 0;
+        let (length, value) = match (extended, length) {
+            (true, [high, low, value @ ..]) => (u16::from_be_bytes([*high, *low]), value),
+            (false, [length, value @ ..]) => (u16::from(*length), value),
+            _ => return None,
+        };
+        let (value, next) = value.split_at_checked(usize::from(length))?;
+        if matches!(kind, 14 | 15) {
+            return match value.first_chunk()? {
+                [0, 1] => Some(Family::Ipv4Unicast),
+                [0, 2] => Some(Family::Ipv6Unicast),
+                _ => None,
+            };
+        }
+        rest = next;
+    }
+    Some(Family::Ipv4Unicast)
+}
+
 /// A message as it came (§4.4.2, §4.4.3).
 pub(super) fn message(session: &SessionView, bytes: &[u8], at: SystemTime, out: &mut Vec<u8>) {
     let four = session.four_octet_as;
-    let subtype = match (four, session.path_ids) {
+    let path_ids = family_of(bytes).is_some_and(|family| session.path_ids.of(family));
+    let subtype = match (four, path_ids) {
         (true, false) => MESSAGE_AS4,
         (false, false) => MESSAGE,
         (true, true) => MESSAGE_AS4_ADDPATH,
@@ -148,9 +182,12 @@ pub(super) fn rib(
     out: &mut Vec<u8>,
 ) {
     let family = Family::of(prefix);
-    let subtype = match family {
-        Family::Ipv4Unicast => RIB_IPV4_UNICAST,
-        Family::Ipv6Unicast => RIB_IPV6_UNICAST,
+    let path_ids = paths.iter().any(|(_, _, path)| path.id != 0);
+    let subtype = match (family, path_ids) {
+        (Family::Ipv4Unicast, false) => RIB_IPV4_UNICAST,
+        (Family::Ipv6Unicast, false) => RIB_IPV6_UNICAST,
+        (Family::Ipv4Unicast, true) => RIB_IPV4_UNICAST_ADDPATH,
+        (Family::Ipv6Unicast, true) => RIB_IPV6_UNICAST_ADDPATH,
     };
     record(at, TABLE_DUMP_V2, subtype, out, |out| {
         out.extend(sequence.to_be_bytes());
@@ -162,6 +199,9 @@ pub(super) fn rib(
         for (peer, since, path) in paths.iter().take(usize::from(u16::MAX)) {
             out.extend(peer.to_be_bytes());
             out.extend(seconds(*since).to_be_bytes());
+            if path_ids {
+                out.extend(path.id.to_be_bytes());
+            }
             let mut attributes = Vec::new();
             wire::dump_attributes(&path.attributes, family, &mut attributes);
             out.extend(u16::try_from(attributes.len()).unwrap_or_default().to_be_bytes());
@@ -174,7 +214,8 @@ pub(super) fn rib(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bgp_core::types::Asn;
+    use bgp_core::types::{Asn, NextHop};
+    use bgp_core::wire::{Attributes, Context, Origin, PathIds};
 
     fn session(four_octet_as: bool) -> SessionView {
         SessionView {
@@ -188,7 +229,7 @@ mod tests {
             open_sent: vec![],
             open_received: vec![],
             four_octet_as,
-            path_ids: false,
+            path_ids: PathIds::NONE,
             families: vec![],
             since: std::time::Instant::now(),
         }
@@ -206,5 +247,27 @@ mod tests {
         message(&session(false), &[9; 19], at, &mut old);
         assert_eq!(old[4..8], [0, 16, 0, 1]);
         assert_eq!(old[12..16], [0x5b, 0xa0, 0xfc, 0], "AS_TRANS");
+    }
+
+    #[test]
+    fn a_record_says_of_its_own_family_whether_prefixes_have_path_ids() {
+        let mut session = session(true);
+        session.path_ids = PathIds { ipv4: true, ipv6: false };
+        let subtype = |prefix: &str, next_hop| {
+            let prefix: Prefix = prefix.parse().unwrap();
+            let attributes = Attributes::bare(next_hop, Origin::Igp);
+            let (mut bytes, mut out) = (Vec::new(), Vec::new());
+            let family = Family::of(&prefix);
+            wire::announce(&Context::BARE, family, &attributes, &[prefix], &mut bytes);
+            message(&session, &bytes, UNIX_EPOCH, &mut out);
+            out[7]
+        };
+        let global = "2001:db8::1".parse().unwrap();
+        assert_eq!(subtype("10.0.0.0/8", NextHop::V4([192, 0, 2, 1].into())), 9);
+        assert_eq!(subtype("2001:db8::/32", NextHop::V6 { global, link_local: None }), 4);
+        for cut in 0..40 {
+            // Whatever it is, it is read within its bounds.
+            family_of(&[2; 40][..cut]);
+        }
     }
 }

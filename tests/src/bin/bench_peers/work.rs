@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub const TITLE: &str = "Speed and memory";
 
 /// A speaker that needs longer is stopped.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(60);
 /// How often each piece of work is done.
 const RUNS: usize = 3;
 /// What takes a speaker this long is done once.
