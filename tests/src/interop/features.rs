@@ -235,7 +235,5 @@ fn too_many(speaker: Speaker) -> Result<(), Lacks> {
         let barred = tor["state"] == "Idle" && tor["last_error"].to_string().contains("6/1");
         if barred { Ok(()) } else { Err(tor.to_string()) }
     });
-    stand.change(&wish, "max_prefixes: {in: 2}");
-    stand.established();
     Ok(())
 }
