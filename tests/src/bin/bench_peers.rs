@@ -21,11 +21,12 @@ use std::process::ExitCode;
 use work::Row;
 
 const HELP: &str = "\
-Usage: mainstay-bench-peers [--row ROW] [--speaker SPEAKER]
+Usage: mainstay-bench-peers [--routes] [--row ROW] [--speaker SPEAKER]
 
 The same work by Mainstay and by others, in one run on one machine; rewrites its sections of
 docs/benchmarks.md, or with DRY=1 prints them. Takes about a quarter of an hour. Run it as root.
 
+  --routes           all about routes, nothing about addresses
   --row ROW          only this, and tell the figures: million, ten, reflector, flap, kernel or idle
   --speaker SPEAKER  only this one, and tell the figures: mainstay, bird, frr, openbgpd or gobgp
   -h, --help";
@@ -35,6 +36,7 @@ docs/benchmarks.md, or with DRY=1 prints them. Takes about a quarter of an hour.
 struct Asked {
     row: Option<Row>,
     idle: bool,
+    routes: bool,
     speaker: Option<Speaker>,
     help: bool,
 }
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
     } else if asked.row.is_some() || asked.speaker.is_some() {
         work::run(asked.row, asked.speaker);
     } else {
-        all(&machine);
+        all(&machine, !asked.routes);
     }
     ExitCode::SUCCESS
 }
@@ -73,6 +75,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Asked, String> {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
         match arg.as_str() {
             "-h" | "--help" => asked.help = true,
+            "--routes" => asked.routes = true,
             "--row" => match value()?.as_str() {
                 "idle" => asked.idle = true,
                 name => {
@@ -91,17 +94,19 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Asked, String> {
     Ok(asked)
 }
 
-/// The whole page, but for the sections of other programs.
-fn all(machine: &report::Machine) {
+/// The whole page; sections that are not measured stay as they are.
+fn all(machine: &report::Machine, addresses: bool) {
     let (work, idle) = (work::run(None, None), idle::run(None));
-    let addresses = addresses::run();
+    let addresses = addresses.then(|| report::addresses(&addresses::run()));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
     let old = std::fs::read_to_string(path).unwrap_or_default();
     let mut page = report::page(machine);
-    let ours = [work::section(&work), idle::section(&idle), report::addresses(&addresses)];
-    let others = ["Restarts", "Leases: the daemon alone"];
-    let kept = others.into_iter().filter_map(|title| sections::find(&old, title));
-    for section in ours.iter().map(String::as_str).chain(kept) {
+    let measured = [Some(work::section(&work)), Some(idle::section(&idle)), addresses];
+    let measured: Vec<String> = measured.into_iter().flatten().collect();
+    let titles = [report::ADDRESSES, "Restarts", "Leases: the daemon alone"];
+    let is_new = |title: &&str| measured.iter().any(|s| s.starts_with(&format!("## {title}\n")));
+    let kept = titles.iter().filter(|t| !is_new(t)).filter_map(|t| sections::find(&old, t));
+    for section in measured.iter().map(String::as_str).chain(kept) {
         page = format!("{}\n\n{section}", page.trim_end());
     }
     if std::env::var_os("DRY").is_some() {

@@ -39,11 +39,13 @@ impl fmt::Display for Machine {
     }
 }
 
+pub const ADDRESSES: &str = "Addresses: what a runtime waits for";
+
 pub fn page(machine: &Machine) -> String {
     format!(
         "# Benchmarks
 
-Written by `make bench-peers`; every figure of a table is from one run on one machine:
+Written by `make bench-peers`; every figure of a table is from one run on this machine:
 {machine}. The peers are Debian's packages. Figures of a shared machine drift; the ratios hold better than the seconds.
 "
     )
@@ -70,7 +72,7 @@ Durable ADDs by the daemon's socket alone, {ADDS} containers, both families; eac
 fn plugins(addresses: &Rows) -> String {
     let [some, many] = CALLERS;
     let mut text = format!(
-        "## Addresses: what a runtime waits for
+        "## {ADDRESSES}
 
 ADD and DEL of the IPAM plugin alone, IPv4 and IPv6 together, from the start of the process to its end, with {LIVE} other
 containers holding addresses: {PODS} containers one after the other, then {PODS} by {some} and by {many} callers at once, each of

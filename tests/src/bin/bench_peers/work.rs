@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How often each piece of work is done.
 const RUNS: usize = 3;
 /// What takes a speaker this long is done once.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Row {
