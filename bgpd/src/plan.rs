@@ -84,10 +84,10 @@ pub(crate) struct Transport {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
-    #[error("peer {peer}: cannot read the key in {path}", path = path.display())]
-    ReadKey { peer: String, path: PathBuf, source: std::io::Error },
-    #[error("peer {peer}: the key in {path} {why}", path = path.display())]
-    BadKey { peer: String, path: PathBuf, why: BadKey },
+    #[error("peer {peer}: cannot read the key in {at} {path}", path = path.display())]
+    ReadKey { peer: String, at: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("peer {peer}: the key in {at} {path} {why}", path = path.display())]
+    BadKey { peer: String, at: &'static str, path: PathBuf, why: BadKey },
 }
 
 impl Plan {
@@ -179,9 +179,9 @@ fn way(
     warnings: &mut Vec<String>,
 ) -> Result<Way, PlanError> {
     let (ttl, least_ttl) = (ttl(asn, session), least_ttl(session));
-    let mut read = |path: &PathBuf| key(name, path, warnings);
-    let key = session.password_file.as_ref().map(&mut read).transpose()?;
-    let ao = session.tcp_ao.iter().map(|k| Ok(AoKey::new(k, read(&k.file)?)));
+    let mut read = |at, path: &PathBuf| key(name, (at, path), warnings);
+    let key = session.password_file.as_ref().map(|p| read("password_file", p)).transpose()?;
+    let ao = session.tcp_ao.iter().map(|k| Ok(AoKey::new(k, read("tcp_ao", &k.file)?)));
     let ao = ao.collect::<Result<Vec<_>, PlanError>>()?;
     if !ao.is_empty() && !tcp_ao::is_there() {
         warnings.push(format!("peer {name} stays down: {}", tcp_ao::MISSING));
@@ -204,12 +204,17 @@ fn watch(hops: Option<u8>, session: &config::PeerSession) -> Option<Watch> {
     Some(Watch { settings, hops, local: session.local_address })
 }
 
-fn key(peer: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Key, PlanError> {
-    let io = |source| PlanError::ReadKey { peer: peer.into(), path: path.into(), source };
+/// `at`: the key of the file that names it.
+fn key(
+    peer: &str,
+    (at, path): (&'static str, &Path),
+    warnings: &mut Vec<String>,
+) -> Result<Key, PlanError> {
+    let io = |source| PlanError::ReadKey { peer: peer.into(), at, path: path.into(), source };
     let mode = std::fs::metadata(path).map_err(io)?.permissions().mode();
     if mode & 0o077 != 0 {
         warnings.push(format!(
-            "peer {peer}: the key in {} may be read by others (mode {:03o}); chmod 600 it",
+            "peer {peer}: {at} {} may be read by others (mode {:03o}); chmod 600 it",
             path.display(),
             mode & 0o777
         ));
@@ -217,7 +222,12 @@ fn key(peer: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Key, PlanE
     let octets = std::fs::read(path).map_err(io)?;
     let octets = octets.strip_suffix(b"\n").unwrap_or(&octets);
     let octets = octets.strip_suffix(b"\r").unwrap_or(octets);
-    Key::new(octets).map_err(|why| PlanError::BadKey { peer: peer.into(), path: path.into(), why })
+    Key::new(octets).map_err(|why| PlanError::BadKey {
+        peer: peer.into(),
+        at,
+        path: path.into(),
+        why,
+    })
 }
 
 #[cfg(test)]
@@ -278,7 +288,7 @@ ipam:
     #[test]
     fn a_key_that_cannot_be_used_names_peer_and_file() {
         let error = plan(&[b'x'; 81], 0o600).unwrap_err().to_string();
-        assert!(error.starts_with("peer tor: the key in "), "{error}");
+        assert!(error.starts_with("peer tor: the key in password_file "), "{error}");
         assert!(error.ends_with("is 81 octets long; TCP MD5 takes at most 80"), "{error}");
     }
 }

@@ -407,7 +407,7 @@ fn a_daemon_that_cannot_serve_says_why() {
     drop(taken);
     second.configure(&config(&TOR.replace("import", "password_file: /no/such/key, import")));
     let log = second.start_failing(Daemon::Bgpd);
-    assert!(log.contains("peer tor: cannot read the key in /no/such/key"), "{log}");
+    assert!(log.contains("peer tor: cannot read the key in password_file /no/such/key"), "{log}");
 }
 
 #[test]
