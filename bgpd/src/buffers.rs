@@ -56,10 +56,11 @@ impl Buffers {
         }
     }
 
-    pub(crate) fn has_unsent(&self) -> bool {
+    /// How many octets the kernel has not taken yet.
+    pub(crate) fn unsent(&self) -> usize {
         match self {
-            Self::Shared(rings) => rings.unsent() > 0,
-            Self::Private(own) => own.sent < own.out.len(),
+            Self::Shared(rings) => rings.unsent(),
+            Self::Private(own) => own.out.len() - own.sent,
         }
     }
 
@@ -76,7 +77,7 @@ impl Buffers {
 
     /// Hands the kernel what it takes.
     pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        while self.has_unsent() {
+        while self.unsent() > 0 {
             let sent = match self {
                 Self::Shared(rings) => rings.send(socket, clock::now()),
                 Self::Private(own) => own.send(socket),

@@ -14,6 +14,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What waits outside of the RIBs fits in here.
@@ -32,6 +33,8 @@ pub(crate) struct Conn {
     poller: Rc<Poller>,
     /// Told when there is room to send.
     watched: bool,
+    /// Since when something waits to be sent and nothing of it is taken.
+    stalled: Option<Instant>,
     silent: Option<OwnedSemaphorePermit>,
     pub(crate) kept: Kept,
 }
@@ -108,6 +111,7 @@ impl Conn {
             buffers,
             poller: Rc::clone(poller),
             watched: false,
+            stalled: None,
             silent: None,
             kept: Kept::Not("it is not up yet".into()),
         })
@@ -156,11 +160,23 @@ impl Conn {
     /// have said before it closed.
     pub(crate) fn flush(&mut self, more: bool) {
         let Some(socket) = &self.socket else { return };
+        let waited = self.buffers.unsent();
         let broken = self.buffers.flush(socket.as_fd()).is_err();
-        let watch = !broken && (more || self.buffers.has_unsent());
+        let waits = self.buffers.unsent();
+        self.stalled = match self.stalled {
+            _ if waits == 0 => None,
+            Some(since) if waits == waited => Some(since),
+            _ => Some(Instant::now()),
+        };
+        let watch = !broken && (more || waits > 0);
         if watch != self.watched && self.poller.watch(socket, self.id, watch).is_ok() {
             self.watched = watch;
         }
+    }
+
+    /// Since when the kernel has taken nothing of what waits.
+    pub(crate) const fn stalled(&self) -> Option<Instant> {
+        self.stalled
     }
 
     /// `record` was appended ([`Log::sent`]); true: the log has grown long.

@@ -147,6 +147,13 @@ impl Run {
 
     /// Sends what there is to be sent, a chunk; the kernel's room for more brings us back.
     pub(crate) fn pump(&mut self, id: ConnId) {
+        self.pump_some(id);
+        if let Some(since) = self.tables.conns.get(&id).and_then(Conn::stalled) {
+            self.speaker.stalled(id, since);
+        }
+    }
+
+    fn pump_some(&mut self, id: ConnId) {
         let Some(conn) = self.tables.conns.get_mut(&id) else { return };
         conn.flush(false);
         let longest = self.speaker.context(id).longest();

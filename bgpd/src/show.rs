@@ -54,6 +54,7 @@ pub(crate) fn peer(view: PeerView, survival: String) -> proto::Peer {
         remote_router_id: text(view.remote_router_id.map(|id| id.to_string())),
         hold_time_seconds: seconds(view.hold_time),
         keepalive_seconds: seconds(view.keepalive),
+        send_hold_time_seconds: seconds(view.send_hold_time),
         established_count: view.established_count,
         last_error: text(view.last_error),
         families: view.families.iter().map(family).collect(),

@@ -69,6 +69,7 @@ pub(crate) fn peers() -> ListPeersReply {
         remote_router_id: "192.0.2.1".into(),
         hold_time_seconds: 90,
         keepalive_seconds: 30,
+        send_hold_time_seconds: 480,
         established_count: 1,
         last_error: "connection refused".into(),
         families: vec![family("ipv4-unicast", 1200), family("ipv6-unicast", 2)],

@@ -111,6 +111,9 @@ table! {
         bmp: List<BmpStation>,
         /// Files of what was heard and of what is known (RFC 6396).
         mrt: Option<At<Mrt>>,
+        /// How long a peer may leave unread what it is sent, before its session ends: 0s (for ever) or
+        /// at least 3s (RFC 9687). Default: the greater of 8m and twice the agreed hold time.
+        send_hold_time: Option<At<Duration>>,
     }
 }
 
@@ -324,6 +327,8 @@ table! {
         ttl_security: Option<At<TtlSecurity>>,
         /// How many prefixes of a family the peer may tell, and is told.
         max_prefixes: Option<At<MaxPrefixes>>,
+        /// How long the peer may leave unread what it is sent. Default: bgp.send_hold_time.
+        send_hold_time: Option<At<Duration>>,
     }
 }
 

@@ -373,6 +373,13 @@ pub struct Netmon {
     pub listen: std::net::SocketAddr,
 }
 
+fn seconds_or_auto<S: serde::Serializer>(d: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+    match d {
+        Some(d) => seconds(d, s),
+        None => s.serialize_str("auto"),
+    }
+}
+
 fn seconds<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
     s.collect_str(&format_args!("{}s", d.as_secs_f64()))
 }

@@ -35,6 +35,7 @@ mod policies;
 mod refresh;
 mod restart_matrix;
 mod rpki;
+mod send_hold;
 mod session_options;
 mod survival;
 mod takeover;

@@ -32,6 +32,9 @@ pub struct Options {
     /// Communities of all kinds go along.
     pub send_communities: bool,
     pub max_prefixes: MaxPrefixes,
+    /// How long the peer may leave unread what it is sent (RFC 9687); zero: for ever. `None`: the
+    /// greater of 8 minutes and twice the agreed hold time.
+    pub send_hold_time: Option<Duration>,
 }
 
 /// How many prefixes of a family a peer may tell, and is told.
@@ -109,6 +112,7 @@ impl Default for Options {
             next_hop: NextHopRule::Auto,
             send_communities: true,
             max_prefixes: MaxPrefixes { most: None, warn: 80, action: OverLimit::Warn, out: None },
+            send_hold_time: None,
         }
     }
 }

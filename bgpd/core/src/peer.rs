@@ -22,7 +22,7 @@ use crate::speaker::limits::{Bar, Level};
 use crate::speaker::refresh::Refreshing;
 use crate::types::{Asn, ConnId, Family, PeerId, RouterId};
 use crate::view::Counters;
-use crate::wire::{Capability, Message};
+use crate::wire::{Capability, Message, Notification};
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -387,7 +387,9 @@ fn severity(cause: &Cause, lived: Duration) -> Severity {
         Cause::ConnectFailed(_) | Cause::Collision | Cause::Deconfigured | Cause::Stopped => {
             Severity::Failed
         }
-        Cause::Sent(n) if n.code == 6 => Severity::Failed,
+        Cause::Sent(n) if n.code == 6 || *n == Notification::SEND_HOLD_TIMER_EXPIRED => {
+            Severity::Failed
+        }
         Cause::HoldTimerExpired | Cause::BfdDown { .. } => Severity::Lost,
         Cause::Sent(_) | Cause::Received(_) => Severity::Error,
     }

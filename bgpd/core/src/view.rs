@@ -84,6 +84,8 @@ pub struct PeerView {
     /// As agreed, or as configured while there is no session.
     pub hold_time: Duration,
     pub keepalive: Duration,
+    /// How long it may leave unread what it is sent (RFC 9687); zero: for ever.
+    pub send_hold_time: Duration,
     /// How often a session has come up.
     pub established_count: u64,
     pub last_error: Option<String>,

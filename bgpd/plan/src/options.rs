@@ -32,6 +32,7 @@ pub(super) fn options(o: &config::SessionOptions) -> Options {
         },
         send_communities: o.send_communities,
         max_prefixes: max_prefixes(&o.max_prefixes),
+        send_hold_time: o.send_hold_time,
     }
 }
 

@@ -147,7 +147,10 @@ fn details(peer: &Peer) -> String {
     line("router ID", or_dash(&peer.remote_router_id).to_owned());
     line(
         "timers",
-        format!("hold {} s, keepalive {} s", peer.hold_time_seconds, peer.keepalive_seconds),
+        format!(
+            "hold {} s, keepalive {} s, send hold {} s",
+            peer.hold_time_seconds, peer.keepalive_seconds, peer.send_hold_time_seconds
+        ),
     );
     line("capabilities", or_dash(&peer.capabilities.join(", ")).to_owned());
     line("graceful restart", restart(peer));

@@ -45,7 +45,7 @@ pub(super) fn check(file: &File, log: &mut Log) {
 }
 
 fn timers(bgp: &Bgp, log: &mut Log) {
-    if let Some(time) = &bgp.hold_time {
+    for time in [&bgp.hold_time, &bgp.send_hold_time].into_iter().flatten() {
         hold_time(time, log);
     }
     if let Some(retry) = &bgp.connect_retry
@@ -264,7 +264,7 @@ fn dialled(peer: &Peer, at: &At<IpAddr>, log: &mut Log) {
 }
 
 fn session(file: &File, bgp: &Bgp, peer: &Peer, log: &mut Log) {
-    if let Some(time) = &peer.hold_time {
+    for time in [&peer.hold_time, &peer.send_hold_time].into_iter().flatten() {
         hold_time(time, log);
     }
     if let Some(restart) = &peer.graceful_restart {

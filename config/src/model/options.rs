@@ -27,6 +27,10 @@ pub struct SessionOptions {
     /// The peer is no more than so many hops away, and that is checked (RFC 5082).
     pub ttl_security: Option<u8>,
     pub max_prefixes: MaxPrefixes,
+    /// How long the peer may leave unread what it is sent (RFC 9687), zero for ever; `None`: the
+    /// greater of 8 minutes and twice the agreed hold time.
+    #[serde(serialize_with = "super::seconds_or_auto")]
+    pub send_hold_time: Option<Duration>,
 }
 
 /// How many prefixes of a family a peer may tell, and is told.

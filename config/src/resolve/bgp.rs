@@ -232,7 +232,7 @@ fn session(file: &File, bgp: &file::Bgp, peer: &file::Peer) -> PeerSession {
             .filter(|_| !internal)
             .and_then(|hops| u8::try_from(hops.0).ok()),
         bfd: bfd(bgp, peer),
-        options: options::of(peer),
+        options: options::of(bgp, peer),
     }
 }
 
@@ -302,7 +302,7 @@ fn mesh(file: &File, bgp: &file::Bgp, name: &str) -> Vec<Peer> {
         local_address: None,
         multihop: None,
         bfd: None,
-        options: options::defaults(address.is_ipv6()),
+        options: options::defaults(bgp, address.is_ipv6()),
     };
     let peer = |node: &At<Node>| {
         let address = node.address.as_ref()?.value;

@@ -204,6 +204,9 @@ pub struct Peer {
     /// and marks where the answer ends (RFC 7313)
     #[prost(bool, tag = "21")]
     pub enhanced_refresh: bool,
+    /// how long it may leave unread what it is sent (RFC 9687); 0: for ever, or not up
+    #[prost(uint32, tag = "22")]
+    pub send_hold_time_seconds: u32,
     /// How its session would survive a restart of the speaker: "tier0", or why only graceful restart
     /// is left. Empty while it is not up.
     #[prost(string, tag = "40")]

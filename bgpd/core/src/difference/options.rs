@@ -4,6 +4,7 @@ use super::{Changes, Effect};
 use crate::config::SpeakerConfig;
 use crate::options::{LocalAs, Options};
 use std::fmt::{Debug, Display};
+use std::time::Duration;
 
 pub(super) fn options(old: &Options, new: &Options, all: &mut Changes) {
     // Every field by its name, so that a new one cannot be forgotten here.
@@ -21,6 +22,7 @@ pub(super) fn options(old: &Options, new: &Options, all: &mut Changes) {
         next_hop,
         send_communities,
         max_prefixes,
+        send_hold_time,
     } = new;
     // The peer knows us by it.
     all.note("local_as", named(old.local_as), named(*local_as), asn_of(old, new));
@@ -29,6 +31,7 @@ pub(super) fn options(old: &Options, new: &Options, all: &mut Changes) {
     all.note("extended_messages", old.extended_messages, extended_messages, later);
     all.note("extended_next_hop", old.extended_next_hop, extended_next_hop, later);
     all.note("role_strict", old.role_strict, role_strict, later);
+    all.note("send_hold_time", time(old.send_hold_time), time(*send_hold_time), later);
     // Other rules for the same routes.
     let at_once = Effect::AtOnce;
     all.note("role", shown(old.role), shown(*role), at_once);
@@ -74,6 +77,10 @@ fn named(local: Option<LocalAs>) -> String {
 
 fn shown<T: Display>(value: Option<T>) -> String {
     value.map_or_else(|| "none".into(), |value| value.to_string())
+}
+
+fn time(chosen: Option<Duration>) -> String {
+    chosen.map_or_else(|| "auto".into(), super::shown)
 }
 
 fn word<T: Debug>(value: Option<T>) -> String {

@@ -35,6 +35,8 @@ pub(crate) struct Session {
     peer_as: PeerAs,
     /// The peer has to say its role (RFC 9234 §4.2).
     role_strict: bool,
+    /// See [`Options::send_hold_time`](crate::options::Options::send_hold_time).
+    send_hold: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -82,7 +84,7 @@ pub(crate) enum Step {
 /// RFC 4271 §8.2.2: "a large value" for a peer that has not sent its OPEN.
 const OPEN_HOLD: Duration = Duration::from_secs(240);
 
-/// RFC 9687 §6: at least 8 minutes, at least twice the hold time.
+/// RFC 9687 §4.4: the greater of 8 minutes and twice the hold time, unless it is configured.
 const SEND_HOLD: Duration = Duration::from_secs(480);
 
 impl Session {
@@ -105,6 +107,7 @@ impl Session {
             ours,
             peer_as: offer.peer_as,
             role_strict: offer.options.role_strict,
+            send_hold: offer.options.send_hold_time,
         }
     }
 
@@ -134,8 +137,14 @@ impl Session {
             ours,
             peer_as: PeerAs::Is(agreed.theirs.asn),
             role_strict: false,
+            send_hold: None,
             state: State::Established(agreed),
         }
+    }
+
+    /// With this send hold time.
+    pub(crate) fn with_send_hold(self, send_hold: Option<Duration>) -> Self {
+        Self { send_hold, ..self }
     }
 
     pub(crate) fn step(&mut self, input: Input<'_, '_>, now: Instant) -> Step {
@@ -233,10 +242,24 @@ impl Session {
     }
 
     fn arm_send_hold(&mut self, now: Instant) {
-        if let State::Established(agreed) = &self.state
-            && !agreed.hold_time.is_zero()
-        {
-            self.timers.set(Timer::SendHold, now + SEND_HOLD.max(agreed.hold_time * 2));
+        if let Some(time) = self.send_hold_time() {
+            self.timers.set(Timer::SendHold, now + time);
+        }
+    }
+
+    /// What was pulled has been waiting for the socket since then: the peer does not read.
+    pub(crate) fn stalled(&mut self, since: Instant) {
+        self.arm_send_hold(since);
+    }
+
+    /// `None`: the peer may take its time for ever, or is not there yet. Without a hold time we do not
+    /// decide by ourselves that a peer is dead.
+    pub(crate) fn send_hold_time(&self) -> Option<Duration> {
+        let State::Established(agreed) = &self.state else { return None };
+        let by_itself = || SEND_HOLD.max(agreed.hold_time * 2);
+        match self.send_hold {
+            None => (!agreed.hold_time.is_zero()).then(by_itself),
+            Some(time) => (!time.is_zero()).then_some(time),
         }
     }
 

@@ -123,6 +123,13 @@ impl Speaker {
         more
     }
 
+    /// The kernel has taken nothing since then of what was pulled and still waits (RFC 9687 §3).
+    pub fn stalled(&mut self, conn: ConnId, since: Instant) {
+        if let Some(session) = self.session_mut(conn) {
+            session.stalled(since);
+        }
+    }
+
     /// What this connection's messages are read and written by, as far as it is agreed on.
     #[must_use]
     pub fn context(&self, conn: ConnId) -> Context {

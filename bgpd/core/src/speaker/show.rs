@@ -67,6 +67,7 @@ impl Speaker {
             remote_router_id: agreed.map(|a| a.router_id),
             hold_time,
             keepalive: hold_time / 3,
+            send_hold_time: session.and_then(Session::send_hold_time).unwrap_or_default(),
             established_count: peer.history.established,
             last_error: peer.history.last_error.clone(),
             families: families.iter().map(|f| family_view(peer, *f)).collect(),

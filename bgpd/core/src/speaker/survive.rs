@@ -203,7 +203,8 @@ impl Speaker {
         peer.is_at(&link);
         peer.adj_out.resume(rib, &agreed, told, interner);
         peer.history.capabilities.clone_from(&agreed.theirs.capabilities);
-        let session = Session::resume(conn, link, ours, agreed, (age, silent), now);
+        let session = Session::resume(conn, link, ours, agreed, (age, silent), now)
+            .with_send_hold(peer.settings.options.send_hold_time);
         peer.history.state_since = session.since;
         peer.history.state = session.state.name();
         peer.sessions.push(session);

@@ -13,8 +13,8 @@ use std::time::Duration;
 const LOCAL_PREF: u32 = 100;
 
 /// With a peer of the file.
-pub(super) fn of(peer: &Peer) -> SessionOptions {
-    let none = defaults(is_ipv6(peer));
+pub(super) fn of(bgp: &file::Bgp, peer: &Peer) -> SessionOptions {
+    let none = defaults(bgp, is_ipv6(peer));
     let is = |key: &Option<At<bool>>, default| value(key, default);
     let role = peer.role.as_ref().map(|role| role.value);
     let allowed = peer.allow_as_in.as_ref().and_then(|n| u8::try_from(n.0).ok());
@@ -36,11 +36,12 @@ pub(super) fn of(peer: &Peer) -> SessionOptions {
         send_communities: is(&peer.send_communities, none.send_communities),
         max_prefixes: peer.max_prefixes.as_ref().map_or(none.max_prefixes, |m| max_prefixes(m)),
         ttl_security: peer.ttl_security.as_ref().and_then(|hops| hops.value.0),
+        send_hold_time: peer.send_hold_time.as_ref().map(|t| t.value).or(none.send_hold_time),
     }
 }
 
 /// `ipv6`: the session runs over it.
-pub(super) const fn defaults(ipv6: bool) -> SessionOptions {
+pub(super) fn defaults(bgp: &file::Bgp, ipv6: bool) -> SessionOptions {
     SessionOptions {
         extended_messages: true,
         extended_next_hop: ipv6,
@@ -56,6 +57,7 @@ pub(super) const fn defaults(ipv6: bool) -> SessionOptions {
         send_communities: true,
         ttl_security: None,
         max_prefixes: MAX_PREFIXES,
+        send_hold_time: bgp.send_hold_time.as_ref().map(|t| t.value),
     }
 }
 

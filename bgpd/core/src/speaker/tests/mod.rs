@@ -16,6 +16,7 @@ mod reload;
 mod reset;
 mod restart;
 mod routes;
+mod send_hold;
 mod survive;
 mod table;
 mod watch;

@@ -228,10 +228,11 @@ fn restart(session: &mut SessionConfig) -> &mut RestartConfig {
 
 /// One change of every field there is, of a peer and of the speaker.
 fn every_change() -> Vec<(&'static str, SpeakerConfig)> {
-    let session: [Edit<SessionConfig>; 13] = [
+    let session: [Edit<SessionConfig>; 14] = [
         ("asn", |s| s.asn = Asn(65009).into()),
         ("passive", |s| s.passive = false),
         ("hold_time", |s| s.hold_time = seconds(30)),
+        ("send_hold_time", |s| s.options.send_hold_time = Some(seconds(30))),
         ("families", |s| s.families = vec![Family::Ipv4Unicast]),
         ("graceful_restart", |s| s.graceful_restart = None),
         ("graceful_restart", |s| s.graceful_restart = Some(RestartConfig::new(seconds(300)))),
