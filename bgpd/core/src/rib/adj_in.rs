@@ -4,7 +4,7 @@
 //! a peer restarts gracefully all its paths become stale at once (RFC 4724 §4.2): they carry the
 //! number of the session generation that confirmed them, and that number goes up.
 
-use super::attrs::Attrs;
+use super::attrs::{Attrs, AttrsId};
 use super::by_path::{ByPath, PathKey};
 use super::import::Verdict;
 use super::numbers::PrefixId;
@@ -27,7 +27,7 @@ pub(crate) type Admitted = Result<Attrs, Verdict>;
 
 #[derive(Debug)]
 pub(crate) struct InPath {
-    pub(crate) attrs: Attrs,
+    pub(crate) attrs: AttrsId,
     since: Ticks,
     generation: u16,
     pub(crate) verdict: Verdict,
@@ -102,7 +102,7 @@ impl AdjIn {
     pub(crate) fn set(
         &mut self,
         key: PathKey,
-        attrs: Attrs,
+        attrs: AttrsId,
         verdict: Verdict,
         now: Instant,
     ) -> Option<Verdict> {
@@ -128,7 +128,7 @@ impl AdjIn {
     }
 
     /// Gives a path other attributes; it stays as stale and as judged as it was.
-    pub(crate) fn alter(&mut self, key: PathKey, attrs: Attrs) -> Option<Verdict> {
+    pub(crate) fn alter(&mut self, key: PathKey, attrs: AttrsId) -> Option<Verdict> {
         let path = self.paths.get_mut(key)?;
         path.attrs = attrs;
         Some(path.verdict)
@@ -148,11 +148,11 @@ impl AdjIn {
     pub(crate) fn judge(
         &mut self,
         all: bool,
-        mut judge: impl FnMut(PathKey, &Attrs) -> Option<Admitted>,
+        mut judge: impl FnMut(PathKey, AttrsId) -> Option<Admitted>,
     ) -> Vec<(PathKey, Admitted)> {
         let mut changed = Vec::new();
         for (key, path) in self.paths.iter_mut() {
-            let Some(admitted) = judge(key, &path.attrs) else { continue };
+            let Some(admitted) = judge(key, path.attrs) else { continue };
             let new = admitted.as_ref().map_or_else(|refused| *refused, |_| Verdict::Accepted);
             self.accepted += usize::from(new.accepted());
             self.accepted -= usize::from(path.verdict.accepted());
@@ -192,6 +192,7 @@ impl AdjIn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rib::attrs::Interner;
     use crate::testing::{attributes, start};
 
     fn id(n: usize) -> PathKey {
@@ -200,10 +201,10 @@ mod tests {
 
     #[test]
     fn a_path_told_again_is_no_longer_stale() {
-        let attrs = Attrs::lone(&attributes(&[65001]));
+        let attrs = Attrs::lone(&attributes(&[65001])).id();
         let mut table = AdjIn::new(Family::Ipv4Unicast);
         for p in [id(0), id(1)] {
-            table.set(p, attrs.clone(), Verdict::Accepted, start());
+            table.set(p, attrs, Verdict::Accepted, start());
         }
         table.mark_stale();
         assert_eq!(table.stale(), 2);
@@ -218,11 +219,10 @@ mod tests {
         let attrs = Attrs::lone(&attributes(&[65001]));
         let mut table = AdjIn::new(Family::Ipv4Unicast);
         for n in 0..2 {
-            table.set(id(n), attrs.clone(), Verdict::Accepted, start());
+            table.set(id(n), attrs.id(), Verdict::Accepted, start());
         }
-        let first = |p: PathKey, attrs: &Attrs| {
-            Some(if p == id(0) { Ok(attrs.clone()) } else { Err(Verdict::Policy) })
-        };
+        let first =
+            |p: PathKey, _| Some(if p == id(0) { Ok(attrs.clone()) } else { Err(Verdict::Policy) });
         let changed = table.judge(false, first);
         assert_eq!(changed.len(), 1);
         assert_eq!(table.accepted(), 1);
@@ -233,11 +233,12 @@ mod tests {
     #[test]
     fn a_path_is_as_old_as_its_attributes() {
         let mut table = AdjIn::new(Family::Ipv4Unicast);
-        let (one, two) = (Attrs::lone(&attributes(&[1])), Attrs::lone(&attributes(&[2])));
+        let mut interner = Interner::default();
+        let [one, two] = [1, 2].map(|asn| interner.intern(&attributes(&[asn])).id());
         let later = |s| start() + Duration::from_secs(s);
         let began = later(0);
         let at = |s| began + Duration::from_secs(s);
-        table.set(id(0), one.clone(), Verdict::Accepted, at(0));
+        table.set(id(0), one, Verdict::Accepted, at(0));
         table.set(id(0), one, Verdict::Accepted, at(5));
         assert_eq!(table.since(table.get(id(0)).unwrap()), Some(at(0)));
         table.set(id(0), two, Verdict::Accepted, at(7));

@@ -1,9 +1,8 @@
 //! One copy of each set of attributes: most of a table's routes share theirs with many others.
 //!
-//! A set is kept as the octets it has in an UPDATE, in one piece of memory with what the decision
-//! process asks for; [`Attributes`] are made of it when somebody wants to look or to change. Whoever
-//! holds very many of them holds their numbers ([`AttrsId`]) and is asked which when the interner
-//! is swept.
+//! A set is kept as the octets it has in an UPDATE, beside what the decision process asks for;
+//! [`Attributes`] are made of it when somebody wants to look or to change. Whoever holds very many
+//! of them holds their numbers ([`AttrsId`]) and is asked which when the interner is swept.
 
 use super::decision::DEFAULT_LOCAL_PREF;
 use super::export::Reach;
@@ -13,11 +12,12 @@ use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
-use triomphe::ThinArc;
+use std::rc::Rc;
 
-/// Interned attributes: equal ones are the same.
+/// Interned attributes: equal ones are the same. One thread has them all: a count kept by atomics
+/// makes each clone wait for the tables' memory, which costs an eighth of a large transfer.
 #[derive(Clone)]
-pub(crate) struct Attrs(ThinArc<Head, u8>);
+pub(crate) struct Attrs(Rc<Set>);
 
 /// Stands for a set of attributes in tables; [`Interner::get`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,11 +36,9 @@ impl AttrsId {
 
 /// Small, for there are as many as there are sets: zero stands for an AS and an ID that are not
 /// there, as it is none that could be.
-struct Head {
-    /// What no attribute's length field can say; such a set is told to nobody.
-    oversized: Option<Box<Attributes>>,
+struct Set {
+    octets: Octets,
     id: AttrsId,
-    hash: u32,
     med: u32,
     local_pref: u32,
     /// Never on the wire.
@@ -57,17 +55,26 @@ struct Head {
     only_to_customer: bool,
 }
 
+/// As [`wire::pack`] has written them.
+enum Octets {
+    Fit(Box<[u8]>),
+    /// What no attribute's length field can say; such a set is told to nobody.
+    Oversized(Box<(Attributes, Box<[u8]>)>),
+}
+
 /// No UPDATE holds more.
 const MAX_PACKED: usize = u16::MAX as usize;
 
 impl Attrs {
-    fn new(attributes: &Attributes, packed: &[u8], hash: u32, id: AttrsId) -> Self {
+    fn new(attributes: &Attributes, packed: &[u8], id: AttrsId) -> Self {
         let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
-        let oversized = (packed.len() > MAX_PACKED).then(|| Box::new(attributes.clone()));
-        let head = Head {
+        let octets = match packed.len() {
+            ..=MAX_PACKED => Octets::Fit(packed.into()),
+            _ => Octets::Oversized(Box::new((attributes.clone(), packed.into()))),
+        };
+        Self(Rc::new(Set {
+            octets,
             id,
-            hash,
-            oversized,
             med: attributes.med.unwrap_or(0),
             local_pref: attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
             weight: attributes.weight,
@@ -81,47 +88,42 @@ impl Attrs {
             graceful_shutdown: attributes.has_community(Community::GRACEFUL_SHUTDOWN),
             has_med: attributes.med.is_some(),
             only_to_customer: attributes.only_to_customer.is_some(),
-        };
-        Self(ThinArc::from_header_and_slice(head, packed))
-    }
-
-    fn head(&self) -> &Head {
-        &self.0.header.header
+        }))
     }
 
     pub(crate) fn id(&self) -> AttrsId {
-        self.head().id
+        self.0.id
     }
 
     /// 0 where there is none.
     pub(crate) fn med(&self) -> u32 {
-        self.head().med
+        self.0.med
     }
 
     pub(crate) fn has_med(&self) -> bool {
-        self.head().has_med
+        self.0.has_med
     }
 
     /// RFC 9234 §5.
     pub(crate) fn is_only_to_customer(&self) -> bool {
-        self.head().only_to_customer
+        self.0.only_to_customer
     }
 
     /// The default where there is none.
     pub(crate) fn local_pref(&self) -> u32 {
-        self.head().local_pref
+        self.0.local_pref
     }
 
     pub(crate) fn weight(&self) -> u32 {
-        self.head().weight
+        self.0.weight
     }
 
     pub(crate) fn origin(&self) -> Origin {
-        self.head().origin
+        self.0.origin
     }
 
     pub(crate) fn originator_id(&self) -> Option<RouterId> {
-        match self.head().originator_id {
+        match self.0.originator_id {
             0 => None,
             id => Some(RouterId(id.into())),
         }
@@ -129,7 +131,7 @@ impl Attrs {
 
     /// The neighbour's AS, if there is one.
     pub(crate) fn first_as(&self) -> Option<Asn> {
-        match self.head().first_as {
+        match self.0.first_as {
             0 => None,
             asn => Some(Asn(asn)),
         }
@@ -137,39 +139,39 @@ impl Attrs {
 
     /// RFC 4271 §9.1.2.2 a.
     pub(crate) fn path_length(&self) -> u16 {
-        self.head().path_length
+        self.0.path_length
     }
 
     pub(crate) fn clusters(&self) -> u16 {
-        self.head().clusters
+        self.0.clusters
     }
 
     /// RFC 1997.
     pub(crate) fn reach(&self) -> Reach {
-        self.head().reach
+        self.0.reach
     }
 
     /// RFC 9494 §3.2.
     pub(crate) fn is_long_lived_stale(&self) -> bool {
-        self.head().long_lived_stale
+        self.0.long_lived_stale
     }
 
     /// RFC 8326 §4.
     pub(crate) fn is_shutting_down(&self) -> bool {
-        self.head().graceful_shutdown
+        self.0.graceful_shutdown
     }
 
     pub(crate) fn next_hop(&self) -> NextHop {
-        match &self.head().oversized {
-            Some(attributes) => attributes.next_hop,
-            None => wire::packed_next_hop(self.packed()),
+        match &self.0.octets {
+            Octets::Oversized(whole) => whole.0.next_hop,
+            Octets::Fit(packed) => wire::packed_next_hop(packed),
         }
     }
 
     pub(crate) fn unpack(&self) -> Attributes {
-        match &self.head().oversized {
-            Some(attributes) => Attributes::clone(attributes),
-            None => Attributes { weight: self.weight(), ..wire::unpack(self.packed()) },
+        match &self.0.octets {
+            Octets::Oversized(whole) => whole.0.clone(),
+            Octets::Fit(packed) => Attributes { weight: self.weight(), ..wire::unpack(packed) },
         }
     }
 
@@ -181,30 +183,36 @@ impl Attrs {
         prefixes: &[L],
         out: &mut Vec<u8>,
     ) -> usize {
-        match self.head().oversized {
-            Some(_) => 0,
-            None => wire::announce_packed(context, family, self.packed(), prefixes, out),
+        match &self.0.octets {
+            Octets::Oversized(_) => 0,
+            Octets::Fit(packed) => wire::announce_packed(context, family, packed, prefixes, out),
         }
     }
 
     /// As [`wire::pack`] has written them.
     pub(crate) fn packed(&self) -> &[u8] {
-        &self.0.slice
+        match &self.0.octets {
+            Octets::Fit(packed) => packed,
+            Octets::Oversized(whole) => &whole.1,
+        }
     }
 
     fn is(&self, attributes: &Attributes, packed: &[u8]) -> bool {
-        let whole = || self.head().oversized.as_deref().is_none_or(|own| own == attributes);
-        self.packed() == packed && self.weight() == attributes.weight && whole()
+        let whole = match &self.0.octets {
+            Octets::Fit(own) => **own == *packed,
+            Octets::Oversized(own) => own.0 == *attributes,
+        };
+        whole && self.weight() == attributes.weight
     }
 
     fn is_used(&self) -> bool {
-        ThinArc::strong_count(&self.0) > 1
+        Rc::strong_count(&self.0) > 1
     }
 }
 
 impl PartialEq for Attrs {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.head(), other.head())
+        Rc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -220,14 +228,20 @@ impl std::fmt::Debug for Attrs {
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     sets: Vec<Option<Attrs>>,
-    /// Indexes into `sets`.
-    index: HashTable<u32>,
+    index: HashTable<Place>,
     /// Indexes that are free.
     free: Vec<u32>,
     hasher: DefaultHashBuilder,
     scratch: Vec<u8>,
     /// Sweep when there are this many.
     sweep_at: usize,
+}
+
+/// Of a set in `sets`; with its hash, so that the index grows without a look at the sets.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    hash: u32,
+    index: u32,
 }
 
 /// Below this many a sweep is not worth the walk.
@@ -256,22 +270,22 @@ impl Interner {
         let sets = &self.sets;
         let entry = self.index.entry(
             spread(hash),
-            |i| at(sets, *i).is_some_and(|a| a.head().hash == hash && a.is(attributes, packed)),
-            |i| at(sets, *i).map_or(0, |a| spread(a.head().hash)),
+            |p| p.hash == hash && at(sets, p.index).is_some_and(|a| a.is(attributes, packed)),
+            |p| spread(p.hash),
         );
         match entry {
-            Entry::Occupied(known) => match at(sets, *known.get()) {
+            Entry::Occupied(known) => match at(sets, known.get().index) {
                 Some(attrs) => attrs.clone(),
-                None => Attrs::new(attributes, packed, hash, AttrsId::of_index(sets.len())),
+                None => Attrs::new(attributes, packed, AttrsId::of_index(sets.len())),
             },
             Entry::Vacant(vacant) => {
                 let index = self.free.pop().unwrap_or_else(|| {
                     self.sets.push(None);
                     u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)
                 });
-                vacant.insert(index);
+                vacant.insert(Place { hash, index });
                 let id = AttrsId::of_index(index as usize);
-                let attrs = Attrs::new(attributes, packed, hash, id);
+                let attrs = Attrs::new(attributes, packed, id);
                 if let Some(slot) = self.sets.get_mut(index as usize) {
                     *slot = Some(attrs.clone());
                 }
@@ -298,12 +312,12 @@ impl Interner {
             }
         });
         let Self { sets, index, free, .. } = self;
-        index.retain(|i| {
-            let slot = *i as usize;
+        index.retain(|place| {
+            let slot = place.index as usize;
             let named = marked.get(slot).copied().unwrap_or(false);
-            let used = named || at(sets, *i).is_some_and(Attrs::is_used);
+            let used = named || at(sets, place.index).is_some_and(Attrs::is_used);
             if !used {
-                free.push(*i);
+                free.push(place.index);
                 sets.get_mut(slot).map(Option::take);
             }
             used

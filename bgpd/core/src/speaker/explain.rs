@@ -43,7 +43,8 @@ impl Speaker {
             let mut view = self.adj_in_view(peer, prefix, now)?;
             view.paths.retain(|path| path.rejected);
             for (key, path) in refused.iter().filter(|(_, p)| p.verdict == Verdict::Policy) {
-                let rule = import_rule(peer, prefix, &path.attrs, &self.origins);
+                let came = self.interner.get(path.attrs);
+                let rule = came.and_then(|a| import_rule(peer, prefix, a, &self.origins));
                 let shown = view.paths.iter_mut().filter(|shown| shown.path_id == key.path);
                 shown.for_each(|shown| shown.said.clone_from(&rule));
             }

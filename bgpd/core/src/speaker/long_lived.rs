@@ -69,7 +69,8 @@ impl Speaker {
         let stale = adj_in.stale_keys();
         let mut kept = 0;
         for key in &stale {
-            let Some(attrs) = adj_in.get(*key).map(|p| p.attrs.clone()) else { continue };
+            let attrs = adj_in.get(*key).and_then(|p| interner.get(p.attrs)).cloned();
+            let Some(attrs) = attrs else { continue };
             let mut marked = attrs.unpack();
             if marked.has_community(Community::NO_LLGR) {
                 if adj_in.remove(*key).is_some_and(Verdict::accepted) {
@@ -83,7 +84,7 @@ impl Speaker {
             }
             marked.communities.push(Community::LLGR_STALE.0);
             let marked = interner.intern(&marked);
-            let accepted = adj_in.alter(*key, marked.clone()).is_some_and(Verdict::accepted);
+            let accepted = adj_in.alter(*key, marked.id()).is_some_and(Verdict::accepted);
             let Some(prefix) = tables.rib.prefix(key.prefix) else { continue };
             if accepted && let Ok(attrs) = judge.admit(&prefix, &marked, interner) {
                 let source = Rc::clone(source);

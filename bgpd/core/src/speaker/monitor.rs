@@ -159,8 +159,10 @@ impl Speaker {
         for number in (to..from).rev().map(|index| PrefixId::new(family, index)) {
             let Some(prefix) = self.rib.prefix(number) else { continue };
             for (key, path) in table.of(number) {
-                if let Some(out) = &mut before {
-                    came.add((prefix, key.path), &path.attrs, out);
+                if let Some(out) = &mut before
+                    && let Some(attrs) = self.interner.get(path.attrs)
+                {
+                    came.add((prefix, key.path), attrs, out);
                 }
                 if let Some(out) = &mut behind
                     && let Some(accepted) = self.path_of(peer, key)

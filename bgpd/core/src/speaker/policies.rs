@@ -77,7 +77,8 @@ impl Speaker {
             let numbers = tables.rib.numbers();
             let changed = adj_in.judge(all, |key, attrs| {
                 let prefix = numbers.prefix(key.prefix).filter(&affected)?;
-                Some(judge.admit(&prefix, attrs, interner))
+                let attrs = interner.get(attrs)?.clone();
+                Some(judge.admit(&prefix, &attrs, interner))
             });
             judged.extend(changed.iter().map(|(key, _)| *key));
             for (key, admitted) in changed {

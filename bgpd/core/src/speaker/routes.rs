@@ -173,7 +173,7 @@ impl Speaker {
                 }
                 let admitted = gate.admit(&prefix, &importer, interner);
                 let verdict = admitted.as_ref().map_or_else(|no| *no, |_| Verdict::Accepted);
-                let was = adj_in.set(key, attrs.clone(), verdict, now);
+                let was = adj_in.set(key, attrs.id(), verdict, now);
                 match admitted {
                     Ok(attrs) => {
                         let source = Rc::clone(&up.source);

@@ -142,13 +142,14 @@ impl Speaker {
             let is_it =
                 |p: &&PathView| p.path_id == key.path && p.peer.as_ref() == Some(&peer.name);
             let chosen = selected.iter().find(|p| received.verdict.accepted() && is_it(p));
-            let path =
-                chosen.cloned().unwrap_or_else(|| refused_view(peer, (table, received), now));
             // As it came, and not as a policy has changed it.
-            let attributes = Arc::new(received.attrs.unpack());
-            PathView { attributes, path_id: key.path, ..path }
+            let came = bare_view(self.interner.get(received.attrs)?);
+            let attributes = Arc::clone(&came.attributes);
+            let refused = || refused_view(peer, (table, received), came, now);
+            let path = chosen.cloned().unwrap_or_else(refused);
+            Some(PathView { attributes, path_id: key.path, ..path })
         };
-        Some(RouteView { prefix: *prefix, paths: received.map(view).collect() })
+        Some(RouteView { prefix: *prefix, paths: received.filter_map(view).collect() })
     }
 
     /// What a peer holds of a prefix.
@@ -185,7 +186,12 @@ impl Speaker {
     }
 }
 
-fn refused_view(peer: &Peer, (table, path): (&AdjIn, &InPath), now: Instant) -> PathView {
+fn refused_view(
+    peer: &Peer,
+    (table, path): (&AdjIn, &InPath),
+    came: PathView,
+    now: Instant,
+) -> PathView {
     let since = table.since(path);
     PathView {
         peer: Some(peer.name.clone()),
@@ -193,7 +199,7 @@ fn refused_view(peer: &Peer, (table, path): (&AdjIn, &InPath), now: Instant) -> 
         rejected: true,
         reason: path.verdict.reason(),
         age: since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
-        ..bare_view(&path.attrs)
+        ..came
     }
 }
 

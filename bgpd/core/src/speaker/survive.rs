@@ -10,7 +10,7 @@ use crate::event::{Action, Resumed, Survivor};
 use crate::peer::Peer;
 use crate::report::Report;
 use crate::rib::adj_in::InPath;
-use crate::rib::attrs::{Attrs, AttrsId};
+use crate::rib::attrs::AttrsId;
 use crate::rib::by_path::PathKey;
 use crate::rib::told::{BadRecord, Record, Said, Told, all, each};
 use crate::session::Session;
@@ -110,15 +110,15 @@ impl Speaker {
         paths: impl Iterator<Item = (PathKey, &'a InPath)>,
         out: &mut Vec<u8>,
     ) {
-        let mut by_attributes: HashMap<AttrsId, (&Attrs, Vec<Listing>)> = HashMap::new();
+        let mut by_attributes: HashMap<AttrsId, Vec<Listing>> = HashMap::new();
         // As the peer has written it.
         let context = &context.mirrored();
         for (key, path) in paths {
-            let group = by_attributes.entry(path.attrs.id());
-            let group = group.or_insert_with(|| (&path.attrs, Vec::new()));
-            group.1.extend(self.rib.prefix(key.prefix).map(|prefix| (prefix, key.path)));
+            let group = by_attributes.entry(path.attrs).or_default();
+            group.extend(self.rib.prefix(key.prefix).map(|prefix| (prefix, key.path)));
         }
-        for (attrs, prefixes) in by_attributes.values() {
+        for (attrs, prefixes) in &by_attributes {
+            let Some(attrs) = self.interner.get(*attrs) else { continue };
             all(prefixes, |rest| attrs.announce(context, family, rest, out));
         }
     }

@@ -31,6 +31,9 @@ impl Speaker {
         memos.clear();
         interner.sweep(|mark| {
             for peer in peers.values() {
+                for family in Family::ALL {
+                    peer.adj_in.get(family).iter().for_each(|(_, path)| mark(path.attrs));
+                }
                 peer.adj_out.iter().for_each(|(_, attrs)| mark(attrs));
             }
         });

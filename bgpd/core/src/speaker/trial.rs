@@ -88,16 +88,16 @@ impl Speaker {
         let context =
             crate::policy::Context { family, source, origins: &self.origins, own_asn: None };
         let one = |(view, (_, path)): (PathView, (_, &InPath))| {
-            let came = path.attrs.unpack();
+            let came = self.interner.get(path.attrs)?.unpack();
             let options = &peer.settings.options;
             let taken = rewrite::inward(options, source.kind, source.asn, &came);
             let attributes = Arc::new(taken.unwrap_or(came));
             let trace = trace::trace(program, prefix, &attributes, &context);
             let other = !matches!(path.verdict, Verdict::Accepted | Verdict::Policy);
             let refused = path.verdict.reason().filter(|_| other);
-            Trial { before: PathView { attributes, ..view }, trace, refused }
+            Some(Trial { before: PathView { attributes, ..view }, trace, refused })
         };
-        views.into_iter().zip(peer.adj_in.get(family).of(id)).map(one).collect()
+        views.into_iter().zip(peer.adj_in.get(family).of(id)).filter_map(one).collect()
     }
 
     /// Of paths that the peer would be told, were it for the policy alone.
