@@ -69,7 +69,7 @@ restart-matrix: setup release ## every way of ending against every peer; rewrite
 test-interop: setup release ## every feature against BIRD, FRR, GoBGP, OpenBGPD and ExaBGP; rewrites docs/interop.md
 	@target/release/mainstay-interop
 
-capture: setup release ## what the five speakers send, for the tests of the codec (wants tcpdump)
+capture: setup release ## what the five speakers send, for the tests of the codec
 	@CAPTURE=bgpd/core/tests/wire_support/captured.txt target/release/mainstay-interop ""
 
 crash-suite: setup release ## kills, losses of power and failing disks for mainstay-ipamd; rewrites docs/reliability.md

@@ -10,6 +10,7 @@ packages=(
   containernetworking-plugins        # ptp, bridge, host-local
   containerd runc busybox-static     # a container runtime, and what runs in its pods
   iptables                           # portmap
+  tcpdump                            # make capture
   conntrack nftables iproute2 iputils-ping procps
   prometheus                         # promtool, and a server to ask the dashboard's queries
   systemd systemd-container dbus     # systemd-analyze; machines with a systemd of their own

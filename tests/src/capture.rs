@@ -33,6 +33,9 @@ pub struct Capture {
     session: String,
 }
 
+const FILTER: &str =
+    "tcp port 179 and (src host 192.0.2.1 or src host 2001:db8::1 or src host fe80::1)";
+
 /// Where to, if anything is to be captured.
 fn wanted() -> Option<PathBuf> {
     std::env::var_os("CAPTURE").map(PathBuf::from)
@@ -59,7 +62,7 @@ impl Capture {
             "root",
             "-w",
         ]);
-        command.arg(&file).args(["tcp", "port", "179", "and", "src", "host", "192.0.2.1"]);
+        command.arg(&file).arg(FILTER);
         let tcpdump =
             Proc::start("tcpdump (apt-get install tcpdump)", command, &dir.path().join("log"));
         eventually(20, "tcpdump listens", || match tcpdump.log().contains("listening on") {
@@ -106,7 +109,7 @@ const NAMES: [&str; 6] = ["", "OPEN", "UPDATE", "NOTIFICATION", "KEEPALIVE", "RO
 const LENGTH: std::ops::Range<usize> = 16..18;
 const TYPE: usize = 18;
 
-/// The BGP messages in a pcap file of Ethernet and IPv4, by connection in the order of TCP.
+/// The BGP messages in a pcap file of Ethernet, by connection in the order of TCP.
 fn messages(pcap: &[u8]) -> Vec<Vec<u8>> {
     let mut streams: BTreeMap<u16, BTreeMap<u32, Vec<u8>>> = BTreeMap::new();
     let mut rest = pcap.get(24..).unwrap_or_default();
@@ -123,9 +126,15 @@ fn messages(pcap: &[u8]) -> Vec<Vec<u8>> {
 
 /// The port that is not BGP's, the place in the stream, the payload; nothing if that is empty.
 fn segment(packet: &[u8]) -> Option<(u16, u32, &[u8])> {
-    let ip = packet.get(14..).filter(|_| packet.get(12..14) == Some(&[8, 0]))?;
-    let total = usize::from(u16::from_be_bytes([*ip.get(2)?, *ip.get(3)?]));
-    let tcp = ip.get(usize::from(ip.first()? & 15) * 4..total)?;
+    let ip = packet.get(14..)?;
+    let length =
+        |at: usize| Some(usize::from(u16::from_be_bytes([*ip.get(at)?, *ip.get(at + 1)?])));
+    let tcp = match packet.get(12..14)? {
+        [8, 0] => ip.get(usize::from(ip.first()? & 15) * 4..length(2)?)?,
+        // TCP stands behind the fixed header at once.
+        [0x86, 0xdd] if ip.get(6) == Some(&6) => ip.get(40..40 + length(4)?)?,
+        _ => return None,
+    };
     let port = |at: usize| Some(u16::from_be_bytes([*tcp.get(at)?, *tcp.get(at + 1)?]));
     let at = u32::from_be_bytes(tcp.get(4..8)?.try_into().ok()?);
     let payload = tcp.get(usize::from(tcp.get(12)? >> 4) * 4..)?;

@@ -44,6 +44,17 @@ fn each_of_five_speakers_is_there_with_each_kind_of_message_it_has() {
     assert!(words >= 4, "{words} shutdowns with a word (RFC 9003)");
     let with_ids = all.iter().filter(|s| s.session.contains("add-paths") && named(s).1 == "UPDATE");
     assert!(with_ids.count() >= 10);
+    for speaker in ["BIRD", "FRRouting", "GoBGP", "ExaBGP"] {
+        let its = all.iter().filter(|s| named(s).0 == speaker);
+        assert!(its.filter(|s| has_ipv6_next_hop(s)).count() > 0, "{speaker}: none (RFC 8950)");
+    }
+}
+
+/// Of an IPv4 prefix.
+fn has_ipv6_next_hop(sample: &Sample) -> bool {
+    let Ok(Message::Update(update)) = decode(&sample.bytes, &sample.context) else { return false };
+    let ipv4 = update.announced.iter().flatten().filter(|s| s.family == Family::Ipv4Unicast);
+    ipv4.into_iter().any(|s| matches!(s.next_hop, NextHop::V6 { .. }))
 }
 
 fn means(sample: &Sample) -> String {

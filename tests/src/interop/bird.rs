@@ -1,8 +1,9 @@
 //! BIRD 2.
 
-use super::{Fact, Lacks, Peer, Wish};
+use super::{Fact, Lacks, Peer, Via, Wish};
 use crate::bird::Bird;
 use crate::netns::Netns;
+use std::fmt::Write;
 
 pub(super) fn start(host: &Netns, wish: &Wish) -> Result<Bird, Lacks> {
     Ok(Bird::start(host, &config(wish)))
@@ -27,6 +28,7 @@ impl Peer for Bird {
             Fact::ExtendedCommunity => "(rt, 64512, 5)".into(),
             Fact::Med => "BGP.med: 55".into(),
             Fact::OnlyToCustomer => "BGP.otc: 64512".into(),
+            Fact::NextHop(address) => format!("BGP.next_hop: {address}"),
         }
     }
 
@@ -65,6 +67,14 @@ fn config(wish: &Wish) -> String {
     ] {
         more.push_str(if wanted { line } else { "" });
     }
+    let (theirs, ours) = (wish.via.theirs(), wish.via.ours());
+    let mut ipv4 = String::new();
+    if wish.via != Via::Ipv4 {
+        ipv4.push_str("extended next hop on;");
+    }
+    if let Some(most) = wish.most {
+        let _ = write!(ipv4, "import limit {most} action restart;");
+    }
     let bfd = if wish.bfd { "protocol bfd {}\n" } else { "" };
     let (twice, paths) = if *add_paths { (TWICE, "add paths on;") } else { ("", "") };
     let password = password.map_or_else(String::new, |p| format!("password \"{p}\";"));
@@ -83,11 +93,11 @@ protocol static {{ ipv6; route 2001:db8:51::/48 blackhole; }}
   accept;
 }}
 protocol bgp node {{
-  local 192.0.2.1 as {asn}; neighbor 192.0.2.2 as {our_asn};
+  local {theirs} as {asn}; neighbor {ours} as {our_asn};
   hold time {hold_time};
   connect delay time 1; connect retry time 2; error wait time 1, 2;
   {password} {more}
-  ipv4 {{ import all; export filter told; import table; next hop self; {paths} }};
+  ipv4 {{ import all; export filter told; import table; next hop self; {paths} {ipv4} }};
   ipv6 {{ import all; export all; next hop self; {paths} }};
 }}
 "

@@ -6,7 +6,7 @@
 //!
 //! We announce 198.18.7.0/24 and 2001:db8:7::/48.
 
-use super::{Fact, Lacks, Speaker, Stand, Wish};
+use super::{Fact, Lacks, Speaker, Stand, Via, Wish};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,17 @@ pub static ALL: &[Feature] = &[
     feature("no packets from further away than one hop", "5082", ttl_security),
     feature("messages of up to 65535 octets are agreed on", "8654", extended_messages),
     feature("BFD watches the path", "5880, 5881", bfd),
-    feature("it tells too many prefixes, and is cut off and told why", "4486", too_many),
+    feature(
+        "it tells too many prefixes, is cut off and told why, and taken back",
+        "4486",
+        too_many,
+    ),
+    feature(
+        "we tell it too many prefixes: it cuts us off, we show why, and are taken back",
+        "4486",
+        told_too_many,
+    ),
+    feature("IPv4 prefixes with IPv6 next hops, both ways", "8950", ipv6_next_hops),
 ];
 
 const fn feature(name: &'static str, rfc: &'static str, check: Check) -> Feature {
@@ -242,5 +252,53 @@ fn too_many(speaker: Speaker) -> Result<(), Lacks> {
         let barred = tor["state"] == "Idle" && tor["last_error"].to_string().contains("6/1");
         if barred { Ok(()) } else { Err(tor.to_string()) }
     });
+    // OpenBGPD waits longer after each end than a test should.
+    if speaker != Speaker::OpenBgpd {
+        stand.change(&wish, "");
+        stand.established();
+        stand.we_show("198.51.101.0/24", |_| true);
+    }
+    Ok(())
+}
+
+fn told_too_many(speaker: Speaker) -> Result<(), Lacks> {
+    let wish = Wish { most: Some(1), ..Wish::default() };
+    let stand = Stand::new(speaker, &wish, "")?;
+    stand.peer_shows("198.18.7.0/24", &[]);
+    // More than one: FRR looks at its count before it adds to it.
+    let originate =
+        "198.18.7.0/24, 198.18.8.0/24, 198.18.9.0/24, 198.18.10.0/24, '2001:db8:7::/48'";
+    // Who dials again may see another end of another kind.
+    stand.change(&Wish { originate, ..wish.clone() }, "passive: true");
+    stand.until("it ends the session, and we show why", |s| {
+        let tor = s.tor()?;
+        let why = tor["last_error"].to_string();
+        // FRR says it inside a hard reset (RFC 8538 §3.1).
+        let said = why.contains("received NOTIFICATION 6/")
+            && why.contains("6/1 (maximum number of prefixes");
+        if said { Ok(()) } else { Err(tor.to_string()) }
+    });
+    stand.change(&wish, "");
+    stand.peer.let_in();
+    stand.established();
+    stand.peer_shows("198.18.7.0/24", &[]);
+    Ok(())
+}
+
+fn ipv6_next_hops(speaker: Speaker) -> Result<(), Lacks> {
+    // GoBGP has them on links without addresses alone.
+    let via = if speaker == Speaker::GoBgp { Via::LinkLocal } else { Via::Ipv6 };
+    let stand = Stand::new(speaker, &Wish { via, ..Wish::default() }, "")?;
+    stand.until("it has the capability", |s| {
+        let tor = s.tor()?;
+        let agreed = tor["capabilities"].to_string().contains("extended-next-hop");
+        if agreed { Ok(()) } else { Err(tor.to_string()) }
+    });
+    stand.we_show("198.51.100.0/24", |path| {
+        path["as_path"] == "65001"
+            && path["next_hop"].as_str().is_some_and(|hop| hop.starts_with(via.theirs()))
+    });
+    stand
+        .peer_shows("198.18.7.0/24", &[Fact::AsPath(vec![64512]), Fact::NextHop(Via::Ipv6.ours())]);
     Ok(())
 }

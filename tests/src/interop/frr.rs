@@ -1,7 +1,7 @@
 //! FRRouting.
 
 use super::bird::spaced;
-use super::{Fact, Lacks, Peer, Wish};
+use super::{Fact, Lacks, Peer, Via, Wish};
 use crate::frr::Frr;
 use crate::netns::Netns;
 
@@ -18,8 +18,9 @@ pub(super) fn start(host: &Netns, wish: &Wish) -> Result<Frr, Lacks> {
 impl Peer for Frr {
     fn established(&self) -> Result<(), String> {
         let all = self.json("show bgp neighbors")?;
-        let state = &all[NODE]["bgpState"];
-        if *state == "Established" { Ok(()) } else { Err(state.to_string()) }
+        let mut all = all.as_object().into_iter().flat_map(|o| o.values());
+        let up = all.any(|neighbor| neighbor["bgpState"] == "Established");
+        if up { Ok(()) } else { Err("it is not Established".into()) }
     }
 
     fn route(&self, prefix: &str) -> Result<String, String> {
@@ -36,6 +37,7 @@ impl Peer for Frr {
             Fact::ExtendedCommunity => "RT:64512:5".into(),
             Fact::Med => "\"metric\":55".into(),
             Fact::OnlyToCustomer => "\"otc\":64512".into(),
+            Fact::NextHop(address) => format!("\"ip\":\"{address}\""),
         }
     }
 
@@ -49,6 +51,10 @@ impl Peer for Frr {
             .map_err(|_| Lacks("vtysh has refused"))
     }
 
+    fn let_in(&self) {
+        let _ = self.ask(&format!("clear bgp {NODE}"));
+    }
+
     fn shut_down(&self, why: &str) -> Result<(), Lacks> {
         let line = format!("neighbor {NODE} shutdown message {why}");
         self.configure(&["router bgp", &line]).map(drop).map_err(|_| Lacks("vtysh has refused"))
@@ -58,16 +64,21 @@ impl Peer for Frr {
 fn config(wish: &Wish) -> String {
     let Wish { asn, our_asn, hold_time, password, add_paths, .. } = wish;
     let mut more = String::new();
+    let node = wish.via.ours();
     for (wanted, words) in [
+        (wish.via != Via::Ipv4, "capability extended-nexthop"),
         (wish.ttl_security, "ttl-security hops 1"),
         (wish.customer, "local-role customer strict-mode"),
         (wish.bfd, "bfd"),
     ] {
         if wanted {
-            more.push_str(&format!(" neighbor {NODE} {words}\n"));
+            more.push_str(&format!(" neighbor {node} {words}\n"));
         }
     }
     let paths = if *add_paths { "  neighbor 192.0.2.2 addpath-tx-all-paths\n" } else { "" };
+    let most = wish
+        .most
+        .map_or_else(String::new, |most| format!("  neighbor {NODE} maximum-prefix {most}\n"));
     let password =
         password.map_or_else(String::new, |p| format!(" neighbor {NODE} password {p}\n"));
     let keepalive = hold_time / 3;
@@ -86,17 +97,17 @@ router bgp {asn}
  bgp log-neighbor-changes
  no bgp ebgp-requires-policy
  no bgp network import-check
- neighbor {NODE} remote-as {our_asn}
- neighbor {NODE} timers {keepalive} {hold_time}
- neighbor {NODE} timers connect 1
+ neighbor {node} remote-as {our_asn}
+ neighbor {node} timers {keepalive} {hold_time}
+ neighbor {node} timers connect 1
 {password}{more} address-family ipv4 unicast
   network 198.51.100.0/24
   network 198.51.101.0/24 route-map RICH
-  neighbor {NODE} route-map TOLD out
-{paths} exit-address-family
+  neighbor {node} route-map TOLD out
+{most}{paths} exit-address-family
  address-family ipv6 unicast
   network 2001:db8:51::/48
-  neighbor {NODE} activate
+  neighbor {node} activate
 {paths} exit-address-family
 "
     )

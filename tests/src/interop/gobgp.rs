@@ -1,7 +1,7 @@
 //! GoBGP.
 
 use super::bird::spaced;
-use super::{Fact, Lacks, Peer, Wish};
+use super::{Fact, Lacks, Peer, Via, Wish};
 use crate::gobgp::GoBgp;
 use crate::netns::Netns;
 
@@ -37,8 +37,8 @@ pub(super) fn start(host: &Netns, wish: &Wish) -> Result<GoBgp, Lacks> {
 
 impl Peer for GoBgp {
     fn established(&self) -> Result<(), String> {
-        let text = self.ask(&format!("neighbor {NODE}"))?;
-        let up = text.to_lowercase().contains("bgp state = established");
+        let text = self.ask("neighbor")?;
+        let up = text.contains(" Establ ");
         if up { Ok(()) } else { Err(text) }
     }
 
@@ -57,6 +57,7 @@ impl Peer for GoBgp {
             Fact::ExtendedCommunity => "64512:5".into(),
             Fact::Med => "{Med: 55}".into(),
             Fact::OnlyToCustomer => "Otc".into(),
+            Fact::NextHop(address) => format!(" {address}"),
         }
     }
 
@@ -66,6 +67,10 @@ impl Peer for GoBgp {
 
     fn refresh(&self) -> Result<(), Lacks> {
         Err(Lacks("its soft reset is done with what it has, without asking"))
+    }
+
+    fn let_in(&self) {
+        let _ = self.ask(&format!("neighbor {NODE} enable"));
     }
 
     fn shut_down(&self, why: &str) -> Result<(), Lacks> {
@@ -87,6 +92,14 @@ fn config(wish: &Wish) -> String {
     } else {
         ""
     };
+    let most = wish.most.map_or_else(String::new, |most| {
+        format!("    [neighbors.afi-safis.prefix-limit.config]\n      max-prefixes = {most}\n")
+    });
+    let neighbor = if wish.via == Via::LinkLocal {
+        "neighbor-interface = \"eth0\"".to_owned()
+    } else {
+        format!("neighbor-address = \"{NODE}\"")
+    };
     let paths = if *add_paths { ADD_PATHS } else { "" };
     let password = password.map_or_else(String::new, |p| format!("    auth-password = \"{p}\"\n"));
     let keepalive = hold_time / 3;
@@ -96,16 +109,17 @@ fn config(wish: &Wish) -> String {
   router-id = \"192.0.2.1\"
 [[neighbors]]
   [neighbors.config]
-    neighbor-address = \"{NODE}\"
+    {neighbor}
     peer-as = {our_asn}
 {password}  [neighbors.timers.config]
     connect-retry = 1
     hold-time = {hold_time}
     keepalive-interval = {keepalive}
+    idle-hold-time-after-reset = 1
 {ttl}  [[neighbors.afi-safis]]
     [neighbors.afi-safis.config]
       afi-safi-name = \"ipv4-unicast\"
-{paths}  [[neighbors.afi-safis]]
+{most}{paths}  [[neighbors.afi-safis]]
     [neighbors.afi-safis.config]
       afi-safi-name = \"ipv6-unicast\"
 {paths}"

@@ -44,6 +44,41 @@ pub struct Wish {
     pub extended_messages: bool,
     /// The path is watched (RFC 5880).
     pub bfd: bool,
+    pub via: Via,
+    /// The speaker takes no more than so many prefixes of a family from us.
+    pub most: Option<u8>,
+    /// What we announce, as our file has it.
+    pub originate: &'static str,
+}
+
+/// What the session runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    Ipv4,
+    /// And IPv4 prefixes have IPv6 next hops (RFC 8950).
+    Ipv6,
+    /// The same, over link-local addresses.
+    LinkLocal,
+}
+
+impl Via {
+    #[must_use]
+    pub const fn theirs(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "192.0.2.1",
+            Self::Ipv6 => "2001:db8::1",
+            Self::LinkLocal => "fe80::1",
+        }
+    }
+
+    #[must_use]
+    pub const fn ours(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "192.0.2.2",
+            Self::Ipv6 => "2001:db8::2",
+            Self::LinkLocal => "fe80::2",
+        }
+    }
 }
 
 /// A running speaker with one session, to 192.0.2.2 or 2001:db8::2.
@@ -64,6 +99,9 @@ pub trait Peer {
 
     /// Ends the session with a word to the operator on the other side.
     fn shut_down(&self, why: &str) -> Result<(), Lacks>;
+
+    /// Takes us back after we have told too much, where it waits for its operator.
+    fn let_in(&self) {}
 }
 
 /// Something of a route.
@@ -80,6 +118,7 @@ pub enum Fact {
     Med,
     /// Only to customers, by 64512 (RFC 9234).
     OnlyToCustomer,
+    NextHop(&'static str),
 }
 
 /// Why a speaker cannot be asked for it.

@@ -1,7 +1,7 @@
 //! OpenBGPD.
 
 use super::bird::spaced;
-use super::{Fact, Lacks, Peer, Wish};
+use super::{Fact, Lacks, Peer, Via, Wish};
 use crate::netns::Netns;
 use crate::openbgpd::OpenBgpd;
 
@@ -10,6 +10,9 @@ const NODE: &str = "192.0.2.2";
 pub(super) fn start(host: &Netns, wish: &Wish) -> Result<OpenBgpd, Lacks> {
     if wish.extended_messages {
         return Err(Lacks("this release offers none, and its manual names none"));
+    }
+    if wish.via != Via::Ipv4 {
+        return Err(Lacks("this release has no such thing, and its manual names none"));
     }
     if wish.bfd {
         return Err(Lacks("it has no BFD"));
@@ -41,6 +44,7 @@ impl Peer for OpenBgpd {
             Fact::ExtendedCommunity => "rt 64512:5".into(),
             Fact::Med => "metric 55".into(),
             Fact::OnlyToCustomer => "OTC".into(),
+            Fact::NextHop(address) => (*address).into(),
         }
     }
 
@@ -52,6 +56,10 @@ impl Peer for OpenBgpd {
         self.ask(&format!("neighbor {NODE} refresh"))
             .map(drop)
             .map_err(|_| Lacks("bgpctl has refused"))
+    }
+
+    fn let_in(&self) {
+        let _ = self.ask(&format!("neighbor {NODE} up"));
     }
 
     fn shut_down(&self, why: &str) -> Result<(), Lacks> {
@@ -70,6 +78,8 @@ fn config(wish: &Wish) -> String {
     ] {
         more.push_str(if wanted { line } else { "" });
     }
+    // It counts both families together, and has one prefix of IPv6.
+    let most = wish.most.map_or_else(String::new, |most| format!("  max-prefix {}\n", most + 1));
     let paths = if *add_paths {
         "  announce add-path recv yes\n  announce add-path send all\n"
     } else {
@@ -90,7 +100,7 @@ neighbor {NODE} {{
   holdtime {hold_time}
   announce IPv4 unicast
   announce IPv6 unicast
-{paths}{password}{more}}}
+{paths}{most}{password}{more}}}
 allow from any
 allow to any
 "

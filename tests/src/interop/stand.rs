@@ -1,11 +1,11 @@
 //! One node of ours, one speaker of somebody else's, a cable between them.
 
-use super::{Fact, Lacks, Peer, Speaker, Wish};
+use super::{Fact, Lacks, Peer, Speaker, Via, Wish};
 use crate::capture::Capture;
 use crate::daemons::{Daemon, Node};
 use crate::netns::{Netns, veth};
 use crate::proc::Proc;
-use crate::wait::eventually;
+use crate::wait::{eventually, until};
 use serde_json::Value;
 
 /// How long anything may take on a machine that does much else.
@@ -32,6 +32,9 @@ impl Default for Wish {
             customer: false,
             extended_messages: false,
             bfd: false,
+            via: Via::Ipv4,
+            most: None,
+            originate: "198.18.7.0/24, '2001:db8:7::/48'",
         }
     }
 }
@@ -45,6 +48,9 @@ impl Stand {
         cable.ip("addr add 2001:db8::1/64 dev eth0 nodad");
         host.ip("addr add 192.0.2.2/24 dev eth0");
         host.ip("addr add 2001:db8::2/64 dev eth0 nodad");
+        if wish.via == Via::LinkLocal {
+            link_local(&cable, &host);
+        }
         let node = Node::new("node-a", host, "");
         node.configure(&config(&node, wish, keys));
         let capture = Capture::start(
@@ -140,7 +146,24 @@ impl Stand {
 fn session(wish: &Wish) -> String {
     let kind = if wish.asn == wish.our_asn { "internal" } else { "external" };
     let paths = if wish.add_paths { " add-paths" } else { "" };
-    format!("{kind} four-octet{paths}")
+    let next_hops = if wish.via == Via::Ipv4 { "" } else { " ipv6-next-hops" };
+    format!("{kind} four-octet{paths}{next_hops}")
+}
+
+/// One link-local address on each side, and each knows the other's.
+fn link_local(cable: &Netns, host: &Netns) {
+    for (side, via) in [(cable, Via::LinkLocal.theirs()), (host, Via::LinkLocal.ours())] {
+        side.ip("-6 addr flush dev eth0 scope link");
+        side.ip(&format!("addr add {via}/64 dev eth0 nodad"));
+    }
+    let other = format!("{}%eth0", Via::LinkLocal.ours());
+    until(20, "the link is there", || cable.pings(&other));
+}
+
+/// Of our peer.
+fn address(via: Via) -> String {
+    let link = if via == Via::LinkLocal { ", interface: eth0" } else { "" };
+    format!("'{}'{link}", via.theirs())
 }
 
 fn config(node: &Node, wish: &Wish, keys: &str) -> String {
@@ -155,14 +178,17 @@ network: {{mode: bgp, families: [ipv4, ipv6]}}
 bgp:
   asn: {}
   connect_retry: 1s
-  originate: [198.18.7.0/24, '2001:db8:7::/48']
+  originate: [{}]
   peers:
-    - {{name: tor, address: 192.0.2.1, asn: {}, import: all{key}{more}}}
+    - {{name: tor, address: {}, asn: {}, import: all{key}{more}}}
 {MARKS}ipam:
   pools:
     - {{name: default, cidr: 10.244.0.0/16, block_size: 26}}
 ",
-        wish.our_asn, wish.asn
+        wish.our_asn,
+        wish.originate,
+        address(wish.via),
+        wish.asn
     )
 }
 
