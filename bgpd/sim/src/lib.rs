@@ -206,6 +206,7 @@ impl Net {
     pub fn start(&mut self, node: NodeId, start: Start) {
         let it = &mut self.nodes[node.0];
         it.speaker = Some(Speaker::new(it.config.clone(), start, self.now));
+        it.going = start.drained.then_some(self.now);
         let found = it.kernel.iter().map(|(prefix, next_hops)| InstalledRoute {
             prefix: *prefix,
             next_hops: next_hops.iter().copied().map(Into::into).collect(),
@@ -254,8 +255,19 @@ impl Net {
         self.kill(node);
     }
 
+    /// Takes traffic away from the node, and everything it has told after `wait`; unless it is gone
+    /// already.
     pub fn drain(&mut self, node: NodeId, wait: Duration) {
+        let (it, now) = (&mut self.nodes[node.0], self.now);
+        if it.speaker.is_some() && it.going.is_none_or(|until| now < until) {
+            it.going = Some(now + wait);
+        }
         self.handle(node, Event::Drain { wait });
+    }
+
+    pub fn undrain(&mut self, node: NodeId) {
+        self.nodes[node.0].going = None;
+        self.handle(node, Event::Undrain);
     }
 
     /// Bytes wait until the link is restored; who does not wait long enough gives up.

@@ -57,6 +57,8 @@ pub(crate) struct Node {
     pub(crate) links: Vec<Attached>,
     /// Its processes have taken over sessions from earlier ones.
     pub(crate) has_resumed: bool,
+    /// It was told to drain, and withdraws everything then.
+    pub(crate) going: Option<Instant>,
 }
 
 /// Where a link is attached to a node.
@@ -94,6 +96,7 @@ impl Node {
             reports: Vec::new(),
             links: Vec::new(),
             has_resumed: false,
+            going: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Nodes as the model sees them: one route held against it, and a whole net at rest.
 
 use crate::Net;
-use crate::model::{Candidate, Neighbour, Plain, Rest, Told, admit, rank, told_to};
+use crate::model::{Candidate, Neighbour, Plain, Presence, Rest, Told, admit, rank, told_to};
 use crate::node::{Attached, NodeId};
 use bgp_core::types::Prefix;
 use bgp_core::view::{PathView, RibKind};
@@ -33,9 +33,15 @@ impl Net {
                 export: &session.export,
                 options: &session.options,
                 several: several.then(|| session.add_paths.send.into()),
+                long_lived: theirs.graceful_restart.is_some_and(|r| !r.long_lived.is_zero()),
             }
         });
-        Plain { config: &it.config, neighbours: neighbours.collect() }
+        let presence = match it.going {
+            None => Presence::Serving,
+            Some(until) if self.now < until => Presence::LastResort,
+            Some(_) => Presence::Gone,
+        };
+        Plain { config: &it.config, neighbours: neighbours.collect(), presence }
     }
 
     /// The Loc-RIB has of this prefix what the model makes of the Adj-RIBs-In.
@@ -73,8 +79,7 @@ impl Net {
     /// Every peer is told what the model makes of the Loc-RIB.
     pub(crate) fn check_exports(&self, node: NodeId, prefix: &Prefix) {
         let it = &self.nodes[node.0];
-        let serving = |s: &&bgp_core::speaker::Speaker| s.overview().drain.is_none();
-        let Some(speaker) = it.speaker.as_ref().filter(serving) else { return };
+        let Some(speaker) = &it.speaker else { return };
         let me = self.plain(node);
         let from = |path: &PathView| {
             me.neighbours.iter().position(|n| path.peer.as_deref() == Some(n.name))

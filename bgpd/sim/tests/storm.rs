@@ -10,7 +10,8 @@ mod policies;
 mod weather;
 
 use bgp_core::config::{AddPaths, RestartConfig, SessionConfig};
-use bgp_core::types::Role;
+use bgp_core::options::LocalAs;
+use bgp_core::types::{Asn, Role};
 use bgp_sim::{Net, NodeId, Side};
 use std::time::Duration;
 use weather::{Place, seeds, storm, storm_of};
@@ -27,6 +28,7 @@ fn vary(seed: u64, number: usize, is_large: bool, session: &mut SessionConfig) {
     session.graceful_restart = (!n.is_multiple_of(7)).then_some(RestartConfig {
         notification: !n.is_multiple_of(3),
         stale_time: seconds(30),
+        long_lived: seconds([0, 20, 600][number % 3]),
         ..RestartConfig::new(seconds(time))
     });
     if n.is_multiple_of(4) {
@@ -50,10 +52,29 @@ fn fabric(seed: u64, spines: usize, leaves: usize) -> (Net, Place) {
                 let role = if side == Side::A { Role::Provider } else { Role::Customer };
                 session.options.role = Some(role);
             }
+            number_oddly(number, seed, side, session);
         });
     }
     let nodes: Vec<NodeId> = fabric.spines.iter().chain(&fabric.leaves).copied().collect();
     (net, Place { nodes, owners: fabric.leaves.clone(), tamed: Vec::new(), links })
+}
+
+/// Some sessions know a leaf by another AS number, some take or hide numbers that have been there.
+fn number_oddly(number: usize, seed: u64, side: Side, session: &mut SessionConfig) {
+    let n = number as u64 + seed;
+    if n % 5 == 2 {
+        let asn = Asn(4_210_000_000 + number as u32);
+        match side {
+            Side::A => session.asn = asn.into(),
+            Side::B => {
+                let (no_prepend, replace_as) = (n.is_multiple_of(2), (n / 2).is_multiple_of(2));
+                session.options.local_as = Some(LocalAs { asn, no_prepend, replace_as });
+            }
+        }
+    }
+    // Spines share a number: who takes it once more hears what has been round by another spine.
+    session.options.allow_as_in = u8::from(n % 3 == u64::from(side == Side::A));
+    session.options.as_override = side == Side::A && n % 4 == 1;
 }
 
 fn mesh(seed: u64, size: usize) -> (Net, Place) {

@@ -1,6 +1,6 @@
 //! Which of a node's paths is the best (RFC 4271 §9.1.2, RFC 4456 §9), by sorting and counting.
 
-use super::{Candidate, Plain};
+use super::{Candidate, GRACEFUL_SHUTDOWN, LLGR_STALE, Plain};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Candidates in their order, the best first.
@@ -11,8 +11,8 @@ pub(crate) struct Ranking {
 }
 
 /// The steps before the tie-break, then those of it.
-const STEPS: usize = 10;
-const TIE_BREAK: usize = 7;
+const STEPS: usize = 11;
+const TIE_BREAK: usize = 8;
 
 /// Takes away at each step who is worse than another one still in. Who stays longer stands before
 /// who went earlier; of those that went together, the lower address.
@@ -52,23 +52,33 @@ fn beats(me: &Plain<'_>, step: usize, a: &Candidate, b: &Candidate) -> bool {
     let less = |key: &dyn Fn(&Candidate) -> u64| key(a) < key(b);
     match step {
         0 => less(&|p| u64::from(p.from.is_some())),
-        1 => less(&|p| u64::from(u32::MAX - p.told.weight)),
-        2 => less(&|p| u64::from(u32::MAX - p.told.local_pref.unwrap_or(100))),
-        3 => less(&|p| p.told.as_path.len() as u64),
-        4 => less(&|p| u64::from(p.told.origin)),
-        5 => {
+        1 => less(&|p| u64::from(p.told.communities.contains(&LLGR_STALE))),
+        2 => less(&|p| u64::from(u32::MAX - p.told.weight)),
+        3 => less(&|p| u64::from(u32::MAX - preference(me, p))),
+        4 => less(&|p| p.told.as_path.len() as u64),
+        5 => less(&|p| u64::from(p.told.origin)),
+        6 => {
             let comparable =
                 me.config.med.always_compare || a.told.as_path.first() == b.told.as_path.first();
             comparable && med(me, a) < med(me, b)
         }
-        6 => less(&|p| u64::from(me.source(p).is_some_and(|n| n.internal))),
-        7 => less(&|p| {
+        7 => less(&|p| u64::from(me.source(p).is_some_and(|n| n.internal))),
+        8 => less(&|p| {
             let id = me.source(p).map_or_else(|| me.id(), |n| n.id);
             p.told.originator.unwrap_or(id).into()
         }),
-        8 => less(&|p| p.told.clusters.len() as u64),
+        9 => less(&|p| p.told.clusters.len() as u64),
         _ => (address(me, a), a.id) < (address(me, b), b.id),
     }
+}
+
+/// Nobody goes by way of an external neighbour that is about to go (RFC 8326 §4).
+fn preference(me: &Plain<'_>, path: &Candidate) -> u32 {
+    let external = me.source(path).is_some_and(|n| !n.internal);
+    if external && path.told.communities.contains(&GRACEFUL_SHUTDOWN) {
+        return 0;
+    }
+    path.told.local_pref.unwrap_or(100)
 }
 
 fn med(me: &Plain<'_>, path: &Candidate) -> u32 {

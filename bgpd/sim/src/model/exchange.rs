@@ -1,7 +1,9 @@
 //! What a node lets in and what it tells (RFC 4271 §9.1.1, §9.1.3, §5; RFC 4456; RFC 9234).
 
 use super::rules::{Passed, apply};
-use super::{Candidate, Neighbour, Plain, Told, own_address};
+use super::{
+    Candidate, GRACEFUL_SHUTDOWN, LLGR_STALE, Neighbour, Plain, Presence, Told, own_address,
+};
 use bgp_core::config::PolicyName;
 use bgp_core::types::{Prefix, Role};
 use std::net::IpAddr;
@@ -16,7 +18,9 @@ pub(crate) fn admit(
     prefix: &Prefix,
     told: &Told,
 ) -> Option<Told> {
-    if told.as_path.contains(&me.asn()) {
+    let other = from.options.local_as.map(|local| local.asn.0);
+    let ours = |asn: &&u32| **asn == me.asn() || Some(**asn) == other;
+    if told.as_path.iter().filter(ours).count() > usize::from(from.options.allow_as_in) {
         return None;
     }
     if from.internal {
@@ -39,6 +43,10 @@ pub(crate) fn admit(
         }
         Some(Role::Provider) | None => {}
         Some(other) => panic!("the model does not know the role {other:?}"),
+    }
+    // RFC 7705 §3.1.
+    if let Some(local) = from.options.local_as.filter(|local| !local.no_prepend) {
+        told.as_path.insert(0, local.asn.0);
     }
     match from.import {
         PolicyName::None => None,
@@ -92,12 +100,14 @@ fn tell(
     path: &Candidate,
 ) -> Option<Told> {
     let source = me.source(path);
-    if path.from == Some(to) || !reflects(source, neighbour) {
+    let gone = me.presence == Presence::Gone;
+    if gone || path.from == Some(to) || !reflects(source, neighbour) {
         return None;
     }
     let communities = &path.told.communities;
     let outside = communities.contains(&NO_EXPORT) && !neighbour.internal;
-    if communities.contains(&NO_ADVERTISE) || outside {
+    let too_old = communities.contains(&LLGR_STALE) && !neighbour.long_lived;
+    if communities.contains(&NO_ADVERTISE) || outside || too_old {
         return None;
     }
     let role = neighbour.options.role.filter(|_| !neighbour.internal);
@@ -111,9 +121,22 @@ fn tell(
     }
     let own_asn = (!neighbour.internal).then_some(me.asn());
     let passed = apply(&me.config.policies, neighbour.export, prefix, &path.told, own_asn)?;
-    let told = dress(me, neighbour, source, passed);
+    let mut told = dress(me, neighbour, source, passed);
+    if me.presence == Presence::LastResort {
+        step_back(&mut told, neighbour);
+    }
     let hop = told.next_hop.unwrap_or_else(|| own_address(neighbour, prefix));
     Some(Told { next_hop: Some(hop), ..told })
+}
+
+/// RFC 8326 §4: from outside by the community, from inside by the preference.
+fn step_back(told: &mut Told, to: &Neighbour<'_>) {
+    if !told.communities.contains(&GRACEFUL_SHUTDOWN) {
+        told.communities.push(GRACEFUL_SHUTDOWN);
+    }
+    if to.internal {
+        told.local_pref = Some(0);
+    }
 }
 
 /// RFC 4456 §6.
@@ -131,6 +154,10 @@ fn dress(
     let mut told = Told { weight: 0, ..passed.told };
     let reflected = source.filter(|from| from.internal);
     if to.internal {
+        let going = told.communities.contains(&GRACEFUL_SHUTDOWN);
+        if going && source.is_some_and(|from| !from.internal) {
+            told.local_pref = Some(0);
+        }
         told.local_pref.get_or_insert(100);
         if reflected.is_none() {
             told.next_hop = None;
@@ -142,12 +169,22 @@ fn dress(
         return told;
     }
     told.next_hop = None;
-    told.as_path.insert(0, me.asn());
+    let shown = to.options.local_as.map_or_else(|| me.asn(), |local| local.asn.0);
+    if to.options.as_override {
+        told.as_path.iter_mut().filter(|asn| **asn == to.asn).for_each(|asn| *asn = shown);
+    }
+    // RFC 7705 §3.2.
+    if to.options.local_as.is_none_or(|local| !local.replace_as) {
+        told.as_path.insert(0, me.asn());
+    }
+    if to.options.local_as.is_some() {
+        told.as_path.insert(0, shown);
+    }
     if source.is_some() && !passed.med {
         told.med = None;
     }
     if to.options.role == Some(Role::Provider) {
-        told.only_to_customer.get_or_insert_with(|| me.asn());
+        told.only_to_customer.get_or_insert(shown);
     }
     Told { local_pref: None, originator: None, clusters: Vec::new(), ..told }
 }

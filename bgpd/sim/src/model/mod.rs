@@ -85,11 +85,25 @@ pub(crate) struct Candidate {
     pub(crate) told: Told,
 }
 
+/// How a node stands in the ways of others (RFC 8326).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Serving,
+    /// Taken only where there is no other way.
+    LastResort,
+    Gone,
+}
+
+/// RFC 8326 §5, RFC 9494 §4.6.
+const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
+const LLGR_STALE: u32 = 0xffff_0006;
+
 /// A node as its configuration and its links have it.
 pub(crate) struct Plain<'a> {
     pub(crate) config: &'a SpeakerConfig,
     /// In the order of the configuration.
     pub(crate) neighbours: Vec<Neighbour<'a>>,
+    pub(crate) presence: Presence,
 }
 
 impl Plain<'_> {
@@ -126,6 +140,8 @@ pub(crate) struct Neighbour<'a> {
     pub(crate) options: &'a Options,
     /// How many paths of a prefix it is told; `None`: the best, without an identifier.
     pub(crate) several: Option<usize>,
+    /// It knows what is stale for long (RFC 9494).
+    pub(crate) long_lived: bool,
 }
 
 /// Ourselves on a link, for a prefix of this family.

@@ -46,16 +46,24 @@ pub(crate) fn seeds() -> std::ops::Range<u64> {
 pub(crate) fn storm(net: &mut Net, seed: u64, place: &Place, steps: usize) {
     net.check_one_in(64);
     storm_of(net, seed, place, steps, 1);
+    say_who(seed, || {
+        let node = place.nodes[seed as usize % place.nodes.len()];
+        go_and_come(net, node);
+        go_for_long(net, node);
+    });
 }
 
 /// Some trouble, then peace, then the reckoning. One message in `watched` is checked.
 pub(crate) fn storm_of(net: &mut Net, seed: u64, place: &Place, steps: usize, watched: u64) {
-    let run = AssertUnwindSafe(|| {
+    say_who(seed, || {
         net.watch_one_in(watched);
         suffer(net, seed, place, steps);
         recover(net, place);
     });
-    if let Err(panic) = catch_unwind(run) {
+}
+
+fn say_who(seed: u64, run: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
         let test = std::thread::current().name().unwrap_or("").to_owned();
         println!("once more: SIM_SEED={seed} cargo test -p bgp-sim --test storm {test}");
         resume_unwind(panic);
@@ -88,7 +96,7 @@ fn happen(net: &mut Net, dice: &mut Dice, place: &Place, step: usize) {
     let node = dice.pick(&place.nodes);
     let owner = dice.pick(&place.owners);
     let link = dice.pick(&place.links);
-    match dice.roll(20) {
+    match dice.roll(22) {
         0 => net.cut(link),
         1 => net.restore(link),
         2 => net.reset(link),
@@ -117,6 +125,8 @@ fn happen(net: &mut Net, dice: &mut Dice, place: &Place, step: usize) {
             let reset = dice.pick(&kinds)();
             net.operate(node, dice.roll(peers), reset);
         }
+        17 => net.drain(node, ms(dice.pick(&[0, 2000, 3_600_000]))),
+        18 => net.undrain(node),
         _ => reconfigure(net, node, dice, place),
     }
 }
@@ -149,7 +159,12 @@ fn recover(net: &mut Net, place: &Place) {
     }
     for node in &place.nodes {
         net.revive(*node, Start::again(true));
+        net.undrain(*node);
     }
+    settle(net);
+}
+
+fn settle(net: &mut Net) {
     let mut left = 90;
     while !net.is_settled() {
         left -= 1;
@@ -159,4 +174,26 @@ fn recover(net: &mut Net, place: &Place) {
     net.run(ms(5000));
     net.check_quiet();
     net.check_rest();
+}
+
+/// A node is drained (RFC 8326): the last resort first, then no way at all, then as before.
+fn go_and_come(net: &mut Net, node: NodeId) {
+    for wait in [3_600_000, 0] {
+        net.drain(node, ms(wait));
+        net.run(ms(5000));
+        net.check_quiet();
+        net.check_rest();
+    }
+    net.undrain(node);
+    settle(net);
+}
+
+/// A node is away for longer than the restart time: some neighbours keep what it has told as stale
+/// for long (RFC 9494), and tell only those who know what that is.
+fn go_for_long(net: &mut Net, node: NodeId) {
+    net.kill(node);
+    net.run(ms(60_000));
+    net.check_quiet();
+    net.revive(node, Start::again(true));
+    settle(net);
 }
