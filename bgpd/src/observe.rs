@@ -1,8 +1,9 @@
 //! What the core reports, as log lines. The numbers go to netmon over the API.
 
+use crate::show;
 use bgp_core::report::{Cause, LeaseEnd, Report};
+use bgp_core::types::Gateway;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Refused routes are named one by one only this often; the rest are counted.
@@ -149,12 +150,13 @@ fn lease_over(client: &str, routes: usize, why: LeaseEnd) {
 }
 
 /// Routes over several next hops are without these.
-pub(crate) fn left_out(hops: &BTreeMap<IpAddr, String>) {
+pub(crate) fn left_out(hops: &BTreeMap<Gateway, String>) {
     if hops.is_empty() {
         return tracing::info!("every next hop of the kernel's routes is used");
     }
     for (next_hop, why) in hops {
-        tracing::warn!(%next_hop, why, "routes over several next hops do without this one");
+        let next_hop = show::gateway(next_hop);
+        tracing::warn!(next_hop, why, "routes over several next hops do without this one");
     }
 }
 

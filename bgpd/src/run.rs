@@ -378,7 +378,10 @@ impl Run {
                 tracing::info!(blocks = blocks.len(), "address blocks of this node have changed");
                 self.tell(Event::Blocks(blocks));
             }
-            Notice::LeftOut(hops) => crate::observe::left_out(&hops),
+            Notice::LeftOut(hops) => {
+                crate::observe::left_out(&hops);
+                self.tell(Event::FibLeftOut(hops));
+            }
             Notice::Refused { prefix, why } => self.tell(Event::FibFailed { prefix, why }),
             Notice::Broken(why) => return Err(Ended::KernelLost(why)),
         }

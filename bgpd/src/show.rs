@@ -151,6 +151,8 @@ pub(crate) fn path(view: PathView) -> proto::Path {
         installed: view.installed,
         age_seconds: view.age.as_secs_f64(),
         path_id: view.path_id,
+        left_out: view.left_out.unwrap_or_default(),
+        hop_weight: view.hop_weight.map_or(0, |weight| weight.number().into()),
         ..shown
     }
 }
@@ -176,9 +178,9 @@ pub(crate) fn explanation(view: Explanation) -> proto::ExplainReply {
     let kernel = view.kernel;
     let (reason, attempts) = kernel.fib.refused.unwrap_or_default();
     let hops = if kernel.state == KernelState::Refused && !kernel.fib.wanted.is_empty() {
-        kernel.fib.wanted
+        &kernel.fib.wanted
     } else {
-        kernel.fib.present
+        &kernel.fib.present
     };
     proto::ExplainReply {
         asked: view.asked.to_string(),
@@ -190,12 +192,22 @@ pub(crate) fn explanation(view: Explanation) -> proto::ExplainReply {
             reason,
             next_hops: hops.iter().map(gateway).collect(),
             attempts,
+            hops: hops.iter().map(|hop| kernel_hop(hop, &kernel.fib.left_out)).collect(),
         }),
     }
 }
 
+fn kernel_hop(hop: &Gateway, left_out: &[(Gateway, String)]) -> proto::KernelHop {
+    let why = left_out.iter().find(|(out, _)| out == hop).map(|(_, why)| why.clone());
+    proto::KernelHop {
+        next_hop: gateway(hop),
+        weight: hop.weight.number().into(),
+        left_out: why.unwrap_or_default(),
+    }
+}
+
 /// With the interface's name where the address alone does not say which it is.
-fn gateway(of: &Gateway) -> String {
+pub(crate) fn gateway(of: &Gateway) -> String {
     match interfaces::name(of.scope).filter(|_| of.scope != 0) {
         Some(name) => format!("{}%{name}", of.next_hop),
         None => of.to_string(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bgp_core::event::InstalledRoute;
+use bgp_core::hop_weight::HopWeight;
 use bgp_core::types::{Gateway, NextHop, Prefix};
 use mainstay_bgpd::kernel::{self, Found, Handle, Notice, Target};
 use mainstay_tests::monitor::RouteMonitor;
@@ -484,4 +485,50 @@ fn ten_thousand_routes_a_family_go_in_over_and_out() {
     all.iter().for_each(|p| handle.set(*p, None));
     handle.stop();
     assert_eq!(count(""), [0; 2]);
+}
+
+/// By these, each with its weight.
+fn weighed(list: &[(&str, u32)]) -> Option<Arc<[Gateway]>> {
+    let all = via(&list.iter().map(|(hop, _)| *hop).collect::<Vec<_>>())?;
+    let weight = |(hop, (_, weight)): (&Gateway, &(&str, u32))| Gateway {
+        weight: HopWeight::new(*weight),
+        ..*hop
+    };
+    Some(all.iter().zip(list).map(weight).collect())
+}
+
+#[test]
+fn weights_are_in_the_kernel_as_asked_and_another_process_finds_them_there() {
+    for objects in [true, false] {
+        let (host, _peer) = host();
+        let target = Target { objects, ..MAIN };
+        let (handle, ..) = open(&host, target.clone());
+        for (p, [a, b, _]) in BOTH {
+            handle.set(prefix(p), weighed(&[(a, 2), (b, 5)]));
+            becomes(&host, p, &[a, "weight 2", b, "weight 5"]);
+        }
+        handle.stop();
+        let monitor = RouteMonitor::start(&host);
+        let (handle, found, _) = open(&host, target);
+        for (p, [a, b, _]) in BOTH {
+            let installed = found.installed.iter().find(|route| route.prefix == prefix(p));
+            let weights = installed.unwrap().next_hops.iter().map(|hop| hop.weight.number());
+            assert_eq!(weights.collect::<Vec<_>>(), [2, 5]);
+            handle.set(prefix(p), weighed(&[(a, 2), (b, 5)]));
+        }
+        // What is told last is done last.
+        handle.set(prefix("10.99.0.0/16"), via(&["192.0.2.1"]));
+        becomes(&host, "10.99.0.0/16", &["192.0.2.1"]);
+        for (p, [a, b, _]) in BOTH {
+            assert_eq!(monitor.of(p), [""; 0], "objects: {objects}");
+            handle.set(prefix(p), weighed(&[(a, 4), (b, 1)]));
+            becomes(&host, p, &[a, "weight 4", b, "weight 1"]);
+            handle.set(prefix(p), via(&[a, b]));
+            eventually(10, "all are equal again", || {
+                let text = show(&host, p);
+                let equal = text.matches("weight 1").count() == 2;
+                if equal { Ok(()) } else { Err(text) }
+            });
+        }
+    }
 }

@@ -185,6 +185,7 @@ pub(crate) fn explanation() -> ExplainReply {
         reason: "Network is unreachable (os error 101)".into(),
         next_hops: strings(&["192.0.2.1", "192.0.2.129"]),
         attempts: 3,
+        hops: Vec::new(),
     };
     let export = |peer: &str, state: &str, reason: &str| Export {
         peer: peer.into(),

@@ -9,7 +9,7 @@ pub(crate) use collect::{BmpStation, Mrt, Rpki, RpkiServer};
 pub(crate) use policy::*;
 
 use crate::fault::{Log, Place};
-use crate::model::{AoAlgorithm, Family, Mode, NextHopRule, OverLimit, Role, Speaker};
+use crate::model::{AoAlgorithm, Family, HopWeights, Mode, NextHopRule, OverLimit, Role, Speaker};
 use crate::read::{At, Labels, List, Value, table};
 use crate::scalar::{
     AddPaths, Asn, ClaimSource, File as FilePath, Glob, Int, Interface, Name, Namespaced, PeerAs,
@@ -130,6 +130,10 @@ table! {
         /// Default: true.
         #[schemars(extend("default" = true))]
         relax: Option<At<bool>>,
+        /// How traffic is spread over them. link_bandwidth: by the bandwidths of their links, where
+        /// each path tells one (RFC 10005), else evenly. none: evenly. Default: link_bandwidth.
+        #[schemars(extend("default" = "link_bandwidth"))]
+        weights: Option<At<HopWeights>>,
     }
 }
 

@@ -6,8 +6,8 @@ mod policy;
 
 pub use collect::{BmpStation, HostPort, Mrt, MrtFile, RpkiServer};
 pub use options::{
-    AoAlgorithm, AoKey, LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule, OverLimit,
-    RemovePrivate, SessionOptions,
+    AoAlgorithm, AoKey, HopWeights, LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule,
+    OverLimit, RemovePrivate, SessionOptions,
 };
 pub use policy::*;
 

@@ -37,11 +37,13 @@ pub struct Multipath {
     pub internal: usize,
     /// Also those by another neighbour AS, or inside the AS with another path of the same length.
     pub relax: bool,
+    /// Where all of them tell the bandwidth of their link, traffic is spread by it (RFC 10005).
+    pub weighted: bool,
 }
 
 impl Default for Multipath {
     fn default() -> Self {
-        Self { external: usize::MAX, internal: usize::MAX, relax: true }
+        Self { external: usize::MAX, internal: usize::MAX, relax: true, weighted: true }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::report::Report;
 use crate::rpki;
 use crate::told::Record;
 use crate::types::{ConnId, Gateway, PeerId, Prefix};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +77,9 @@ pub enum Event<'a> {
         prefix: Prefix,
         why: String,
     },
+    /// The next hops that routes over several have to do without for now, and why, whenever they are
+    /// others than before.
+    FibLeftOut(BTreeMap<Gateway, String>),
     /// What the RPKI says of origins (RFC 6811), whenever it is another than before.
     Origins(Arc<rpki::Table>),
     /// A checked configuration takes the place of the old one.

@@ -7,9 +7,10 @@
 //! Each peer thaws its own at its EoR or at its timer; none waits for another.
 
 use crate::event::{Action, InstalledRoute};
+use crate::hop_weight;
 use crate::rib::PerFamily;
 use crate::rib::prefix_map::PrefixMap;
-use crate::types::{Family, Gateway, NextHop, Prefix};
+use crate::types::{Family, Gateway, Prefix};
 use crate::view::{FibRouteView, FibView};
 use hashbrown::HashSet;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub(crate) struct Fib {
     adopted: usize,
     failed: BTreeMap<Prefix, Failure>,
     last_error: Option<String>,
+    /// Next hops that the kernel's routes do without.
+    left_out: BTreeMap<Gateway, String>,
     /// While history is told again: what it has touched. The kernel is to see its end alone.
     paused: Option<Vec<Prefix>>,
 }
@@ -179,7 +182,21 @@ impl Fib {
     pub(crate) fn has(&self, prefix: &Prefix, next_hop: &Gateway) -> bool {
         let entry = self.routes.get(prefix).filter(|_| !self.failed.contains_key(prefix));
         let present = entry.and_then(|e| e.present.as_deref()).unwrap_or_default();
-        present.iter().any(|h| gateway(h) == gateway(next_hop))
+        present.iter().any(|h| h.way_out() == next_hop.way_out())
+            && self.left_out(next_hop).is_none()
+    }
+
+    pub(crate) fn leaves_out(&mut self, hops: BTreeMap<Gateway, String>) {
+        self.left_out = hops;
+    }
+
+    /// Why the kernel's routes do without this next hop, if they do.
+    pub(crate) fn left_out(&self, hop: &Gateway) -> Option<&str> {
+        let known = |out: &&Gateway| {
+            out.scope == hop.scope
+                && (out.next_hop.addr() == hop.next_hop.addr() || out.way_out() == hop.way_out())
+        };
+        self.left_out.keys().find(known).and_then(|out| self.left_out.get(out)).map(String::as_str)
     }
 
     /// For walks from above (see [`PrefixMap`]).
@@ -194,10 +211,13 @@ impl Fib {
     /// What stands in the kernel for the prefix, and what should.
     pub(crate) fn route(&self, prefix: &Prefix) -> FibRouteView {
         let entry = self.routes.get(prefix);
+        let present = entry.and_then(|e| e.present.as_deref()).unwrap_or_default();
+        let left_out = present.iter().filter_map(|h| Some((*h, self.left_out(h)?.to_owned())));
         let hops = |hops: Option<&Hops>| hops.map(|h| h.to_vec()).unwrap_or_default();
         FibRouteView {
             present: hops(entry.and_then(|e| e.present.as_ref())),
             wanted: hops(entry.and_then(|e| e.wanted.as_ref())),
+            left_out: left_out.collect(),
             awaited: entry.and_then(|e| e.held.as_deref()).unwrap_or_default().to_vec(),
             refused: self.failed.get(prefix).map(|f| (f.why.to_string(), f.attempts)),
         }
@@ -269,22 +289,19 @@ enum Settled {
 /// A frozen route: its next hops that are held, and those confirmed meanwhile.
 fn narrow(entry: &Entry, held: &[Gateway]) -> Vec<Gateway> {
     let wanted = entry.wanted.as_deref().unwrap_or_default();
-    let is_in = |hops: &[Gateway], hop| hops.iter().any(|h| gateway(h) == gateway(hop));
+    let is_in = |hops: &[Gateway], hop: &Gateway| hops.iter().any(|h| h.way_out() == hop.way_out());
     let present = entry.present.as_deref().unwrap_or_default();
-    present.iter().filter(|h| is_in(held, h) || is_in(wanted, h)).copied().collect()
-}
-
-/// What the kernel is given, and gives back (RFC 2545 §3).
-fn gateway(hop: &Gateway) -> (IpAddr, u32) {
-    match hop.next_hop {
-        NextHop::V6 { link_local: Some(link_local), .. } => (IpAddr::V6(link_local), hop.scope),
-        other => (other.addr(), hop.scope),
+    let left = present.iter().filter(|h| is_in(held, h) || is_in(wanted, h)).copied();
+    let mut left: Vec<Gateway> = left.collect();
+    if left.len() < present.len() {
+        hop_weight::reduce(&mut left, |hop| &mut hop.weight);
     }
+    left
 }
 
 fn same(a: Option<&[Gateway]>, b: Option<&[Gateway]>) -> bool {
     let gateways = |hops: &[Gateway]| {
-        let mut all: Vec<_> = hops.iter().map(gateway).collect();
+        let mut all: Vec<_> = hops.iter().map(|hop| (hop.way_out(), hop.weight)).collect();
         all.sort_unstable();
         all
     };
@@ -296,7 +313,7 @@ fn same(a: Option<&[Gateway]>, b: Option<&[Gateway]>) -> bool {
 }
 
 fn speaks_for(hop: &Gateway, spoken: &impl Fn(IpAddr, u32) -> bool) -> bool {
-    let (gateway, scope) = gateway(hop);
+    let (gateway, scope) = hop.way_out();
     spoken(hop.next_hop.addr(), scope) || spoken(gateway, scope)
 }
 
@@ -304,6 +321,7 @@ fn speaks_for(hop: &Gateway, spoken: &impl Fn(IpAddr, u32) -> bool) -> bool {
 mod tests {
     use super::*;
     use crate::testing::{prefix, start};
+    use crate::types::NextHop;
     use std::net::Ipv4Addr;
 
     const DEFAULT: &str = "0.0.0.0/0";

@@ -18,6 +18,7 @@ pub mod difference;
 pub mod discovery;
 pub mod event;
 mod fib;
+pub mod hop_weight;
 pub mod inject;
 pub mod monitor;
 pub mod options;

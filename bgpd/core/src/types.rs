@@ -1,5 +1,6 @@
 //! The nouns every module uses.
 
+use crate::hop_weight::HopWeight;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -188,6 +189,8 @@ pub struct Gateway {
     /// The number of the interface on which a link-local address means this one; 0: it is not
     /// needed, or not known.
     pub scope: u32,
+    /// Beside the others of a route.
+    pub weight: HopWeight,
 }
 
 impl Gateway {
@@ -195,13 +198,24 @@ impl Gateway {
     #[must_use]
     pub const fn on(next_hop: NextHop, scope: u32) -> Self {
         let scope = if next_hop.is_link_local() { scope } else { 0 };
-        Self { next_hop, scope }
+        Self { next_hop, scope, weight: HopWeight::ONE }
+    }
+
+    /// Where packets leave by it, whatever their share.
+    #[must_use]
+    pub const fn way_out(&self) -> (IpAddr, u32) {
+        match self.next_hop {
+            NextHop::V6 { link_local: Some(link_local), .. } => {
+                (IpAddr::V6(link_local), self.scope)
+            }
+            other => (other.addr(), self.scope),
+        }
     }
 }
 
 impl From<NextHop> for Gateway {
     fn from(next_hop: NextHop) -> Self {
-        Self { next_hop, scope: 0 }
+        Self { next_hop, scope: 0, weight: HopWeight::ONE }
     }
 }
 

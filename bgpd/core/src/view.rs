@@ -1,5 +1,6 @@
 //! What a speaker looks like from outside: plain data for the API, read at one moment.
 
+use crate::hop_weight::HopWeight;
 use crate::types::{Asn, Family, Gateway, Prefix, RouterId};
 use crate::wire::Attributes;
 use std::net::IpAddr;
@@ -60,6 +61,8 @@ pub struct FibRouteView {
     pub wanted: Vec<Gateway>,
     /// Of `present`: kept until the peers behind them have told their routes again.
     pub awaited: Vec<Gateway>,
+    /// Of `present`: what the kernel's route has to do without for now, and why.
+    pub left_out: Vec<(Gateway, String)>,
     /// What the kernel said last, and how often it has refused.
     pub refused: Option<(String, u32)>,
 }
@@ -250,6 +253,10 @@ pub struct PathView {
     pub rejected: bool,
     /// In the kernel.
     pub installed: bool,
+    /// Of a path as good as the best: why packets do not take it.
+    pub left_out: Option<String>,
+    /// Of a path in use: its part of the traffic, beside the others in use.
+    pub hop_weight: Option<HopWeight>,
     /// The next hop of an originated path is unspecified.
     pub attributes: Arc<Attributes>,
     /// RFC 7911; 0 where a prefix has one path.

@@ -42,7 +42,7 @@ pub fn speaker(bgp: &config::Bgp) -> SpeakerConfig {
         connect_retry: bgp.connect_retry,
         peers: bgp.peers.iter().map(peer).collect(),
         ranges: bgp.ranges.iter().map(range).collect(),
-        policies: bgp.policies.iter().map(|(name, p)| (name.clone(), policy(p))).collect(),
+        policies: bgp.policies.iter().map(|(name, p)| (name.clone(), policy(bgp.asn, p))).collect(),
         originate: bgp.originate.clone(),
         install: bgp.fib.install,
         max_paths: MAX_PATHS,

@@ -38,7 +38,12 @@ pub(super) fn options(o: &config::SessionOptions) -> Options {
 
 pub(super) fn multipath(given: &config::Multipath) -> Multipath {
     let most = |n: Option<u32>| n.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    Multipath { external: most(given.ebgp), internal: most(given.ibgp), relax: given.relax }
+    Multipath {
+        external: most(given.ebgp),
+        internal: most(given.ibgp),
+        relax: given.relax,
+        weighted: given.weights == config::HopWeights::LinkBandwidth,
+    }
 }
 
 pub(super) const fn med(given: &config::MedRules) -> MedRules {

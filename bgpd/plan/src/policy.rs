@@ -9,17 +9,17 @@ use bgp_core::types::{Asn, Protocol, Role};
 use bgp_core::wire::Origin;
 use mainstay_config as config;
 
-/// Rules of the file, ready to be compiled.
+/// Rules of the file, ready to be compiled, for a node of this AS.
 #[must_use]
-pub fn policy(rules: &[config::Rule]) -> Policy {
-    Policy { rules: rules.iter().map(rule).collect() }
+pub fn policy(asn: u32, rules: &[config::Rule]) -> Policy {
+    Policy { rules: rules.iter().map(|one| rule(asn, one)).collect() }
 }
 
-fn rule(rule: &config::Rule) -> Rule {
+fn rule(asn: u32, rule: &config::Rule) -> Rule {
     Rule {
         name: rule.name.clone(),
         asks: asks(&rule.matches),
-        sets: sets(&rule.set),
+        sets: sets(asn, &rule.set),
         decision: match rule.action {
             config::Verdict::Accept => Decision::Accept,
             config::Verdict::Reject => Decision::Reject,
@@ -112,7 +112,7 @@ pub const fn provenance(source: config::Provenance) -> Provenance {
     }
 }
 
-fn sets(changes: &config::Changes) -> Vec<Set> {
+fn sets(asn: u32, changes: &config::Changes) -> Vec<Set> {
     let simple = [
         changes.local_pref.map(|a| Set::LocalPref(amount(a))),
         changes.med.map(|med| match med {
@@ -125,7 +125,14 @@ fn sets(changes: &config::Changes) -> Vec<Set> {
         changes.origin.map(|o| Set::Origin(origin(o))),
     ];
     let communities = changes.community.iter().flat_map(communities);
-    simple.into_iter().flatten().chain(communities).collect()
+    // Whatever becomes of the communities, this is what is said of the bandwidth.
+    let bandwidth = changes.link_bandwidth.map(|said| {
+        Set::LinkBandwidth(match said {
+            config::LinkBandwidth::Is(rate) => Some(rate.community(asn)),
+            config::LinkBandwidth::None => None,
+        })
+    });
+    simple.into_iter().flatten().chain(communities).chain(bandwidth).collect()
 }
 
 fn communities(change: &config::CommunityChange) -> Vec<Set> {

@@ -110,13 +110,13 @@ mod tests {
     }
 
     fn through(prefix: &str, metric: u32, gateways: &[&str]) -> Route {
-        let hop = |via: &&str| Hop { via: via.parse().unwrap(), dev: Some(2) };
+        let hop = |via: &&str| Hop::new(via.parse().unwrap(), Some(2));
         let hops = gateways.iter().map(hop).collect();
         Route { hops, dev: None, protocol: 4, ..route(prefix, metric, 2) }
     }
 
     fn ways(links: &Links, via: &str) -> Vec<String> {
-        let gates = links.gates(&Hop { via: via.parse().unwrap(), dev: None });
+        let gates = links.gates(&Hop::new(via.parse().unwrap(), None));
         gates.iter().map(|gate| format!("{} {}", gate.via, gate.dev)).collect()
     }
 
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_link_local_gateway_is_where_its_next_hop_says() {
-        let hop = Hop { via: "fe80::1".parse().unwrap(), dev: Some(9) };
+        let hop = Hop::new("fe80::1".parse().unwrap(), Some(9));
         assert_eq!(Links::default().gates(&hop), [Gate { via: hop.via, dev: 9 }]);
     }
 

@@ -3,6 +3,7 @@
 //! Only what a FIB of unicast routes and a list of blackholes need. Everything that comes from the
 //! kernel is read through slices that answer `None` when they are short.
 
+use bgp_core::hop_weight::{self, HopWeight};
 use bgp_core::types::Prefix;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -27,9 +28,16 @@ pub struct Hop {
     pub via: IpAddr,
     /// The interface: always in what the kernel says, else only beside a link-local address.
     pub dev: Option<u32>,
+    /// Beside the others of a route.
+    pub weight: HopWeight,
 }
 
 impl Hop {
+    #[must_use]
+    pub const fn new(via: IpAddr, dev: Option<u32>) -> Self {
+        Self { via, dev, weight: HopWeight::ONE }
+    }
+
     /// Without the interface, where the address is enough: it may come back under another number.
     pub(super) fn portable(self) -> Self {
         let needs_dev = matches!(self.via, IpAddr::V6(a) if a.is_unicast_link_local());
@@ -164,7 +172,7 @@ fn put_multipath(out: &mut Vec<u8>, prefix: Prefix, hops: &[Hop]) {
     for hop in hops {
         let start = out.len();
         // rtnexthop: length, flags, hops (weight - 1), interface.
-        out.extend([0; 4]);
+        out.extend([0, 0, 0, hop.weight.number() - 1]);
         out.extend(hop.dev.unwrap_or(0).to_ne_bytes());
         put_gateway(out, prefix, hop.via);
         patch_len(out, start);
@@ -318,9 +326,10 @@ fn read_route(body: &[u8]) -> Option<Route> {
         }
     }
     match single {
-        (Some(via), dev) => route.hops.push(Hop { via, dev }),
+        (Some(via), dev) => route.hops.push(Hop::new(via, dev)),
         (None, dev) => route.dev = dev,
     }
+    hop_weight::reduce(&mut route.hops, |hop| &mut hop.weight);
     route.hops.sort_unstable();
     route.prefix = Prefix::containing(dst, len).ok()?;
     Some(route)
@@ -338,7 +347,8 @@ fn read_multipath(value: &[u8]) -> Vec<Hop> {
             libc::RTA_VIA => read_addr(value.get(2..)?),
             _ => None,
         })?;
-        Some(Hop { via, dev: Some(dev) })
+        let weight = HopWeight::new(u32::from(*whole.get(3)?) + 1);
+        Some(Hop { weight, ..Hop::new(via, Some(dev)) })
     };
     // What the kernel has marked dead carries nothing: its interface is down or gone.
     next_hops(value).filter(|whole| whole[2] & RTNH_F_DEAD == 0).filter_map(hop).collect()
@@ -391,7 +401,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn hops(list: &[(&str, Option<u32>)]) -> Vec<Hop> {
-        list.iter().map(|(via, dev)| Hop { via: via.parse().unwrap(), dev: *dev }).collect()
+        list.iter().map(|(via, dev)| Hop::new(via.parse().unwrap(), *dev)).collect()
     }
 
     fn written(verb: Verb, prefix: &str, table: u32, hops: &[Hop]) -> Vec<u8> {
@@ -417,6 +427,17 @@ mod tests {
             assert_eq!(route.prefix.to_string(), prefix);
             assert_eq!((route.table, route.metric, route.protocol), (table, 20, PROTOCOL_BGP));
             assert_eq!(route.hops, list);
+        }
+    }
+
+    #[test]
+    fn the_weights_of_hops_are_read_as_they_were_written() {
+        let mut list = hops(&[("192.0.2.1", Some(3)), ("192.0.2.2", Some(4))]);
+        for (weights, read) in [([1, 255], [1, 255]), ([2, 5], [2, 5]), ([4, 2], [2, 1])] {
+            list.iter_mut().zip(weights).for_each(|(hop, w)| hop.weight = HopWeight::new(w));
+            let bytes = written(Verb::Add, "10.1.0.0/16", 254, &list);
+            let route = messages(&bytes).next().unwrap().route().unwrap();
+            assert_eq!(route.hops.iter().map(|h| h.weight.number()).collect::<Vec<_>>(), read);
         }
     }
 

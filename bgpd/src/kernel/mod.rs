@@ -12,6 +12,7 @@
 
 pub(crate) mod interfaces;
 mod links;
+mod members;
 mod message;
 mod nexthop;
 mod notes;
@@ -77,7 +78,8 @@ fn hop(gateway: &Gateway) -> Hop {
         }
         NextHop::V6 { global, .. } => global.into(),
     };
-    Hop { via, dev: (gateway.scope != 0).then_some(gateway.scope) }
+    let dev = (gateway.scope != 0).then_some(gateway.scope);
+    Hop { weight: gateway.weight, ..Hop::new(via, dev) }
 }
 
 fn gateway(hop: &Hop) -> Gateway {
@@ -87,7 +89,7 @@ fn gateway(hop: &Hop) -> Gateway {
             NextHop::V6 { global: a, link_local: a.is_unicast_link_local().then_some(a) }
         }
     };
-    Gateway::on(next_hop, hop.dev.unwrap_or(0))
+    Gateway { weight: hop.weight, ..Gateway::on(next_hop, hop.dev.unwrap_or(0)) }
 }
 
 fn installed((prefix, hops): (Prefix, Vec<Hop>)) -> InstalledRoute {
@@ -106,10 +108,10 @@ mod tests {
         let ll: Ipv6Addr = "fe80::1".parse().unwrap();
         let global: Ipv6Addr = "2001:db8::1".parse().unwrap();
         let both = NextHop::V6 { global, link_local: Some(ll) };
-        assert_eq!(hop(&Gateway::on(both, 7)), Hop { via: global.into(), dev: None });
+        assert_eq!(hop(&Gateway::on(both, 7)), Hop::new(global.into(), None));
         let only = NextHop::V6 { global: ll, link_local: Some(ll) };
         let there = Gateway::on(only, 7);
-        assert_eq!(hop(&there), Hop { via: ll.into(), dev: Some(7) });
+        assert_eq!(hop(&there), Hop::new(ll.into(), Some(7)));
         assert_eq!(gateway(&hop(&there)), there);
     }
 }

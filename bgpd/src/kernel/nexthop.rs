@@ -7,6 +7,7 @@ use super::message::{
     Message, PROTOCOL_BGP, attributes, close, narrow, put_addr, put_attr, put_header, read_addr,
     read_u32,
 };
+use bgp_core::hop_weight::{self, HopWeight};
 use std::net::IpAddr;
 
 pub(super) const RTM_NEWNEXTHOP: u16 = 104;
@@ -25,12 +26,19 @@ pub(super) struct Gate {
     pub(super) dev: u32,
 }
 
+/// A gate in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Member {
+    pub(super) gate: u32,
+    pub(super) weight: HopWeight,
+}
+
 /// What an object of ours is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {
     Gate(Gate),
-    /// Ids of gates, ascending.
-    Group(Vec<u32>),
+    /// Ascending.
+    Group(Vec<Member>),
     /// Something that is not ours to know.
     Other,
 }
@@ -88,10 +96,10 @@ pub(super) fn put_nexthop(out: &mut Vec<u8>, seq: u32, op: &ObjectOp) {
 }
 
 /// nexthop_grp: id, weight - 1, and three octets that are zero.
-fn put_group(out: &mut Vec<u8>, members: &[u32]) {
-    for id in members {
-        out.extend(id.to_ne_bytes());
-        out.extend([0; 4]);
+fn put_group(out: &mut Vec<u8>, members: &[Member]) {
+    for Member { gate, weight } in members {
+        out.extend(gate.to_ne_bytes());
+        out.extend([weight.number() - 1, 0, 0, 0]);
     }
 }
 
@@ -129,8 +137,13 @@ pub(super) fn read_nexthop(message: &Message<'_>) -> Option<Nexthop> {
     Some(Nexthop { id: id?, protocol: *head.get(2)?, body })
 }
 
-fn read_group(value: &[u8]) -> Vec<u32> {
-    let mut members: Vec<u32> = value.chunks_exact(8).filter_map(read_u32).collect();
+fn read_group(value: &[u8]) -> Vec<Member> {
+    let member = |entry: &[u8]| {
+        let weight = HopWeight::new(u32::from(*entry.get(4)?) + 1);
+        Some(Member { gate: read_u32(entry)?, weight })
+    };
+    let mut members: Vec<Member> = value.chunks_exact(8).filter_map(member).collect();
+    hop_weight::reduce(&mut members, |member| &mut member.weight);
     members.sort_unstable();
     members
 }
@@ -152,7 +165,10 @@ mod tests {
     #[test]
     fn a_written_object_is_read_back() {
         let gate = |via: &str| Body::Gate(Gate { via: via.parse().unwrap(), dev: 3 });
-        for body in [gate("192.0.2.1"), gate("fe80::1"), Body::Group(vec![7, 9])] {
+        let member = |(gate, weight)| Member { gate, weight: HopWeight::new(weight) };
+        let group = |all: [(u32, u32); 2]| Body::Group(all.map(member).to_vec());
+        let groups = [group([(7, 1), (9, 1)]), group([(7, 2), (9, 255)])];
+        for body in [gate("192.0.2.1"), gate("fe80::1")].into_iter().chain(groups) {
             let op = ObjectOp { id: 0x6000_0001, doing: Doing::Create, body: body.clone() };
             let nexthop = Nexthop { id: 0x6000_0001, protocol: PROTOCOL_BGP, body };
             assert_eq!(read_back(&op), nexthop);
@@ -161,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_deletion_names_the_id_alone() {
-        let op = ObjectOp { id: 7, doing: Doing::Delete, body: Body::Group(vec![1]) };
+        let op = ObjectOp { id: 7, doing: Doing::Delete, body: Body::Group(Vec::new()) };
         assert_eq!(read_back(&op), Nexthop { id: 7, protocol: 0, body: Body::Other });
     }
 

@@ -5,11 +5,12 @@
 //! in again when it can. Ids are kept from process to process: what the kernel holds is read at start.
 
 use super::links::Links;
+use super::members::{Members, spread};
 use super::message::{Hop, PROTOCOL_BGP};
-use super::nexthop::{Body, Doing, Gate, Nexthop, ObjectOp};
+use super::nexthop::{Body, Doing, Gate, Member, Nexthop, ObjectOp};
 use super::socket::Refusal;
+use bgp_core::hop_weight::HopWeight;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) type Hops = Arc<[Hop]>;
@@ -58,7 +59,7 @@ struct Group {
     /// What it stands for.
     hops: Hops,
     /// The gates in it, while the kernel has it.
-    members: Option<Vec<u32>>,
+    members: Option<Vec<Member>>,
     /// How many routes in the kernel refer to it.
     routes: usize,
     refused: bool,
@@ -188,10 +189,11 @@ impl Objects {
             self.dirty.remove(&id);
             return;
         };
-        let gates: Vec<Gate> = hops.iter().flat_map(|hop| self.links.gates(hop)).collect();
+        let gates: Vec<(Gate, HopWeight, usize)> =
+            hops.iter().flat_map(|hop| spread(hop, self.links.gates(hop))).collect();
         let mut waits = false;
-        let mut members = BTreeSet::new();
-        for gate in gates {
+        let mut members = Members::default();
+        for (gate, weight, among) in gates {
             let gate = self.id_of(gate);
             let Some(object) = self.gates.get_mut(&gate) else { continue };
             match object.state {
@@ -202,17 +204,17 @@ impl Objects {
                     waits = true;
                 }
                 State::Asked => waits = true,
-                State::Present => drop(members.insert(gate)),
+                State::Present => members.add(gate, weight, among),
                 State::Refused(_) => {}
             }
         }
         if !waits {
-            self.bring(id, members.into_iter().collect(), hold, ops);
+            self.bring(id, members.weighed(), hold, ops);
         }
     }
 
     /// All gates that can be had are there: the group is next.
-    fn bring(&mut self, id: u32, members: Vec<u32>, hold: bool, ops: &mut Vec<ObjectOp>) {
+    fn bring(&mut self, id: u32, members: Vec<Member>, hold: bool, ops: &mut Vec<ObjectOp>) {
         let Some(group) = self.groups.get(&id) else { return };
         let doing = match &group.members {
             _ if members.is_empty() || group.refused => None,
@@ -300,11 +302,11 @@ impl Objects {
     }
 
     /// What these gates lead to, as the speaker would say it.
-    fn hops_of(&self, members: &[u32]) -> Option<Hops> {
-        let hop = |id| {
-            self.gates.get(id).map(|object| {
+    fn hops_of(&self, members: &[Member]) -> Option<Hops> {
+        let hop = |member: &Member| {
+            self.gates.get(&member.gate).map(|object| {
                 let Gate { via, dev } = object.gate;
-                Hop { via, dev: Some(dev) }.portable()
+                Hop { weight: member.weight, ..Hop::new(via, Some(dev)) }.portable()
             })
         };
         let mut hops = members.iter().map(hop).collect::<Option<Vec<Hop>>>()?;
@@ -355,7 +357,7 @@ impl Objects {
         self.groups.values_mut().for_each(|group| group.refused = false);
     }
 
-    fn found(&mut self, id: u32, members: Vec<u32>) {
+    fn found(&mut self, id: u32, members: Vec<Member>) {
         if let Some(group) = self.groups.get_mut(&id) {
             group.members = Some(members);
         } else if let Some(hops) = self.hops_of(&members) {
@@ -396,7 +398,8 @@ impl Objects {
     }
 
     fn idle_gates(&mut self) -> Vec<u32> {
-        let members = self.groups.values().flat_map(|g| g.members.iter().flatten().copied());
+        let members = self.groups.values().flat_map(|g| g.members.iter().flatten());
+        let members = members.map(|member| member.gate);
         let mut used: HashSet<u32> = members.chain(self.elsewhere.iter().copied()).collect();
         let wanted = self.groups.values().flat_map(|g| g.hops.iter());
         let wanted = wanted.flat_map(|hop| self.links.gates(hop));
@@ -417,10 +420,10 @@ impl Objects {
     }
 
     /// Next hops that groups in use have to do without, and why.
-    pub(super) fn left_out(&self) -> BTreeMap<IpAddr, String> {
+    pub(super) fn left_out(&self) -> BTreeMap<Hop, String> {
         let used = self.groups.values().filter(|group| group.members.is_some());
         used.flat_map(|group| group.hops.iter())
-            .filter_map(|hop| Some((hop.via, self.why_not(hop)?)))
+            .filter_map(|hop| Some((Hop::new(hop.via, hop.dev), self.why_not(hop)?)))
             .collect()
     }
 

@@ -15,7 +15,6 @@ use super::objects::{Hops, Objects, StandIn};
 use super::socket::Refusal;
 use bgp_core::types::Prefix;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -458,7 +457,7 @@ impl Table {
     }
 
     /// Next hops that routes over several have to do without, and why.
-    pub(super) fn left_out(&self) -> BTreeMap<IpAddr, String> {
+    pub(super) fn left_out(&self) -> BTreeMap<Hop, String> {
         self.objects.as_ref().map_or_else(BTreeMap::new, Objects::left_out)
     }
 
@@ -499,10 +498,10 @@ fn share(shared: &mut HashSet<Hops>, hops: &[Hop]) -> Hops {
 /// Whether the kernel's hops are the wanted ones; it always names the interface, we rarely do.
 fn same(want: &[Hop], kernel: &[Hop]) -> bool {
     want.len() == kernel.len()
-        && want
-            .iter()
-            .zip(kernel)
-            .all(|(w, k)| w.via == k.via && (w.dev.is_none() || k.dev.is_none() || w.dev == k.dev))
+        && want.iter().zip(kernel).all(|(w, k)| {
+            let dev = w.dev.is_none() || k.dev.is_none() || w.dev == k.dev;
+            dev && w.via == k.via && w.weight == k.weight
+        })
 }
 
 fn portable(hops: &[Hop]) -> Vec<Hop> {
@@ -516,7 +515,7 @@ mod tests {
     const P: &str = "10.1.0.0/16";
 
     fn hops(list: &[&str]) -> Vec<Hop> {
-        list.iter().map(|via| Hop { via: via.parse().unwrap(), dev: None }).collect()
+        list.iter().map(|via| Hop::new(via.parse().unwrap(), None)).collect()
     }
 
     fn route(prefix: &str, protocol: u8, metric: u32, via: &[&str]) -> Route {

@@ -2,10 +2,11 @@
 //! kernel of a few lines.
 
 use super::message::{Hop, PROTOCOL_BGP, Route, Verb, Way};
-use super::nexthop::{Body, Doing, Gate, Nexthop, ObjectOp};
+use super::nexthop::{Body, Doing, Gate, Member, Nexthop, ObjectOp};
 use super::objects::Objects;
 use super::socket::Refusal;
 use super::table::{Op, Seen, Settled, Step, Table};
+use bgp_core::hop_weight::HopWeight;
 use bgp_core::types::Prefix;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -75,13 +76,19 @@ impl Kernel {
     fn ways(&self, prefix: Prefix) -> Vec<String> {
         let Way::Object(id) = &self.routes[&prefix] else { panic!("no object: {prefix}") };
         let Body::Group(members) = &self.objects[id] else { panic!("no group: {id}") };
-        let gate = |id| match &self.objects[id] {
+        let gate = |member: &Member| match &self.objects[&member.gate] {
             Body::Gate(gate) => gate.via.to_string(),
             other => panic!("{other:?}"),
         };
         let mut ways: Vec<String> = members.iter().map(gate).collect();
         ways.sort();
         ways
+    }
+
+    fn weights(&self, prefix: Prefix) -> Vec<u8> {
+        let Way::Object(id) = &self.routes[&prefix] else { panic!("no object: {prefix}") };
+        let Body::Group(members) = &self.objects[id] else { panic!("no group: {id}") };
+        members.iter().map(|member| member.weight.number()).collect()
     }
 
     /// A link is lost: its gate, and what then leads nowhere.
@@ -93,7 +100,7 @@ impl Kernel {
         self.objects.remove(&gone.unwrap());
         for body in self.objects.values_mut() {
             if let Body::Group(members) = body {
-                members.retain(|id| Some(*id) != gone);
+                members.retain(|member| Some(member.gate) != gone);
             }
         }
         self.objects.retain(|_, body| *body != Body::Group(Vec::new()));
@@ -159,7 +166,7 @@ const B: &str = "192.0.2.2";
 const C: &str = "192.0.2.3";
 
 fn want(table: &mut Table, which: std::ops::Range<u128>, via: &[&str]) {
-    let hop = |via: &&str| Hop { via: via.parse().unwrap(), dev: None };
+    let hop = |via: &&str| Hop::new(via.parse().unwrap(), None);
     let hops = (!via.is_empty()).then(|| table.share(&via.iter().map(hop).collect::<Vec<_>>()));
     table.set(which.map(|n| (nth(n), hops.clone())));
 }
@@ -196,6 +203,51 @@ fn the_loss_of_one_of_two_next_hops_is_one_message_for_all_routes() {
     assert_eq!(kernel.ways(nth(999)), [A, B]);
 }
 
+fn want_weighed(table: &mut Table, which: std::ops::Range<u128>, via: &[(&str, u32)]) {
+    let hop = |(via, weight): &(&str, u32)| Hop {
+        weight: HopWeight::new(*weight),
+        ..Hop::new(via.parse().unwrap(), None)
+    };
+    let hops = table.share(&via.iter().map(hop).collect::<Vec<_>>());
+    table.set(which.map(|n| (nth(n), Some(hops.clone()))));
+}
+
+#[test]
+fn routes_of_one_weight_share_a_group_and_move_by_one_message() {
+    let mut kernel = Kernel::default();
+    let mut table = kernel.table();
+    want_weighed(&mut table, 0..1000, &[(A, 2), (B, 5)]);
+    kernel.run(&mut table);
+    assert_eq!(kernel.weights(nth(0)), [2, 5]);
+    assert_eq!(kernel.objects.len(), 3, "two gates, one group");
+    want_weighed(&mut table, 0..1000, &[(A, 1), (B, 4)]);
+    assert_eq!(kernel.run(&mut table), ["Replace group"]);
+    assert_eq!(kernel.weights(nth(999)), [1, 4]);
+    want(&mut table, 0..1000, &[B]);
+    let log = kernel.run(&mut table);
+    assert_eq!(log, ["Replace group", "Delete group"], "one of two is lost");
+    assert_eq!(kernel.weights(nth(999)), [1]);
+}
+
+#[test]
+fn another_process_finds_the_weights_and_mends_those_that_somebody_has_changed() {
+    let mut kernel = Kernel::default();
+    let mut table = kernel.table();
+    want_weighed(&mut table, 0..10, &[(A, 2), (B, 5)]);
+    kernel.run(&mut table);
+    let mut table = kernel.table();
+    want_weighed(&mut table, 0..10, &[(A, 2), (B, 5)]);
+    assert_eq!(kernel.run(&mut table), [""; 0]);
+    for body in kernel.objects.values_mut() {
+        if let Body::Group(members) = body {
+            members.iter_mut().for_each(|member| member.weight = HopWeight::ONE);
+        }
+    }
+    table.resync(kernel.seen());
+    assert_eq!(kernel.run(&mut table), ["Replace group"]);
+    assert_eq!(kernel.weights(nth(0)), [2, 5]);
+}
+
 #[test]
 fn the_loss_of_the_only_next_hop_moves_all_routes_to_the_backup_by_one_message() {
     let (mut kernel, mut table) = wide(0);
@@ -211,7 +263,7 @@ fn the_loss_of_the_only_next_hop_moves_all_routes_to_the_backup_by_one_message()
 #[test]
 fn the_few_that_go_elsewhere_leave_before_the_many_are_moved() {
     let (mut kernel, mut table) = wide(1000);
-    let hop = |via: &str| Hop { via: via.parse().unwrap(), dev: None };
+    let hop = |via: &str| Hop::new(via.parse().unwrap(), None);
     let (b, bc) = (table.share(&[hop(B)]), table.share(&[hop(B), hop(C)]));
     table.set((0..900).map(|n| {
         let hops = if n < 800 { b.clone() } else { bc.clone() };
@@ -247,7 +299,7 @@ fn a_dead_next_hop_is_left_out_and_taken_in_when_it_lives() {
     want(&mut table, 0..10, &[A, B]);
     kernel.run(&mut table);
     assert_eq!(kernel.ways(nth(0)), [B]);
-    assert!(table.left_out().contains_key(&A.parse().unwrap()));
+    assert!(table.left_out().contains_key(&Hop::new(A.parse().unwrap(), None)));
     kernel.dead.clear();
     table.retry();
     assert_eq!(kernel.run(&mut table), ["Create gate", "Replace group"]);
@@ -297,7 +349,10 @@ fn what_a_killed_process_left_over_is_swept_and_what_others_use_is_not() {
     let (mut kernel, _) = wide(50);
     let gate = |via: &str| Body::Gate(Gate { via: via.parse().unwrap(), dev: 2 });
     kernel.objects.insert(0x6000_0100, gate(C));
-    kernel.objects.insert(0x6000_0101, Body::Group(vec![0x6000_0100]));
+    kernel.objects.insert(
+        0x6000_0101,
+        Body::Group(vec![Member { gate: 0x6000_0100, weight: HopWeight::ONE }]),
+    );
     kernel.objects.insert(0x6000_0200, gate("192.0.2.9"));
     kernel.objects.insert(7, gate("192.0.2.9"));
     let mut table = Table::new(254, 20, Some(Objects::new([0x6000_0200].into())));
@@ -311,7 +366,7 @@ fn what_a_killed_process_left_over_is_swept_and_what_others_use_is_not() {
 #[test]
 fn routes_without_objects_are_given_them_in_place() {
     let mut kernel = Kernel::default();
-    let hops = [A, B].map(|via| Hop { via: via.parse().unwrap(), dev: Some(2) });
+    let hops = [A, B].map(|via| Hop::new(via.parse().unwrap(), Some(2)));
     for n in 0..3 {
         kernel.routes.insert(nth(n), Way::Hops(hops.into()));
     }

@@ -6,12 +6,11 @@ use super::notes::{GROUP_NEXTHOP, GROUPS, Note, is_block, read};
 use super::objects::{Hops, Objects};
 use super::socket::{Monitor, Refusal, Requests};
 use super::table::{Seen, Settled, Step, Table};
-use super::{Found, Hop, OpenError, Target, hop, installed};
+use super::{Found, Hop, OpenError, Target, gateway, hop, installed};
 use bgp_core::types::{Gateway, Prefix};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,7 +29,7 @@ pub enum Notice {
     /// A wanted route is not in the kernel.
     Refused { prefix: Prefix, why: String },
     /// The next hops that routes over several have to do without for now, and why.
-    LeftOut(BTreeMap<IpAddr, String>),
+    LeftOut(BTreeMap<Gateway, String>),
     /// The worker has ended; the text says why.
     Broken(String),
 }
@@ -113,7 +112,7 @@ struct Worker {
     inbox: Arc<Inbox>,
     notify: Notify,
     blocks: BTreeSet<Prefix>,
-    left_out: BTreeMap<IpAddr, String>,
+    left_out: BTreeMap<Gateway, String>,
     due: Due,
     bytes: Vec<u8>,
 }
@@ -445,7 +444,8 @@ impl Worker {
     }
 
     fn tell_left_out(&mut self) {
-        let left_out = self.table.left_out();
+        let left_out = self.table.left_out().into_iter();
+        let left_out = left_out.map(|(hop, why)| (gateway(&hop), why)).collect();
         if left_out != self.left_out {
             self.left_out.clone_from(&left_out);
             (self.notify)(Notice::LeftOut(left_out));

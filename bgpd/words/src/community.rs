@@ -5,10 +5,11 @@
 //! | standard (RFC 1997) | `65001:100`, or IANA's name: `no-export`, `blackhole`, … |
 //! | large (RFC 8092) | `4200000000:1:2` |
 //! | extended (RFC 4360, RFC 5668) | `rt:65001:100`, `soo:192.0.2.1:7`; others as 16 hex digits |
+//! | the bandwidth of a link (RFC 10005) | `bandwidth:65001:1250000000`, in octets a second |
 //!
 //! In a pattern each number may be `*` or a range: `65001:*`, `65001:100-199`, `rt:65001:*`.
 
-use crate::{BadWord, decimal};
+use crate::{BadWord, LinkBandwidth, decimal};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -99,7 +100,10 @@ impl fmt::Display for Community {
                         _ => write!(f, "{name}:{admin}:{local}"),
                     }
                 }
-                None => write!(f, "{value:016x}"),
+                None => match LinkBandwidth::of(value).filter(|said| said.is_plain()) {
+                    Some(bandwidth) => bandwidth.fmt(f),
+                    None => write!(f, "{value:016x}"),
+                },
             },
         }
     }
@@ -228,6 +232,8 @@ impl FromStr for CommunityPattern {
         match parts.as_slice() {
             ["rt", admin, local] => extended(ROUTE_TARGET, admin, local),
             ["soo", admin, local] => extended(ROUTE_ORIGIN, admin, local),
+            ["bandwidth", asn, octets] => bandwidth(false, asn, octets),
+            ["bandwidth-transitive", asn, octets] => bandwidth(true, asn, octets),
             [high, low] => {
                 let most = u16::MAX.into();
                 Ok(standard([Part::read(high, most)?, Part::read(low, most)?]))
@@ -246,6 +252,11 @@ impl FromStr for CommunityPattern {
             )),
         }
     }
+}
+
+fn bandwidth(transitive: bool, asn: &str, octets: &str) -> Result<CommunityPattern, BadWord> {
+    let said = LinkBandwidth::read(transitive, asn, octets)?;
+    Ok(CommunityPattern(Pattern::Exactly(Community::Extended(said.community()))))
 }
 
 fn standard(parts: [Part; 2]) -> CommunityPattern {

@@ -8,9 +8,11 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod as_path;
+pub mod bandwidth;
 pub mod community;
 
 pub use as_path::AsPathPattern;
+pub use bandwidth::{LinkBandwidth, Rate};
 pub use community::{Community, CommunityPattern};
 
 /// Why a text is none of our words: what follows the offending text in a sentence.

@@ -5,7 +5,7 @@ use crate::ask::{Daemons, answer};
 use crate::failure::{Failure, Verdict};
 use crate::print::Printer;
 use crate::text::{age, clean_line, or_dash};
-use mainstay_proto::bgp::v1::{ExplainReply, ExplainRequest, Export, KernelRoute, Path};
+use mainstay_proto::bgp::v1::{ExplainReply, ExplainRequest, Export, KernelHop, KernelRoute, Path};
 use std::fmt::Write;
 
 pub(crate) const HELP: &str = "\
@@ -93,11 +93,27 @@ fn candidate(path: &Path, text: &mut String) {
 
 fn standing(path: &Path) -> String {
     let stale = if path.stale { "; stale: its peer is restarting" } else { "" };
+    let left_out = left_out(path);
     if path.best {
-        return format!("the best{stale}");
+        return format!("the best{}{left_out}{stale}", weight(path));
     }
-    let used = if path.multipath { "used beside the best; " } else { "" };
-    format!("{used}lost by: {}{stale}", or_dash(&path.reason))
+    let used = match path.multipath {
+        true => format!("used beside the best{}; ", weight(path)),
+        false => String::new(),
+    };
+    format!("{used}lost by: {}{left_out}{stale}", or_dash(&path.reason))
+}
+
+/// Where not all in use have the same.
+fn weight(path: &Path) -> String {
+    if path.hop_weight > 1 { format!(", weight {}", path.hop_weight) } else { String::new() }
+}
+
+fn left_out(path: &Path) -> String {
+    match path.left_out.as_str() {
+        "" => String::new(),
+        why => format!("; not in the kernel's route: {why}"),
+    }
 }
 
 /// What the decision goes by.
@@ -123,14 +139,17 @@ fn refused(prefix: &str, path: &Path, text: &mut String) {
 }
 
 fn in_kernel(kernel: &KernelRoute) -> String {
-    let via = match kernel.next_hops.as_slice() {
+    let via = match via(kernel).as_slice() {
         [] => String::new(),
         hops => format!(" via {}", hops.join(" and ")),
     };
+    let but = without(kernel);
     match kernel.state.as_str() {
-        "installed" => format!("installed{via}"),
+        "installed" => format!("installed{via}{but}"),
         "awaited" => {
-            format!("installed{via} by an earlier process, until its peers have told their routes")
+            format!(
+                "installed{via} by an earlier process, until its peers have told their routes{but}"
+            )
         }
         "refused" => {
             let times = crate::text::count(kernel.attempts.into(), "time");
@@ -142,6 +161,26 @@ fn in_kernel(kernel: &KernelRoute) -> String {
         "no-route" => "not there: there is no route".into(),
         other => format!("{other}{via}"),
     }
+}
+
+/// What is there, with weights where they differ.
+fn via(kernel: &KernelRoute) -> Vec<String> {
+    if kernel.hops.is_empty() {
+        return kernel.next_hops.clone();
+    }
+    let used: Vec<&KernelHop> = kernel.hops.iter().filter(|hop| hop.left_out.is_empty()).collect();
+    let weighted = used.iter().any(|hop| hop.weight > 1);
+    let shown = |hop: &&KernelHop| match weighted {
+        true => format!("{} (weight {})", hop.next_hop, hop.weight),
+        false => hop.next_hop.clone(),
+    };
+    used.iter().map(shown).collect()
+}
+
+/// What the kernel's route has to do without.
+fn without(kernel: &KernelRoute) -> String {
+    let out = kernel.hops.iter().filter(|hop| !hop.left_out.is_empty());
+    out.map(|hop| format!("; without {}: {}", hop.next_hop, hop.left_out)).collect()
 }
 
 fn told(export: &Export) -> String {
@@ -175,6 +214,29 @@ mod tests {
     #[test]
     fn every_reason_stands_in_one_answer() {
         insta::assert_snapshot!(text(&sample::explanation()));
+    }
+
+    #[test]
+    fn each_next_hop_of_the_kernels_route_is_told_of() {
+        let hop = |next_hop: &str, weight, left_out: &str| KernelHop {
+            next_hop: next_hop.into(),
+            weight,
+            left_out: left_out.into(),
+        };
+        let dead = "no link and no route leads to it";
+        let mut kernel = KernelRoute { state: "installed".into(), ..Default::default() };
+        kernel.hops = vec![hop("192.0.2.1", 2, ""), hop("192.0.2.2", 5, "")];
+        let weighed = "installed via 192.0.2.1 (weight 2) and 192.0.2.2 (weight 5)";
+        assert_eq!(in_kernel(&kernel), weighed);
+        kernel.hops = vec![hop("192.0.2.1", 1, ""), hop("203.0.113.1", 1, dead)];
+        let text = format!("installed via 192.0.2.1; without 203.0.113.1: {dead}");
+        assert_eq!(in_kernel(&kernel), text);
+        let path =
+            Path { multipath: true, hop_weight: 5, left_out: dead.into(), ..Path::default() };
+        let text = format!(
+            "used beside the best, weight 5; lost by: -; not in the kernel's route: {dead}"
+        );
+        assert_eq!(standing(&path), text);
     }
 
     #[test]

@@ -320,9 +320,15 @@ fn standing(path: &Path) -> String {
     } else if path.multipath {
         words.push("used beside the best".to_owned());
     }
+    if path.hop_weight > 1 {
+        words.push(format!("weight {} among those in use", path.hop_weight));
+    }
     if !path.reason.is_empty() {
         let what = if path.best { "refused by the kernel" } else { "not chosen" };
         words.push(format!("{what}: {}", path.reason));
+    }
+    if !path.left_out.is_empty() {
+        words.push(format!("not in the kernel's route: {}", path.left_out));
     }
     let states = [
         (path.rejected, "refused by the import policy"),

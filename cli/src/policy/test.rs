@@ -189,7 +189,7 @@ fn policy(node: &NodeConfig, name: &str, direction: Direction) -> Result<Policy,
         return Ok(policy);
     }
     let rules = node.bgp.policies.get(name).ok_or_else(|| no_policy(node, name))?;
-    Ok(bgp_plan::policy(rules))
+    Ok(bgp_plan::policy(node.bgp.asn, rules))
 }
 
 fn called(number: usize, rule: &RuleTrace) -> String {

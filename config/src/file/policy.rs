@@ -2,7 +2,9 @@
 
 use super::{At, Int, List, Log, Name, Place, Schema, SchemaGenerator, Value, Yaml, table};
 use crate::model::{Family, Origin, Provenance, Role, Validity, Verdict};
-use crate::scalar::{AmountWord, Asn, CommunityWord, Interface, MedWord, NextHopWord, SetName};
+use crate::scalar::{
+    AmountWord, Asn, CommunityWord, Interface, MedWord, NextHopWord, RateWord, SetName,
+};
 use crate::yaml::Kind;
 use bgp_words::{AsPathPattern, Community};
 use mainstay_prefix::Prefix;
@@ -244,6 +246,10 @@ table! {
         weight: Option<At<Int<0, { u32::MAX }>>>,
         /// igp, egp or incomplete.
         origin: Option<At<Origin>>,
+        /// Of the link that the path goes by, in bits a second: 10G, 2500M; or none. It is told as an
+        /// extended community (RFC 10005), in the place of any that the path has, and stays in the AS
+        /// unless the policy towards an eBGP peer sets it.
+        link_bandwidth: Option<At<RateWord>>,
     }
 }
 

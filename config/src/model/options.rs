@@ -93,6 +93,17 @@ pub struct Multipath {
     pub ibgp: Option<u32>,
     /// Also those by another neighbour AS, or inside the AS with another path of the same length.
     pub relax: bool,
+    pub weights: HopWeights,
+}
+
+/// How traffic is spread over the paths of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HopWeights {
+    /// Evenly.
+    None,
+    /// By the bandwidths of their links, where each path tells one (RFC 10005).
+    LinkBandwidth,
 }
 
 /// How MEDs are compared (RFC 4271 §9.1.2.2 c).

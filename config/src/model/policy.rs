@@ -1,7 +1,7 @@
 //! Policies of one node: lists that rules name are in their place.
 
 use super::Family;
-use bgp_words::{AsPathPattern, Community, CommunityPattern};
+use bgp_words::{AsPathPattern, Community, CommunityPattern, Rate};
 use mainstay_prefix::Prefix;
 use serde::{Serialize, Serializer};
 use std::fmt::{self, Display};
@@ -158,6 +158,8 @@ pub struct Changes {
     pub weight: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_bandwidth: Option<LinkBandwidth>,
 }
 
 impl Changes {
@@ -180,6 +182,22 @@ impl Display for Amount {
             Self::To(value) => write!(f, "{value}"),
             Self::More(value) => write!(f, "+{value}"),
             Self::Less(value) => write!(f, "-{value}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkBandwidth {
+    Is(Rate),
+    /// Taken away.
+    None,
+}
+
+impl Display for LinkBandwidth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(rate) => rate.fmt(f),
+            Self::None => f.write_str("none"),
         }
     }
 }
@@ -244,7 +262,7 @@ macro_rules! shown {
         }
     )+ };
 }
-shown! { Amount Med NextHopChange }
+shown! { Amount LinkBandwidth Med NextHopChange }
 
 fn texts<T: Display, S: Serializer>(items: &[T], s: S) -> Result<S::Ok, S::Error> {
     s.collect_seq(items.iter().map(ToString::to_string))

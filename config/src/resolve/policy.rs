@@ -141,6 +141,7 @@ fn changes(bgp: &file::Bgp, given: &file::Changes) -> Changes {
         next_hop: given.next_hop.as_ref().map(|hop| hop.0),
         weight: given.weight.as_ref().map(|weight| weight.0),
         origin: given.origin.as_ref().map(|origin| origin.value),
+        link_bandwidth: given.link_bandwidth.as_ref().map(|rate| rate.0),
     }
 }
 

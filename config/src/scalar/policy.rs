@@ -1,7 +1,10 @@
 //! The words of policies.
 
 use super::{Name, Scalar, Wrong, decimal, wrong_word};
-use crate::model::{Amount, Med, NextHopChange, Origin, Provenance, Role, Validity, Verdict};
+use crate::model::{
+    Amount, HopWeights, LinkBandwidth, Med, NextHopChange, Origin, Provenance, Role, Validity,
+    Verdict,
+};
 use bgp_words::{AsPathPattern, BadWord, Community, CommunityPattern};
 use serde_json::json;
 use std::net::IpAddr;
@@ -119,6 +122,25 @@ impl Scalar for MedWord {
 }
 
 #[derive(Debug, Clone, Copy)]
+pub(crate) struct RateWord(pub(crate) LinkBandwidth);
+
+impl Scalar for RateWord {
+    const WHAT: &'static str = "bits a second such as 10G, 2500M or 64K, or none";
+
+    fn from_text(text: &str) -> Result<Self, Wrong> {
+        match text {
+            "none" => Ok(Self(LinkBandwidth::None)),
+            rate => rate.parse().map(|rate| Self(LinkBandwidth::Is(rate))).map_err(|_| Wrong::Kind),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [{"const": "none"},
+               {"type": ["integer", "string"], "pattern": "^[1-9][0-9]*[KMGT]?$"}]})
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct NextHopWord(pub(crate) NextHopChange);
 
 impl Scalar for NextHopWord {
@@ -140,6 +162,11 @@ words! { Verdict, "accept, reject or next":
     "accept" => Self::Accept,
     "reject" => Self::Reject,
     "next" => Self::Next,
+}
+
+words! { HopWeights, "none or link_bandwidth":
+    "none" => Self::None,
+    "link_bandwidth" => Self::LinkBandwidth,
 }
 
 words! { Origin, "igp, egp or incomplete":

@@ -533,6 +533,12 @@ pub struct Path {
     /// RFC 7911; 0 where a prefix has one path
     #[prost(uint32, tag = "20")]
     pub path_id: u32,
+    /// Of a path in use: its part of the traffic, beside the others in use (RFC 10005); 0: not in use.
+    #[prost(uint32, tag = "21")]
+    pub hop_weight: u32,
+    /// Of a path as good as the best: why packets do not take it, "no link and no route leads to it".
+    #[prost(string, tag = "22")]
+    pub left_out: ::prost::alloc::string::String,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -678,7 +684,7 @@ pub struct RuleTrial {
 }
 /// Whether it is in the kernel.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct KernelRoute {
     /// "installed"; "awaited": left by an earlier process until the peers behind it have told their
     /// routes again; "refused"; "own": a prefix of this node; "off": bgp.fib.install is false;
@@ -694,6 +700,21 @@ pub struct KernelRoute {
     /// how often it has refused
     #[prost(uint32, tag = "4")]
     pub attempts: u32,
+    /// those of next_hops, in the same order
+    #[prost(message, repeated, tag = "5")]
+    pub hops: ::prost::alloc::vec::Vec<KernelHop>,
+}
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KernelHop {
+    #[prost(string, tag = "1")]
+    pub next_hop: ::prost::alloc::string::String,
+    /// beside the others (RFC 10005)
+    #[prost(uint32, tag = "2")]
+    pub weight: u32,
+    /// why the kernel's route does without it for now; empty: it is used
+    #[prost(string, tag = "3")]
+    pub left_out: ::prost::alloc::string::String,
 }
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -39,7 +39,7 @@ pub(crate) fn policy(bytes: &[u8]) {
         Ok(cluster) => {
             let Ok(node) = cluster.resolve("node-a") else { panic!("it has passed the check") };
             for rules in node.bgp.policies.values() {
-                let _ = bgp_plan::policy(rules);
+                let _ = bgp_plan::policy(64512, rules);
             }
         }
     }

@@ -52,6 +52,8 @@ pub(super) fn choice(old: &SpeakerConfig, new: &SpeakerConfig, all: &mut Changes
     all.note("bgp.multipath.ebgp", number(was.external), number(is.external), at_once);
     all.note("bgp.multipath.ibgp", number(was.internal), number(is.internal), at_once);
     all.note("bgp.multipath.relax", was.relax, is.relax, at_once);
+    let word = |weighted| if weighted { "link_bandwidth" } else { "none" };
+    all.note("bgp.multipath.weights", word(was.weighted), word(is.weighted), at_once);
     let (was, is) = (old.med, new.med);
     all.note("bgp.med.always_compare", was.always_compare, is.always_compare, at_once);
     all.note("bgp.med.missing_as_worst", was.missing_as_worst, is.missing_as_worst, at_once);

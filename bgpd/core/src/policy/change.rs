@@ -25,6 +25,7 @@ pub(crate) struct Draft {
 pub(crate) struct Touched {
     pub(crate) med: bool,
     pub(crate) next_hop: Option<NextHopChange>,
+    pub(crate) link_bandwidth: bool,
 }
 
 impl Draft {
@@ -63,6 +64,11 @@ fn change(attrs: &mut Attributes, touched: &mut Touched, set: &Set, context: &Co
         Set::NextHop(to) => set_next_hop(attrs, touched, *to, context.family),
         Set::Weight(weight) => attrs.weight = *weight,
         Set::Origin(origin) => attrs.origin = *origin,
+        Set::LinkBandwidth(community) => {
+            attrs.forget_link_bandwidth();
+            touched.link_bandwidth = true;
+            attrs.extended_communities.extend(community);
+        }
     }
 }
 

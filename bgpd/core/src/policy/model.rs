@@ -117,6 +117,8 @@ pub enum Set {
     NextHop(NextHopChange),
     Weight(u32),
     Origin(Origin),
+    /// The one community that says it, in the place of any that did; `None`: none (RFC 10005).
+    LinkBandwidth(Option<u64>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -72,6 +72,11 @@ fn rules_below_see_what_a_rule_that_passes_on_has_changed() {
     assert_eq!((outside.local_pref, outside.weight), (None, 0));
 }
 
+fn run_one(set: &Set, attrs: &Attributes) -> Attributes {
+    let policy = Policy { rules: vec![setting(vec![], vec![set.clone()], Decision::Accept)] };
+    run(&policy, "192.0.2.0/24", attrs).unwrap()
+}
+
 #[test]
 fn each_change_does_what_it_says() {
     let mut attrs = attributes(&[65001, 65002]);
@@ -93,6 +98,12 @@ fn each_change_does_what_it_says() {
     let hop = |to: &str| after(vec![Set::NextHop(NextHopChange::To(to.parse().unwrap()))]).next_hop;
     assert_eq!(hop("192.0.2.77").to_string(), "192.0.2.77");
     assert_eq!(hop("2001:db8::1"), attrs.next_hop, "an address of the other family is for others");
+    let bandwidth = |said| after(vec![Set::LinkBandwidth(said)]);
+    let slow = Attributes { extended_communities: vec![0x0004_fde9_4e95_02f9], ..attrs.clone() };
+    let fast = run_one(&Set::LinkBandwidth(Some(0x4004_fc00_5015_02f9)), &slow);
+    assert_eq!(fast.extended_communities, [0x4004_fc00_5015_02f9], "in the other's place");
+    assert_eq!(run_one(&Set::LinkBandwidth(None), &slow).extended_communities, [0; 0]);
+    assert_eq!(bandwidth(None), attrs);
     let left = after(vec![Set::RemoveCommunities(vec!["65001:*".parse().unwrap()])]);
     assert_eq!(
         (left.communities, left.large_communities),

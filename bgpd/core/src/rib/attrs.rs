@@ -51,6 +51,7 @@ struct Set {
     reach: Reach,
     long_lived_stale: bool,
     graceful_shutdown: bool,
+    has_bandwidth: bool,
     has_med: bool,
     only_to_customer: bool,
 }
@@ -86,6 +87,7 @@ impl Attrs {
             reach: Reach::of(attributes),
             long_lived_stale: attributes.is_long_lived_stale(),
             graceful_shutdown: attributes.has_community(Community::GRACEFUL_SHUTDOWN),
+            has_bandwidth: attributes.link_bandwidth().is_some(),
             has_med: attributes.med.is_some(),
             only_to_customer: attributes.only_to_customer.is_some(),
         }))
@@ -102,6 +104,11 @@ impl Attrs {
 
     pub(crate) fn has_med(&self) -> bool {
         self.0.has_med
+    }
+
+    /// Of its link, in octets a second (RFC 10005).
+    pub(crate) fn bandwidth(&self) -> Option<f32> {
+        if self.0.has_bandwidth { self.unpack().link_bandwidth() } else { None }
     }
 
     /// RFC 9234 §5.

@@ -11,7 +11,8 @@ use crate::options::{NextHopRule, Options};
 use crate::policy::{Context, Draft, NextHopChange, Origins};
 use crate::role;
 use crate::types::{Asn, Family, NextHop, PeerId, Prefix, RouterId};
-use crate::wire::{Attributes, Community};
+use crate::wire::{Attributes, Community, is_non_transitive};
+use bgp_words::LinkBandwidth;
 use std::sync::Arc;
 
 /// RFC 1997: not to be passed to external peers; the second, not outside a confederation member.
@@ -194,6 +195,9 @@ impl Exporter {
             if path.source.kind != Kind::Local && !touched.med {
                 attrs.med = None;
             }
+            if attrs.extended_communities.iter().any(|c| is_non_transitive(*c)) {
+                keep_inside(&mut attrs, path, touched.link_bandwidth);
+            }
             self.leave(&mut attrs);
         } else {
             self.stay(&mut attrs, path);
@@ -272,6 +276,18 @@ impl Exporter {
             Reach::Anybody => Ok(()),
         }
     }
+}
+
+/// RFC 4360 §6: what is not transitive stays in the AS, but for what this node itself says to the
+/// neighbour, as RFC 10005 has it: by its policy towards it, or of a prefix of its own.
+fn keep_inside(attrs: &mut Attributes, path: &Path, bandwidth_set: bool) {
+    if path.source.kind == Kind::Local {
+        return;
+    }
+    let came = path.attrs.unpack().extended_communities;
+    let said = |c: u64| bandwidth_set && LinkBandwidth::of(c).is_some();
+    attrs.extended_communities.retain(|c| !is_non_transitive(*c) || said(*c) || !came.contains(c));
+    attrs.partial.extended_communities &= !attrs.extended_communities.is_empty();
 }
 
 #[cfg(test)]
@@ -365,6 +381,24 @@ mod tests {
         assert!(!to(Kind::External).allows(&p, &tagged(NO_EXPORT)));
         assert!(to(INSIDE).allows(&p, &tagged(NO_EXPORT)));
         assert!(!to(INSIDE).allows(&p, &tagged(NO_ADVERTISE)));
+    }
+
+    #[test]
+    fn what_is_not_transitive_stays_inside_but_for_what_our_policy_says() {
+        let (bandwidth, target) = (0x4004_fde9_4e95_02f9, 0x0002_fde9_0000_0064);
+        let mut attrs = attributes(&[65001]);
+        attrs.extended_communities = vec![target, bandwidth];
+        let path = Path { attrs: Attrs::lone(&attrs), ..from(Kind::External) };
+        let told = |kind| to(kind).attributes(Family::Ipv4Unicast, &path).extended_communities;
+        assert_eq!(told(INSIDE), [target, bandwidth]);
+        assert_eq!(told(Kind::External), [target]);
+        let mut draft = Draft::new(&Arc::new(attrs.clone()));
+        draft.touched.link_bandwidth = true;
+        let said = to(Kind::External).dress(Family::Ipv4Unicast, &path, draft);
+        assert_eq!(said.extended_communities, [target, bandwidth]);
+        let own = Path { source: from(Kind::Local).source, ..path };
+        let told = to(Kind::External).attributes(Family::Ipv4Unicast, &own).extended_communities;
+        assert_eq!(told, [target, bandwidth]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::decision;
 use super::numbers::{Numbers, PrefixId};
 use super::{Kind, Path, PerFamily};
 use crate::config::Multipath;
+use crate::hop_weight;
 use crate::types::{Family, Gateway, PeerId, Prefix};
 use std::collections::VecDeque;
 
@@ -132,12 +133,44 @@ impl Route {
         distinct.map(|(_, path)| path).take(max.min(most))
     }
 
+    /// Why one as good as the best is not [`used`](Self::used); `None`: it is, or is not as good.
+    pub(crate) fn unused(&self, at: usize, max: usize, rules: Multipath) -> Option<&'static str> {
+        let equal = self.paths().get(..self.equal())?;
+        let (best, path) = (equal.first()?, equal.get(at)?);
+        let internal = best.source.kind.is_internal();
+        if self.used(max, rules).any(|used| used == path) {
+            return None;
+        }
+        let before = equal.get(..at).unwrap_or_default();
+        Some(if !rules.relax && !goes_alike(best, path) {
+            "it goes another way than the best, and bgp.multipath.relax is false"
+        } else if before.iter().any(|p| p.gateway() == path.gateway()) {
+            "its next hop is that of a better one"
+        } else if internal {
+            "there are as many as bgp.multipath.ibgp allows"
+        } else {
+            "there are as many as bgp.multipath.ebgp allows"
+        })
+    }
+
     /// Sorted.
     pub(crate) fn next_hops(&self, max: usize, rules: Multipath) -> Vec<Gateway> {
-        let mut hops: Vec<_> = self.used(max, rules).map(Path::gateway).collect();
+        let used = || self.used(max, rules);
+        let mut hops: Vec<_> = used().map(Path::gateway).collect();
+        if rules.weighted && hops.len() > 1 {
+            weigh(&mut hops, used());
+        }
         hops.sort_unstable();
         hops
     }
+}
+
+/// By the bandwidths of these paths' links; a path without one leaves all of them equal.
+fn weigh<'a>(hops: &mut [Gateway], paths: impl Iterator<Item = &'a Path>) {
+    let octets = paths.map(|path| path.attrs.bandwidth().map(f64::from));
+    let Some(octets) = octets.collect::<Option<Vec<f64>>>() else { return };
+    let weights = hop_weight::scale(&octets).unwrap_or_default();
+    hops.iter_mut().zip(weights).for_each(|(hop, weight)| hop.weight = weight);
 }
 
 /// By the same neighbour AS; inside the AS, by the same path.
@@ -418,7 +451,7 @@ mod tests {
         }
         let used = |rules| rib.at(p).unwrap().next_hops(16, rules).len();
         assert_eq!(used(Multipath::default()), 4);
-        assert_eq!(used(Multipath { external: 3, internal: 1, relax: true }), 3);
+        assert_eq!(used(Multipath { external: 3, internal: 1, ..Multipath::default() }), 3);
         assert_eq!(used(Multipath { relax: false, ..Multipath::default() }), 2);
     }
 

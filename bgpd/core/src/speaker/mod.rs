@@ -197,6 +197,7 @@ impl Speaker {
                 self.originate(now, out);
             }
             Event::Adopted(routes) => self.adopted(routes, out),
+            Event::FibLeftOut(hops) => self.fib.leaves_out(hops),
             Event::FibFailed { prefix, why } => {
                 self.fib.failed(prefix, &why, now);
                 out.push(Action::Report(Report::FibFailed { prefix, why }));

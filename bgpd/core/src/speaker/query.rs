@@ -4,7 +4,7 @@
 use super::Speaker;
 use crate::peer::Peer;
 use crate::rib::numbers::PrefixId;
-use crate::types::{Family, Prefix};
+use crate::types::{Family, Gateway, Prefix};
 use crate::view::{Match, PathFilter, PathState, PathView, RibKind, RouteQuery, RouteView};
 use crate::wire::{Attributes, Origin};
 use std::sync::Arc;
@@ -159,14 +159,19 @@ impl Speaker {
         let fib = self.fib.route(prefix);
         let refused = fib.refused.is_some();
         let hops = if refused && !fib.wanted.is_empty() { &fib.wanted } else { &fib.present };
-        let path = |hop: &crate::types::Gateway| PathView {
+        let why = |hop: &Gateway| {
+            fib.left_out.iter().find(|(out, _)| out == hop).map(|(_, why)| why.clone())
+        };
+        let path = |hop: &Gateway| PathView {
             peer: None,
             injected_by: None,
             best: true,
             multipath: hops.len() > 1,
-            stale: fib.awaited.contains(hop),
+            stale: fib.awaited.iter().any(|awaited| awaited.way_out() == hop.way_out()),
             rejected: false,
-            installed: !refused,
+            installed: !refused && why(hop).is_none(),
+            left_out: why(hop),
+            hop_weight: Some(hop.weight),
             attributes: Arc::new(Attributes::bare(hop.next_hop, Origin::Igp)),
             path_id: 0,
             reason: None,

@@ -4,6 +4,7 @@ use super::{OwnAddresses, Speaker};
 use crate::config::{Multipath, SessionConfig, SpeakerConfig};
 use crate::event::{Action, Link};
 use crate::fib::Fib;
+use crate::hop_weight;
 use crate::peer::{Peer, Up};
 use crate::report::Report;
 use crate::rib::attrs::Interner;
@@ -62,7 +63,11 @@ impl Tables<'_> {
         let ours = self.rib.at(id).filter(|r| r.best().is_some_and(Path::is_installable));
         let mut hops =
             ours.map(|r| r.next_hops(self.max_paths, self.multipath)).unwrap_or_default();
+        let all = hops.len();
         hops.retain(|hop| !self.own.contains(hop.next_hop.addr(), hop.scope));
+        if hops.len() < all {
+            hop_weight::reduce(&mut hops, |hop| &mut hop.weight);
+        }
         self.fib.want(prefix, &hops, self.out);
     }
 }

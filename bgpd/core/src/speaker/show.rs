@@ -1,6 +1,7 @@
 //! Views for the API. Nothing here changes anything.
 
 use super::Speaker;
+use crate::hop_weight::HopWeight;
 use crate::peer::Peer;
 use crate::rib::adj_in::{AdjIn, InPath};
 use crate::rib::attrs::{Attrs, AttrsId};
@@ -8,7 +9,7 @@ use crate::rib::by_path::PathKey;
 use crate::rib::loc_rib::Route;
 use crate::rib::{Path, decision};
 use crate::session::Session;
-use crate::types::{Family, Prefix};
+use crate::types::{Family, Gateway, Prefix};
 use crate::view::{
     GracefulRestartView, LongLivedView, Overview, PathView, PeerFamilyView, PeerView, RouteView,
 };
@@ -84,6 +85,7 @@ impl Speaker {
         let route = self.rib.get(prefix)?;
         let mut paths = route.paths().to_vec();
         let reasons = decision::explain(&mut paths);
+        let hops = route.next_hops(self.config.max_paths.max(1), self.config.multipath);
         let views = paths.iter().zip(reasons).enumerate().map(|(i, (path, reason))| {
             let best = i == 0;
             let used = self.is_used(route, path);
@@ -92,6 +94,8 @@ impl Speaker {
                 multipath: used && !best,
                 reason: reason.map(decision::Step::reason),
                 installed: used && self.fib.has(prefix, &path.gateway()),
+                left_out: self.left_out(route, i, path, used),
+                hop_weight: hop_weight(&hops, path).filter(|_| used),
                 ..self.path_view(prefix, path, now)
             }
         });
@@ -101,6 +105,21 @@ impl Speaker {
     fn is_used(&self, route: &Route, path: &Path) -> bool {
         path.is_installable()
             && route.used(self.config.max_paths.max(1), self.config.multipath).any(|p| p == path)
+    }
+
+    /// Why packets do not take a path that is as good as the best.
+    fn left_out(&self, route: &Route, at: usize, path: &Path, used: bool) -> Option<String> {
+        let gateway = path.gateway();
+        let (max, rules) = (self.config.max_paths.max(1), self.config.multipath);
+        if !path.is_installable() || !self.fib.installs() {
+            None
+        } else if !used {
+            route.unused(at, max, rules).map(str::to_owned)
+        } else if self.own_addresses.contains(gateway.next_hop.addr(), gateway.scope) {
+            Some("its next hop is this node".into())
+        } else {
+            self.fib.left_out(&gateway).map(str::to_owned)
+        }
     }
 
     fn path_view(&self, prefix: &Prefix, path: &Path, now: Instant) -> PathView {
@@ -120,6 +139,8 @@ impl Speaker {
             stale: received.is_some_and(|(table, path)| table.is_stale(path)),
             rejected: false,
             installed: false,
+            left_out: None,
+            hop_weight: None,
             attributes: Arc::new(path.attrs.unpack()),
             path_id: path.id,
             reason: None,
@@ -186,6 +207,11 @@ impl Speaker {
     }
 }
 
+fn hop_weight(hops: &[Gateway], path: &Path) -> Option<HopWeight> {
+    let gateway = path.gateway();
+    hops.iter().find(|hop| hop.way_out() == gateway.way_out()).map(|hop| hop.weight)
+}
+
 fn refused_view(
     peer: &Peer,
     (table, path): (&AdjIn, &InPath),
@@ -212,6 +238,8 @@ fn bare_view(attributes: &Attrs) -> PathView {
         stale: false,
         rejected: false,
         installed: false,
+        left_out: None,
+        hop_weight: None,
         attributes: Arc::new(attributes.unpack()),
         path_id: 0,
         reason: None,

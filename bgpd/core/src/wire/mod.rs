@@ -13,6 +13,7 @@
 mod as_path;
 mod attribute;
 mod attributes;
+mod bandwidth;
 mod capability;
 mod decode;
 mod dump;
@@ -30,6 +31,7 @@ mod types;
 mod update;
 mod write;
 
+pub(crate) use bandwidth::is_non_transitive;
 pub use decode::decode;
 pub use dump::dump_attributes;
 pub use encode::{

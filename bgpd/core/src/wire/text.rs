@@ -84,26 +84,14 @@ impl fmt::Display for LargeCommunity {
     }
 }
 
-/// RFC 4360 §4, RFC 5668: `rt:65001:100`, `soo:192.0.2.1:7`, others as 16 hex digits.
+/// RFC 4360 §4, RFC 5668: `rt:65001:100`, `soo:192.0.2.1:7`; RFC 10005: `bandwidth:65001:1250000000`;
+/// others as 16 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExtendedCommunity(pub u64);
 
 impl fmt::Display for ExtendedCommunity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [kind, subtype, a, b, c, d, e, g] = self.0.to_be_bytes();
-        let name = match subtype {
-            2 => "rt",
-            3 => "soo",
-            _ => return write!(f, "{:016x}", self.0),
-        };
-        let admin = u32::from_be_bytes([a, b, c, d]);
-        let tail = u16::from_be_bytes([e, g]);
-        match kind {
-            0 => write!(f, "{name}:{}:{}", admin >> 16, u32::from_be_bytes([c, d, e, g])),
-            1 => write!(f, "{name}:{}:{tail}", std::net::Ipv4Addr::from(admin)),
-            2 => write!(f, "{name}:{admin}:{tail}"),
-            _ => write!(f, "{:016x}", self.0),
-        }
+        bgp_words::Community::Extended(self.0).fmt(f)
     }
 }
 
@@ -125,11 +113,20 @@ mod tests {
             0x0103_c000_0201_0007,
             0x0202_fa56_ea00_0005,
             0x4304_0000_0000_0001,
+            0x4004_fde9_4e95_02f9,
+            0x0004_fde9_4e95_02f9,
         ];
         let text = extended.map(|c| ExtendedCommunity(c).to_string());
         assert_eq!(
             text,
-            ["rt:65001:100", "soo:192.0.2.1:7", "rt:4200000000:5", "4304000000000001"]
+            [
+                "rt:65001:100",
+                "soo:192.0.2.1:7",
+                "rt:4200000000:5",
+                "4304000000000001",
+                "bandwidth:65001:1250000000",
+                "bandwidth-transitive:65001:1250000000"
+            ]
         );
     }
 }

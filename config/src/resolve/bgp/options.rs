@@ -3,8 +3,8 @@
 use super::value;
 use crate::file::{self, Peer};
 use crate::model::{
-    AoAlgorithm, AoKey, LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule, OverLimit, Role,
-    SessionOptions,
+    AoAlgorithm, AoKey, HopWeights, LocalAs, MaxPrefixes, MedRules, Multipath, NextHopRule,
+    OverLimit, Role, SessionOptions,
 };
 use crate::read::{At, Items};
 use crate::scalar::Int;
@@ -100,6 +100,8 @@ pub(super) fn multipath(bgp: Option<&file::Bgp>) -> Multipath {
         ebgp: most(|m| &m.ebgp),
         ibgp: most(|m| &m.ibgp),
         relax: given.is_none_or(|m| value(&m.relax, true)),
+        weights: given
+            .map_or(HopWeights::LinkBandwidth, |m| value(&m.weights, HopWeights::LinkBandwidth)),
     }
 }
 

@@ -20,6 +20,7 @@ mod send_hold;
 mod survive;
 mod table;
 mod watch;
+mod weights;
 
 use super::*;
 use crate::config::{AddPaths, PeerConfig};
