@@ -92,6 +92,14 @@ impl Buffers {
         Ok(())
     }
 
+    /// Nothing waits in either direction, and nobody asks for what was appended any more.
+    pub(crate) fn rest(&mut self) {
+        if let Self::Shared(rings) = self {
+            // Without it the memory is only used longer.
+            let _ = rings.release();
+        }
+    }
+
     /// Reads what is there, at most a chunk; how much, zero at the peer's end of stream.
     pub(crate) fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         match self {

@@ -174,6 +174,15 @@ impl Conn {
         }
     }
 
+    /// All that is to be said for now was said. What the log does not say yet stays in the ring.
+    pub(crate) fn rest(&mut self) {
+        let appended = self.buffers.rings().map(|rings| rings.positions().tx_appended);
+        let log = self.kept.log();
+        if log.is_none_or(|log| appended.is_some_and(|all| log.says_all(all))) {
+            self.buffers.rest();
+        }
+    }
+
     /// Since when the kernel has taken nothing of what waits.
     pub(crate) const fn stalled(&self) -> Option<Instant> {
         self.stalled

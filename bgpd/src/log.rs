@@ -101,6 +101,11 @@ impl Log {
         self.full || self.grown > SMALL + self.fresh
     }
 
+    /// Nothing of what was sent up to there has to be looked for in the ring.
+    pub(crate) const fn says_all(&self, appended: u64) -> bool {
+        !self.full && self.covers == appended
+    }
+
     /// Whether one that has grown long is worth writing anew. A table that only grows is not
     /// written a second time.
     pub(crate) fn is_outdated(&self, said: Said) -> bool {
@@ -219,6 +224,36 @@ mod tests {
         let (_, told) = Log::go_on(&rings).unwrap();
         let said = told.iter().any(|r| matches!(r, Record::Sent(m) if says_something(m)));
         assert!(!said, "nothing but KEEPALIVEs was sent");
+    }
+
+    #[test]
+    fn what_the_log_says_needs_no_memory_in_the_ring() {
+        let (stream, listener, mut rings) = rings();
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut log = Log::begin(&rings, &[], Said::default()).unwrap();
+        let markers = record(|out| (0..3000).for_each(|_| marker(out)));
+        rings.append(&markers[1..]).unwrap();
+        assert!(!log.says_all(rings.positions().tx_appended));
+        log.sent(&markers, rings.positions().tx_appended);
+        assert!(log.says_all(rings.positions().tx_appended));
+        let full = allocated(&rings);
+        rings.release().unwrap();
+        assert_eq!(allocated(&rings), full, "it is not sent yet");
+
+        let mut got = vec![0; markers.len() - 1];
+        while rings.unsent() > 0 {
+            rings.send(&stream, clock::now()).unwrap();
+        }
+        peer.read_exact(&mut got).unwrap();
+        assert_eq!(got, markers[1..]);
+        rings.release().unwrap();
+        assert!(full - allocated(&rings) >= 65536, "{} of {full} are left", allocated(&rings));
+
+        let more = record(marker);
+        rings.append(&more[1..]).unwrap();
+        let (_, told) = Log::go_on(&rings).unwrap();
+        let sent = |said: &[u8]| Record::Sent(said[1..].to_vec());
+        assert_eq!(told, [Record::Sent(Vec::new()), sent(&markers), sent(&more)]);
     }
 
     #[test]

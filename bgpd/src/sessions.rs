@@ -168,6 +168,9 @@ impl Run {
             grown |= conn.log_sent(&Record::refresh_answered(family).encode());
         }
         conn.flush(more);
+        if !more {
+            conn.rest();
+        }
         self.tables.record = record;
         if grown {
             self.shorten(id);

@@ -103,6 +103,10 @@ impl<A: Area> Rings<A> {
         &self.area
     }
 
+    pub const fn area_mut(&mut self) -> &mut A {
+        &mut self.area
+    }
+
     /// Who may write: a speaker's generation, or [`KEEPER`].
     pub fn owner(&self) -> u64 {
         self.area.load(word::OWNER)

@@ -28,7 +28,8 @@ docs/benchmarks.md, or with DRY=1 prints them. Takes about a quarter of an hour.
 
   --routes           all about routes, nothing about addresses
   --row ROW          only this, and tell the figures: million, ten, reflector, flap, kernel or idle
-  --speaker SPEAKER  only this one, and tell the figures: mainstay, bird, frr, openbgpd or gobgp
+  --speaker SPEAKER  only this one, and tell the figures: mainstay, kept (with
+                     its keeper), bird, frr, openbgpd or gobgp
   -h, --help";
 
 /// What is asked for.

@@ -5,7 +5,7 @@
 
 use crate::journal::Journal;
 use crate::layout::{Layout, Sizes, Span};
-use crate::os::memory::{self, Mapping, MemoryError, Mirror};
+use crate::os::memory::{self, Mapping, MemoryError, Parts};
 use crate::os::tcp;
 use crate::resume::{Desync, Kernel, Resume};
 use crate::rings::{AppendError, Moment, Positions, Rings};
@@ -18,12 +18,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 #[derive(Debug)]
 pub struct SessionRings {
-    rings: Rings<Mapping>,
-    tx: Mirror,
-    rx: Mirror,
+    rings: Rings<Parts>,
     file: OwnedFd,
     generation: u64,
+    /// What was sent and read when the rings' memory was given back last.
+    released: [u64; 2],
 }
+
+/// So much passes through a ring before it is worth asking for its memory back.
+const USED: u64 = 32 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RingsError {
@@ -69,18 +72,17 @@ impl SessionRings {
         }
         let layout = Layout::new(sizes, tx_skew).ok_or(RingsError::Sizes(sizes))?;
         let file = memory::create(&layout)?;
-        let span = Span { at: 0, len: layout.without_journal() };
-        let area = Mapping::new(file.as_fd(), span)?;
-        let rings = Rings::create(area, layout, 0, 0);
+        let rings = Rings::create(Parts::new(file.as_fd(), layout)?, layout, 0, 0);
         rings.set_owner(generation, Moment::ZERO);
-        Self::with(rings, file, generation)
+        Ok(Self::with(rings, file, generation))
     }
 
     /// Of a session that the keeper held; [`Self::resume`] is next.
     pub fn open(file: OwnedFd, generation: u64) -> Result<Self, RingsError> {
-        let (area, layout) = memory::open(file.as_fd())?;
+        let layout = memory::layout(file.as_fd())?;
+        let area = Parts::new(file.as_fd(), layout)?;
         let rings = Rings::open(area, layout.total()).map_err(MemoryError::from)?;
-        Self::with(rings, file, generation)
+        Ok(Self::with(rings, file, generation))
     }
 
     /// After this the session goes on where it stood, in either direction in mid-message.
@@ -88,10 +90,9 @@ impl SessionRings {
         self.rings.resume(kernel)
     }
 
-    fn with(rings: Rings<Mapping>, file: OwnedFd, generation: u64) -> Result<Self, RingsError> {
-        let tx = Mirror::new(file.as_fd(), rings.layout().tx)?;
-        let rx = Mirror::new(file.as_fd(), rings.layout().rx)?;
-        Ok(Self { rings, tx, rx, file, generation })
+    fn with(rings: Rings<Parts>, file: OwnedFd, generation: u64) -> Self {
+        let Positions { tx_appended, rx_read, .. } = rings.positions();
+        Self { rings, file, generation, released: [tx_appended, rx_read] }
     }
 
     /// What the keeper holds beside the socket.
@@ -148,8 +149,14 @@ impl SessionRings {
 
     /// Whole messages; from here on they will be sent, whatever happens to this process.
     pub fn append(&mut self, messages: &[u8]) -> Result<(), WriteError> {
-        self.owned()?;
-        Ok(self.rings.append(messages)?)
+        let wanted = messages.len();
+        let copy = |room: &mut [u8]| {
+            if let Some(to) = room.get_mut(..wanted) {
+                to.copy_from_slice(messages);
+            }
+            wanted
+        };
+        self.append_with(copy).map(drop)
     }
 
     /// The same without a copy: `encode` writes whole messages to the start of the room it is
@@ -161,11 +168,11 @@ impl SessionRings {
         self.owned()?;
         let room = self.rings.room();
         let end = self.rings.positions().tx_appended;
-        let wanted = encode(self.tx.stretch_mut(end, room));
+        let wanted = encode(self.rings.area_mut().tx.stretch_mut(end, room));
         if wanted > room {
             return Err(AppendError::Full { wanted, room }.into());
         }
-        self.rings.appended(self.tx.stretch(end, wanted))?;
+        self.rings.appended(self.rings.area().tx.stretch(end, wanted))?;
         Ok(wanted)
     }
 
@@ -178,9 +185,29 @@ impl SessionRings {
             return Ok(0);
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let n = rustix::net::send(socket, self.tx.stretch(at.tx_handed, unsent), flags)?;
+        let n =
+            rustix::net::send(socket, self.rings.area().tx.stretch(at.tx_handed, unsent), flags)?;
         self.rings.handed(n, now).map_err(io::Error::other)?;
         Ok(n)
+    }
+
+    /// Gives the memory of empty rings back, so that a session that is quiet holds none of them.
+    /// Nobody may want again what was appended so far ([`Self::appended_since`]).
+    pub fn release(&mut self) -> io::Result<()> {
+        self.owned().map_err(io::Error::other)?;
+        let at = self.rings.positions();
+        let layout = *self.rings.layout();
+        let rings = [
+            (layout.tx, at.tx_boundary == at.tx_appended, at.tx_appended),
+            (layout.rx, at.rx_applied == at.rx_read, at.rx_read),
+        ];
+        for ((ring, empty, now), last) in rings.into_iter().zip(&mut self.released) {
+            if empty && now.saturating_sub(*last) >= USED {
+                *last = now;
+                free(&self.file, ring)?;
+            }
+        }
+        Ok(())
     }
 
     // --- from the peer
@@ -200,7 +227,7 @@ impl SessionRings {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let at = self.rings.positions().rx_read;
-        let into = self.rx.stretch_mut(at, space);
+        let into = self.rings.area_mut().rx.stretch_mut(at, space);
         let (n, _) = rustix::net::recv(socket, into, RecvFlags::DONTWAIT)?;
         self.rings.received(n, now);
         Ok(n)
@@ -211,7 +238,7 @@ impl SessionRings {
     pub fn unapplied(&self) -> &[u8] {
         let at = self.rings.positions();
         let len = at.rx_read.saturating_sub(at.rx_applied);
-        self.rx.stretch(at.rx_applied, usize::try_from(len).unwrap_or(usize::MAX))
+        self.rings.area().rx.stretch(at.rx_applied, usize::try_from(len).unwrap_or(usize::MAX))
     }
 
     /// [`Self::unapplied`] is about to take effect.
@@ -261,9 +288,7 @@ impl SessionRings {
     /// Gives the memory back that the journal has written and no longer uses.
     pub fn trim(&self, journal: &Journal<Mapping>) -> io::Result<()> {
         let (from, len) = journal.unused();
-        let at = self.rings.layout().journal.at + from;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(fallocate(&self.file, flags, at, len)?)
+        free(&self.file, Span { at: self.rings.layout().journal.at + from, len })
     }
 
     /// The messages that were appended from this position on, which must begin one: what the
@@ -272,6 +297,12 @@ impl SessionRings {
     pub fn appended_since(&self, position: u64) -> Option<&[u8]> {
         let len = self.positions().tx_appended.checked_sub(position)?;
         let len = usize::try_from(len).ok()?;
-        self.rings.remembers(position).then(|| self.tx.stretch(position, len))
+        self.rings.remembers(position).then(|| self.rings.area().tx.stretch(position, len))
     }
+}
+
+/// What lies there reads as zeros afterwards.
+fn free(file: &OwnedFd, span: Span) -> io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    Ok(fallocate(file, flags, span.at, span.len)?)
 }

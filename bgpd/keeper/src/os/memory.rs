@@ -60,8 +60,8 @@ pub fn with(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// The file's layout, and its head and rings mapped.
-pub fn open(fd: BorrowedFd<'_>) -> Result<(Mapping, Layout), MemoryError> {
+/// The file's layout, once it is sure that the file is what it says.
+pub fn layout(fd: BorrowedFd<'_>) -> Result<Layout, MemoryError> {
     if !fcntl_get_seals(fd).is_ok_and(|seals| seals.contains(SealFlags::SHRINK)) {
         return Err(MemoryError::Unsealed);
     }
@@ -70,7 +70,12 @@ pub fn open(fd: BorrowedFd<'_>) -> Result<(Mapping, Layout), MemoryError> {
         return Err(LayoutError::Short { size }.into());
     }
     let head = Mapping::new(fd, Span { at: 0, len: ALIGN })?;
-    let layout = layout::check(&head, size)?;
+    Ok(layout::check(&head, size)?)
+}
+
+/// The file's head and rings mapped, and its layout.
+pub fn open(fd: BorrowedFd<'_>) -> Result<(Mapping, Layout), MemoryError> {
+    let layout = layout(fd)?;
     let whole = Mapping::new(fd, Span { at: 0, len: layout.without_journal() })?;
     Ok((whole, layout))
 }
@@ -159,12 +164,9 @@ impl Drop for Mapping {
 /// A ring mapped twice in a row: any stretch of it that is no longer than the ring is one slice.
 #[derive(Debug)]
 pub struct Mirror {
-    base: NonNull<u8>,
+    both: Mapping,
     len: usize,
 }
-
-// SAFETY: as for `Mapping`.
-unsafe impl Send for Mirror {}
 
 impl Mirror {
     pub fn new(fd: BorrowedFd<'_>, ring: Span) -> io::Result<Self> {
@@ -173,11 +175,11 @@ impl Mirror {
         let base = unsafe {
             mmap_anonymous(std::ptr::null_mut(), 2 * len, ProtFlags::empty(), MapFlags::PRIVATE)?
         };
-        let mirror = Self { base: non_null(base)?, len };
+        let mirror = Self { both: Mapping { base: non_null(base)?, len: 2 * len }, len };
         for half in [0, len] {
             // SAFETY: replaces one half of what was reserved above; the file does not shrink.
             unsafe {
-                let at = mirror.base.as_ptr().add(half).cast();
+                let at = mirror.both.base.as_ptr().add(half).cast();
                 let access = ProtFlags::READ | ProtFlags::WRITE;
                 mmap(at, len, access, MapFlags::SHARED | MapFlags::FIXED, fd, ring.at)?;
             }
@@ -189,7 +191,9 @@ impl Mirror {
     pub fn stretch(&self, position: u64, len: usize) -> &[u8] {
         let len = len.min(self.len);
         // SAFETY: offset < ring, so offset + len ends within the two halves.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(self.offset(position)), len) }
+        unsafe {
+            std::slice::from_raw_parts(self.both.base.as_ptr().add(self.offset(position)), len)
+        }
     }
 
     pub fn stretch_mut(&mut self, position: u64, len: usize) -> &mut [u8] {
@@ -197,7 +201,7 @@ impl Mirror {
         let offset = self.offset(position);
         // SAFETY: as above; no longer than the ring, so no byte is in it twice; `self` is
         // borrowed mutably, and no other process writes while this one owns the session.
-        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.both.base.as_ptr().add(offset), len) }
     }
 
     fn offset(&self, position: u64) -> usize {
@@ -205,10 +209,56 @@ impl Mirror {
     }
 }
 
-impl Drop for Mirror {
-    fn drop(&mut self) {
-        // SAFETY: both halves are ours.
-        let _ = unsafe { munmap(self.base.as_ptr().cast::<c_void>(), 2 * self.len) };
+/// Head and rings as the speaker has them: no page is mapped at more places than it is used at.
+#[derive(Debug)]
+pub struct Parts {
+    head: Mapping,
+    pub tx: Mirror,
+    pub rx: Mirror,
+    layout: Layout,
+}
+
+impl Parts {
+    pub fn new(fd: BorrowedFd<'_>, layout: Layout) -> io::Result<Self> {
+        let head = Mapping::new(fd, Span { at: 0, len: layout.tx.at })?;
+        let (tx, rx) = (Mirror::new(fd, layout.tx)?, Mirror::new(fd, layout.rx)?);
+        Ok(Self { head, tx, rx, layout })
+    }
+
+    /// Where a byte of the file is mapped.
+    fn part(&self, at: u64) -> (&Mapping, u64) {
+        let Layout { tx, rx, .. } = self.layout;
+        match at {
+            at if at < tx.at => (&self.head, at),
+            at if at < rx.at => (&self.tx.both, at - tx.at),
+            at => (&self.rx.both, at - rx.at),
+        }
+    }
+}
+
+impl Area for Parts {
+    fn size(&self) -> u64 {
+        self.layout.without_journal()
+    }
+
+    fn load(&self, at: u64) -> u64 {
+        let (part, at) = self.part(at);
+        part.load(at)
+    }
+
+    fn store(&self, at: u64, word: u64) {
+        let (part, at) = self.part(at);
+        part.store(at, word);
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) {
+        let (part, at) = self.part(at);
+        part.read(at, into);
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) {
+        let (part, at) = self.part(at);
+        part.write(at, bytes);
     }
 }
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaker {
     Mainstay,
+    /// With its keeper beside it, by which its sessions outlive it.
+    Kept,
     Bird,
     Frr,
     OpenBgpd,
@@ -22,7 +24,8 @@ pub enum Speaker {
 }
 
 impl Speaker {
-    pub const ALL: [Self; 5] = [Self::Mainstay, Self::Bird, Self::Frr, Self::OpenBgpd, Self::GoBgp];
+    pub const ALL: [Self; 6] =
+        [Self::Mainstay, Self::Kept, Self::Bird, Self::Frr, Self::OpenBgpd, Self::GoBgp];
 
     /// Those that bring routes into this kernel by themselves.
     pub const WITH_KERNEL: [Self; 3] = [Self::Mainstay, Self::Bird, Self::Frr];
@@ -30,6 +33,7 @@ impl Speaker {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mainstay => "mainstay",
+            Self::Kept => "kept",
             Self::Bird => "bird",
             Self::Frr => "frr",
             Self::OpenBgpd => "openbgpd",
@@ -92,8 +96,11 @@ pub fn start(speaker: Speaker, host: Netns, peers: &[Peer], kernel: bool) -> Run
     let (name, pids, alive): (_, _, Box<dyn std::any::Any>) = match speaker {
         Speaker::Mainstay => {
             let proc = node.start(Daemon::Bgpd);
-            let name = format!("Mainstay {}", env!("CARGO_PKG_VERSION"));
-            (name, vec![proc.pid()], Box::new(proc))
+            (format!("Mainstay {}", env!("CARGO_PKG_VERSION")), vec![proc.pid()], Box::new(proc))
+        }
+        Speaker::Kept => {
+            let both = (node.start(Daemon::Keeper), node.start(Daemon::Bgpd));
+            ("… with its keeper".into(), vec![both.0.pid(), both.1.pid()], Box::new(both))
         }
         Speaker::Bird => {
             let mut bird = Bird::start(&node.host, &bird(peers, kernel));
