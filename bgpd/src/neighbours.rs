@@ -112,6 +112,7 @@ impl Run {
                     Some(address) => tracing::info!(interface, %address, "neighbour found"),
                     None => tracing::info!(interface, "the neighbour is not heard any more"),
                 }
+                self.sign_neighbour(&interface, address.map(IpAddr::V6));
                 self.tell(Told::Neighbour { interface, address });
                 self.bfd.changed();
             }

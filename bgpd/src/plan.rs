@@ -79,6 +79,8 @@ pub(crate) struct Transport {
     peers: BTreeMap<Remote, Way>,
     /// To whoever is found on these interfaces.
     unnumbered: BTreeMap<String, Way>,
+    /// Who that is, where it is known: a key in the kernel belongs to an address.
+    found: BTreeMap<String, IpAddr>,
     ranges: Vec<(Prefix, Way)>,
 }
 
@@ -150,6 +152,21 @@ impl Transport {
         self.peers.get(to).or_else(link).or_else(range).cloned().unwrap_or_default()
     }
 
+    /// Whoever is at the other end of this interface now; it may be a peer without an address.
+    pub(crate) fn find(&mut self, interface: &str, address: Option<IpAddr>) {
+        match address.filter(|_| self.unnumbered.contains_key(interface)) {
+            Some(address) => self.found.insert(interface.into(), address),
+            None => self.found.remove(interface),
+        };
+    }
+
+    /// The same neighbours as another one, on the interfaces that peers are still on.
+    pub(crate) fn find_as(&mut self, other: &Self) {
+        for (interface, address) in &other.found {
+            self.find(interface, Some(*address));
+        }
+    }
+
     /// How many peers and ranges have BFD.
     pub(crate) fn watched(&self) -> usize {
         let ranges = self.ranges.iter().map(|(_, way)| way);
@@ -159,9 +176,12 @@ impl Transport {
 
     /// Who has to sign what they send.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (Prefix, &Key)> {
+        let found = self.found.iter();
+        let found =
+            found.filter_map(|(at, ip)| Some((Prefix::host(*ip), self.unnumbered.get(at)?)));
         let peers = self.peers.iter().map(|(addr, way)| (Prefix::host(addr.ip), way));
         let ranges = self.ranges.iter().map(|(range, way)| (*range, way));
-        peers.chain(ranges).filter_map(|(who, way)| Some((who, way.key.as_ref()?)))
+        found.chain(peers).chain(ranges).filter_map(|(who, way)| Some((who, way.key.as_ref()?)))
     }
 
     /// Whose packets have to be signed by TCP-AO.
@@ -277,6 +297,24 @@ ipam:
         assert_eq!(plan.transport.keys().count(), 1);
         assert_eq!(plan.warnings, [""; 0]);
         assert_eq!(plan.listen.len(), 2);
+    }
+
+    #[test]
+    fn a_key_of_a_link_is_whoevers_is_found_there() {
+        let key = Key::new(b"secret").unwrap();
+        let way = Way { key: Some(key.clone()), ..Way::default() };
+        let mut transport =
+            Transport { unnumbered: [("eth0".into(), way)].into(), ..Transport::default() };
+        assert_eq!(transport.keys().count(), 0);
+        let there: IpAddr = "fe80::1".parse().unwrap();
+        transport.find("eth0", Some(there));
+        transport.find("eth1", Some("fe80::2".parse().unwrap()));
+        assert_eq!(transport.keys().collect::<Vec<_>>(), [(Prefix::host(there), &key)]);
+        let mut read_again = Transport { found: BTreeMap::new(), ..transport.clone() };
+        read_again.find_as(&transport);
+        assert_eq!(read_again, transport);
+        transport.find("eth0", None);
+        assert_eq!(transport.keys().count(), 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use bgp_core::types::ConnId;
 use mainstay_config::Mode;
 use mainstay_prefix::Prefix;
 use mainstay_proto::bgp::v1::ReloadReply;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 impl Run {
     /// What has changed, or why nothing has.
@@ -35,6 +35,7 @@ impl Run {
             return Err("network.mode is none: this node needs no bgpd any more; stop it".into());
         }
         let mut plan = Plan::new(&loaded.node).map_err(|e| mainstay_daemon::chain(&e))?;
+        plan.transport.find_as(&self.plan.transport);
         let mut changes = Vec::new();
         self.listen_anew(&plan, &mut changes)?;
         self.sign_anew(&plan.transport, &mut changes);
@@ -83,6 +84,17 @@ impl Run {
         }
         changes.push(format!("bgp.listen: {} -> {}", shown(&old.listen), shown(&plan.listen)));
         Ok(())
+    }
+
+    /// Whoever is found on a link has to sign as its peer is to, before the speaker knows of it.
+    pub(crate) fn sign_neighbour(&mut self, interface: &str, address: Option<IpAddr>) {
+        let old = self.plan.transport.clone();
+        self.plan.transport.find(interface, address);
+        let changed = |listeners: &Listeners| listeners.change_keys(&old, &self.plan.transport);
+        if let Some(Err(error)) = self.listeners.as_ref().map(changed) {
+            let error = mainstay_daemon::chain(&error);
+            tracing::warn!(interface, error, "nobody can dial in from this link");
+        }
     }
 
     /// A changed TCP MD5 key holds at once, also in sessions that are up: they live on when the

@@ -28,6 +28,7 @@ use bgp_core::speaker::Speaker;
 use bgp_core::types::ConnId;
 use bgp_core::view::PeerView;
 use mainstay_daemon::{Args, Signal, Signals, Watchdog};
+use mainstay_prefix::Prefix;
 use mainstay_proto::bgp::v1::{ConfigurationReply, Peer, SessionKeeping, StatusReply};
 use std::collections::HashMap;
 use std::io;
@@ -322,6 +323,13 @@ impl Run {
         let way = self.plan.transport.way(&Remote::from(&link));
         if let Err(error) = sockopt::set_hops(&stream, ip.is_ipv4(), way.ttl, way.least_ttl) {
             tracing::debug!(remote = %ip, %error, "gone before it was taken in");
+            return;
+        }
+        // It may have come before its address was known to belong to who has to sign: nothing more of
+        // it is heard then.
+        let signed = |key| sockopt::set_md5(&stream, Prefix::host(ip), Some(key));
+        if let Some(Err(error)) = way.key.as_ref().map(signed) {
+            tracing::warn!(remote = %ip, %error, "connection refused: its key cannot be set");
             return;
         }
         if !way.ao.is_empty()

@@ -271,3 +271,34 @@ fn bfd_watches_whoever_is_found_on_the_link() {
     bird.signal(Signal::CONT);
     established(&node, "tor");
 }
+
+#[test]
+fn whoever_is_found_on_the_link_has_to_know_the_key_to_get_in() {
+    let (switch, node) = link();
+    let key = node.dir.write("key", "open-sesame");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&key, mode).unwrap();
+    // It is FRR that dials: our listening socket has to know of a key for an address that nobody has
+    // written down.
+    let keys = format!("passive: true, password_file: {}", key.display());
+    let leaf =
+        |keys: &str| leaf(&[("tor", "eth0")]).replace("import: all", &format!("import: all{keys}"));
+    node.configure(&leaf(&format!(", {keys}")));
+    let bgpd = node.start(Daemon::Bgpd);
+    let frr = Frr::start(&switch, FRR);
+    eventually(60, "FRR is found", || {
+        let log = bgpd.log();
+        if log.contains("neighbour found") { Ok(()) } else { Err(log) }
+    });
+    // It tries every second.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let tor = peer(&node, "tor").unwrap();
+    assert_eq!(
+        (&tor["established_count"], &tor["received"]["open"]),
+        (&0.into(), &0.into()),
+        "{tor}"
+    );
+    frr.configure(&["router bgp 65001", "neighbor eth0 password open-sesame"]).unwrap();
+    established(&node, "tor");
+    kernel_has(&node.host, "198.51.100.0/24", &["via inet6 fe80::", "dev eth0"]);
+}

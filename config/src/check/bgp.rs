@@ -228,10 +228,6 @@ fn unnumbered(peer: &Peer, log: &mut Log) {
         let text = "is not link-local (fe80::/10), as an unnumbered peer's address is";
         log.error(&local.place, format!("{} {text}", local.value));
     }
-    if let Some(key) = &peer.password_file {
-        let text = "a key belongs to an address, and an unnumbered peer has none; give its address";
-        log.error(&key.place, text);
-    }
     no_limit(peer, log);
 }
 
