@@ -40,4 +40,5 @@ mod session_options;
 mod survival;
 mod takeover;
 mod unnumbered;
+mod weighted;
 mod whole_path;

@@ -169,7 +169,7 @@ fn via(kernel: &KernelRoute) -> Vec<String> {
         return kernel.next_hops.clone();
     }
     let used: Vec<&KernelHop> = kernel.hops.iter().filter(|hop| hop.left_out.is_empty()).collect();
-    let weighted = used.iter().any(|hop| hop.weight > 1);
+    let weighted = used.len() > 1 && used.iter().any(|hop| hop.weight > 1);
     let shown = |hop: &&KernelHop| match weighted {
         true => format!("{} (weight {})", hop.next_hop, hop.weight),
         false => hop.next_hop.clone(),
@@ -228,7 +228,7 @@ mod tests {
         kernel.hops = vec![hop("192.0.2.1", 2, ""), hop("192.0.2.2", 5, "")];
         let weighed = "installed via 192.0.2.1 (weight 2) and 192.0.2.2 (weight 5)";
         assert_eq!(in_kernel(&kernel), weighed);
-        kernel.hops = vec![hop("192.0.2.1", 1, ""), hop("203.0.113.1", 1, dead)];
+        kernel.hops = vec![hop("192.0.2.1", 2, ""), hop("203.0.113.1", 5, dead)];
         let text = format!("installed via 192.0.2.1; without 203.0.113.1: {dead}");
         assert_eq!(in_kernel(&kernel), text);
         let path =
