@@ -1,13 +1,15 @@
 //! Policies: what a rule may ask, and what it may change.
 
-use super::{At, Int, List, Log, Name, Place, Schema, SchemaGenerator, Value, Yaml, table};
+use crate::fault::{Log, Place};
 use crate::model::{Family, Origin, Provenance, Role, Validity, Verdict};
+use crate::read::{At, List, Value, table};
 use crate::scalar::{
-    AmountWord, Asn, CommunityWord, Interface, MedWord, NextHopWord, RateWord, SetName,
+    AmountWord, Asn, CommunityWord, Int, Interface, MedWord, Name, NextHopWord, RateWord, SetName,
 };
-use crate::yaml::Kind;
+use crate::yaml::{Kind, Yaml};
 use bgp_words::{AsPathPattern, Community};
 use mainstay_prefix::Prefix;
+use schemars::{Schema, SchemaGenerator};
 
 /// One value, or a list of which one must fit.
 #[derive(Debug, Clone)]
