@@ -7,7 +7,8 @@ const HEAD: &str = "# Interoperability
 
 Written by `make test-interop`: in each cell a speaker and a node of ours come up in network namespaces of their own, with
 the feature on both sides, and both are asked what they have. **yes**: both showed what they should. A dash: the speaker
-has no such thing, for the reason below the table. The speakers are Debian's packages.
+has no such thing, for the reason below the table. The speakers are Debian's packages. That OpenBGPD comes back after we have
+cut it off is not waited for: it pauses for longer than a cell takes.
 
 ";
 
