@@ -323,8 +323,10 @@ pub fn section(all: &[Outcome]) -> String {
 Each piece of work by each speaker with a process of its own, fed as fast as it takes it; time runs until the last peer
 holds the last route, and every route is then compared with what it should be: prefix, path, next hop, communities. CPU
 time and peak memory of the BGP processes alone; nothing goes to the kernel but in the last rows, where FRR's zebra is
-counted too. Medians of {RUNS} runs (what takes longer than {} s is done once), for memory the largest. A speaker that
-needs more than {} s, or tells something wrong, is stopped. × is the ratio to us.
+counted too. *With its keeper* is Mainstay as it is deployed: beside the speaker runs what holds its sessions when it
+is killed, counted too, and all that is said in a session is kept for the next process. Medians of {RUNS} runs (what
+takes longer than {} s is done once), for memory the largest. A speaker that needs more than {} s, or tells something
+wrong, is stopped. × is the ratio to us.
 
 | work | speaker | wall | CPU | peak memory |
 |---|---|---|---|---|
