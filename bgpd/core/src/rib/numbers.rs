@@ -44,9 +44,6 @@ pub(crate) struct Numbers {
 /// Below this many a sweep is not worth the walk.
 const SWEEP_MIN: usize = 4096;
 
-/// Neighbouring networks of one length that stand side by side in the index.
-const BLOCK: u128 = 32;
-
 impl Numbers {
     /// The prefix's number, from now on if it had none.
     pub(crate) fn number(&mut self, prefix: &Prefix) -> PrefixId {
@@ -134,21 +131,15 @@ struct Key<const N: usize> {
 impl<const N: usize> Key<N> {
     const NOBODY: Self = Self { addr: [0; N], len: u8::MAX };
 
-    /// The low bits of a hash say where in the index to look first, the highest seven which of the
-    /// entries there to look at. Neighbours of one length differ in both, but stand side by side:
-    /// who tells prefixes in their order, as most do, finds the index in the cache, and so does the
-    /// index when it grows. Blocks of neighbours lie as the hasher's seed has it.
+    /// Shorter to hash than its fields one by one.
     fn hash(&self, hasher: &DefaultHashBuilder) -> u64 {
         let mut wide = [0; 16];
-        wide.iter_mut().rev().zip(self.addr.into_iter().rev()).for_each(|(to, from)| *to = from);
-        let host = (N as u32 * 8).saturating_sub(self.len.into());
-        let net = u128::from_be_bytes(wide).checked_shr(host).unwrap_or(0);
-        let (block, beside) = (net / BLOCK, (net % BLOCK) as u64);
-        let block = match u64::try_from(block << 8) {
-            Ok(short) => hasher.hash_one(short | u64::from(self.len)),
-            Err(_) => hasher.hash_one((block, self.len)),
-        };
-        (block & !(BLOCK as u64 - 1) | beside) ^ beside << 57
+        wide.iter_mut().zip(self.addr).for_each(|(to, from)| *to = from);
+        let wide = u128::from_le_bytes(wide);
+        match u64::try_from(wide) {
+            Ok(short) => hasher.hash_one(short << 8 | u64::from(self.len)),
+            Err(_) => hasher.hash_one((wide, self.len)),
+        }
     }
 }
 
